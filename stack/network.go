@@ -1,0 +1,55 @@
+package stack
+
+// Attachment is one container's place in one network.
+type Attachment struct {
+	Network       string            `json:"network"` // key in Stack.Networks; the engine gets the real network name or ID
+	Aliases       []string          `json:"aliases,omitempty"`
+	IPv4          string            `json:"ipv4,omitempty"` // static address, no prefix length
+	IPv6          string            `json:"ipv6,omitempty"`
+	LinkLocalIPs  []string          `json:"linkLocalIPs,omitempty"`
+	MacAddress    string            `json:"macAddress,omitempty"`
+	Priority      int               `json:"priority,omitempty"`   // higher is connected first; the first gives eth0
+	GwPriority    int               `json:"gwPriority,omitempty"` // highest gives the default route
+	InterfaceName string            `json:"interfaceName,omitempty"`
+	DriverOpts    map[string]string `json:"driverOpts,omitempty"`
+}
+
+// Port is one published port, or a range of equal length on both sides.
+type Port struct {
+	HostIP        string `json:"hostIP,omitempty"`      // "" is every address, IPv4 and IPv6
+	HostPort      uint16 `json:"hostPort,omitempty"`    // 0: a free one, or one of HostPort..HostPortEnd when that is set
+	HostPortEnd   uint16 `json:"hostPortEnd,omitempty"` // when > HostPort and the container side is one port: any free one of the range
+	ContainerPort uint16 `json:"containerPort"`
+	Protocol      string `json:"protocol,omitempty"` // "tcp" (default), "udp", "sctp"
+	Mode          string `json:"mode,omitempty"`     // "ingress" (default), "host"
+	Name          string `json:"name,omitempty"`
+	AppProtocol   string `json:"appProtocol,omitempty"`
+}
+
+// Network is a network of a stack, or one made by hand (no Stack).
+type Network struct {
+	Name       string            `json:"name"`          // real name: "shop_front"
+	Key        string            `json:"key,omitempty"` // key in the stack file: "front"
+	Stack      string            `json:"stack,omitempty"`
+	ID         string            `json:"id,omitempty"` // 64 hex digits; set when it enters the replicated state
+	External   bool              `json:"external,omitempty"`
+	Driver     string            `json:"driver,omitempty"` // "" and "bridge" and "overlay" are dhow's own; "host", "none"
+	DriverOpts map[string]string `json:"driverOpts,omitempty"`
+	Internal   bool              `json:"internal,omitempty"`
+	Attachable bool              `json:"attachable,omitempty"`
+	EnableIPv4 *bool             `json:"enableIPv4,omitempty"`
+	EnableIPv6 bool              `json:"enableIPv6,omitempty"`
+	Subnets    []Subnet          `json:"subnets,omitempty"` // asked for; none: from the pools. Resolved ones replace these in the replicated state
+	IPAMDriver string            `json:"ipamDriver,omitempty"`
+	IPAMOpts   map[string]string `json:"ipamOpts,omitempty"`
+	Labels     map[string]string `json:"labels,omitempty"`
+	Created    int64             `json:"created,omitempty"` // Unix nanoseconds
+}
+
+// Subnet is one address range of a network.
+type Subnet struct {
+	CIDR    string            `json:"cidr,omitempty"`    // "10.1.0.0/24"
+	Gateway string            `json:"gateway,omitempty"` // "": the first address
+	Range   string            `json:"range,omitempty"`   // addresses are taken from this part only
+	Aux     map[string]string `json:"aux,omitempty"`     // reserved addresses by name
+}

@@ -1,0 +1,59 @@
+package stack
+
+import "time"
+
+// TaskState is a step in the life of a task. States only grow, but for Ready <-> Running
+// when the node restarts the container in place.
+type TaskState int
+
+// The states of a task.
+const (
+	TaskNew       TaskState = 0  // exists, has no node
+	TaskPending   TaskState = 10 // waits: Status.Message says for what (a dependency, a node that fits)
+	TaskAssigned  TaskState = 20 // has a node
+	TaskPreparing TaskState = 30 // image, volumes, networks
+	TaskReady     TaskState = 40 // container created, not running (also: between restarts, or stopped by a person)
+	TaskRunning   TaskState = 50
+	TaskCompleted TaskState = 60 // ended with exit code 0 and is not to be restarted
+	TaskFailed    TaskState = 70 // ended otherwise and is not to be restarted, or cannot be started
+	TaskRemoved   TaskState = 80 // its container is gone, on request
+)
+
+// Desired is what managers want of a task.
+type Desired string
+
+// The wishes.
+const (
+	DesiredRun    Desired = "run"
+	DesiredStop   Desired = "stop"   // container kept, not running
+	DesiredPause  Desired = "pause"  // container kept, frozen
+	DesiredRemove Desired = "remove" // container stopped and removed
+)
+
+// Task is one instance of a service: at most one container.
+// Managers write all fields but Status; the node's agent writes Status.
+type Task struct {
+	ID       string     `json:"id"`
+	Stack    string     `json:"stack"`
+	Service  string     `json:"service"`
+	Slot     int        `json:"slot"` // 1.. of a replicated service
+	Node     string     `json:"node,omitempty"`
+	Version  uint64     `json:"version"` // of the service spec that the task runs
+	Desired  Desired    `json:"desired"`
+	Restarts uint64     `json:"restarts,omitempty"` // grows when a person asks for a restart or a start; the agent follows
+	Created  int64      `json:"created"`            // Unix nanoseconds
+	Status   TaskStatus `json:"status"`
+}
+
+// TaskStatus is what the node observed.
+type TaskStatus struct {
+	State        TaskState `json:"state"`
+	Message      string    `json:"message,omitempty"` // what it waits for, or why it failed
+	ContainerID  string    `json:"containerID,omitempty"`
+	Health       string    `json:"health,omitempty"` // "", "starting", "healthy", "unhealthy"
+	ExitCode     int       `json:"exitCode,omitempty"`
+	Paused       bool      `json:"paused,omitempty"`
+	RestartCount int       `json:"restartCount,omitempty"` // restarts in place by the restart policy
+	Restarts     uint64    `json:"restarts,omitempty"`     // Task.Restarts that the container has followed
+	Time         time.Time `json:"time"`                   // by the node's clock
+}
