@@ -7,15 +7,16 @@ import "time"
 // form. Field names follow the Docker Engine API where it has a word.
 //
 // A nil slice or pointer means "as the image or the field's default says";
-// an empty, non-nil slice means "nothing".
+// an empty, non-nil slice means "nothing". The slices where that makes a
+// difference are tagged omitzero, so that JSON keeps the two apart.
 type ContainerSpec struct {
 	Image    string `json:"image,omitempty"`    // reference as the user wrote it: "redis:7", "repo@sha256:...", an image ID
 	ImageID  string `json:"imageID,omitempty"`  // "sha256:..." of the image config, pinned when the stack was applied; wins over Image
 	Platform string `json:"platform,omitempty"` // "linux/arm64"; "" is the node's own
 	Pull     string `json:"pull,omitempty"`     // "always", "missing" (default), "never"
 
-	Entrypoint []string `json:"entrypoint,omitempty"` // nil: the image's; empty: none
-	Command    []string `json:"command,omitempty"`    // nil: the image's, unless Entrypoint is set; empty: none
+	Entrypoint []string `json:"entrypoint,omitzero"` // nil: the image's; empty: none
+	Command    []string `json:"command,omitzero"`    // nil: the image's, unless Entrypoint is set; empty: none
 	Env        []string `json:"env,omitempty"`        // KEY=VALUE over the image's; KEY alone removes the image's variable
 	WorkingDir string   `json:"workingDir,omitempty"`
 	User       string   `json:"user,omitempty"` // "name", "uid", "user:group"; "" is the image's
@@ -46,8 +47,8 @@ type ContainerSpec struct {
 	Devices           []Device          `json:"devices,omitempty"`
 	DeviceCgroupRules []string          `json:"deviceCgroupRules,omitempty"`
 	Sysctls           map[string]string `json:"sysctls,omitempty"`
-	MaskedPaths       []string          `json:"maskedPaths,omitempty"`   // nil: the field's default
-	ReadonlyPaths     []string          `json:"readonlyPaths,omitempty"` // nil: the field's default
+	MaskedPaths       []string          `json:"maskedPaths,omitzero"`   // nil: the field's default
+	ReadonlyPaths     []string          `json:"readonlyPaths,omitzero"` // nil: the field's default
 
 	NetworkMode  string `json:"networkMode,omitempty"`  // "": Networks below; "none", "host", "container:ID", "service:NAME" (resolved to container: by the agent), or one network's name
 	PIDMode      string `json:"pidMode,omitempty"`      // "", "host", "container:ID", "service:NAME"

@@ -1,0 +1,52 @@
+package compose
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Error is one thing that is wrong with a file.
+type Error struct {
+	File string // as the user named it, or as it was found; may be ""
+	Line int    // 1 is the first; 0: unknown
+	Path string // "services.web.ports[0]"; may be ""
+	Msg  string
+}
+
+// Error is one line: "compose.yaml:12: services.web.ports[0]: port 70000 is out of range".
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.File != "" {
+		b.WriteString(e.File)
+		if e.Line > 0 {
+			fmt.Fprintf(&b, ":%d", e.Line)
+		}
+		b.WriteString(": ")
+	}
+	if e.Path != "" {
+		b.WriteString(e.Path + ": ")
+	}
+	b.WriteString(e.Msg)
+	return b.String()
+}
+
+// Errors are all problems of one load, in the order of files and lines.
+type Errors []*Error
+
+// Error is one line per problem.
+func (e Errors) Error() string {
+	lines := make([]string, len(e))
+	for i, err := range e {
+		lines[i] = err.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap gives errors.As and errors.Is each problem.
+func (e Errors) Unwrap() []error {
+	out := make([]error, len(e))
+	for i, err := range e {
+		out[i] = err
+	}
+	return out
+}
