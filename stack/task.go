@@ -31,7 +31,8 @@ const (
 )
 
 // Task is one instance of a service: at most one container.
-// Managers write all fields but Status; the node's agent writes Status.
+// Managers write all fields but Status; the node's agent writes Status once
+// the task has a node, managers before. Maps are never changed in place.
 type Task struct {
 	ID       string     `json:"id"`
 	Stack    string     `json:"stack"`
@@ -43,6 +44,11 @@ type Task struct {
 	Restarts uint64     `json:"restarts,omitempty"` // grows when a person asks for a restart or a start; the agent follows
 	Created  int64      `json:"created"`            // Unix nanoseconds
 	Status   TaskStatus `json:"status"`
+
+	Pin           string            `json:"pin,omitempty"`           // node that a global service's task is made for
+	Wanted        uint64            `json:"wanted,omitempty"`        // Restarts asked for; Restarts follows when the dependencies allow
+	RemoveVolumes bool              `json:"removeVolumes,omitempty"` // with DesiredRemove: its anonymous volumes too
+	Anonymous     map[string]string `json:"anonymous,omitempty"`     // anonymous volumes inherited from the task before: target to volume name
 }
 
 // TaskStatus is what the node observed.
@@ -56,4 +62,8 @@ type TaskStatus struct {
 	RestartCount int       `json:"restartCount,omitempty"` // restarts in place by the restart policy
 	Restarts     uint64    `json:"restarts,omitempty"`     // Task.Restarts that the container has followed
 	Time         time.Time `json:"time"`                   // by the node's clock
+
+	ImageID   string            `json:"imageID,omitempty"`   // of the container
+	Followed  Desired           `json:"followed,omitempty"`  // last wish that the container was made to follow; what a person did to it since is left alone
+	Anonymous map[string]string `json:"anonymous,omitempty"` // its anonymous volumes: target to volume name
 }

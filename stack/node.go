@@ -1,0 +1,37 @@
+package stack
+
+// Node is one machine of the cluster. Managers write all fields.
+type Node struct {
+	ID           string            `json:"id"`
+	Hostname     string            `json:"hostname,omitempty"`
+	Role         Role              `json:"role,omitempty"`
+	Availability Availability      `json:"availability,omitempty"`
+	Down         bool              `json:"down,omitempty"` // its agent has not been heard of
+	Labels       map[string]string `json:"labels,omitempty"`
+	EngineLabels map[string]string `json:"engineLabels,omitempty"`
+	OS           string            `json:"os,omitempty"`           // "linux"
+	Architecture string            `json:"architecture,omitempty"` // Go's word: "amd64"
+	NanoCPUs     int64             `json:"nanoCPUs,omitempty"`     // 1e9 is one CPU; 0: not known
+	Memory       int64             `json:"memory,omitempty"`       // bytes; 0: not known
+	Generic      map[string]int64  `json:"generic,omitempty"`      // generic resources by kind
+	Created      int64             `json:"created,omitempty"`      // Unix nanoseconds
+}
+
+// Role of a node.
+type Role string
+
+// The roles.
+const (
+	RoleManager Role = "manager"
+	RoleWorker  Role = "worker"
+)
+
+// Availability of a node for tasks.
+type Availability string
+
+// The availabilities.
+const (
+	Active Availability = ""      // takes tasks
+	Paused Availability = "pause" // keeps its tasks, takes no new ones
+	Drain  Availability = "drain" // gives its tasks away
+)
