@@ -17,7 +17,7 @@ type ContainerSpec struct {
 
 	Entrypoint []string `json:"entrypoint,omitzero"` // nil: the image's; empty: none
 	Command    []string `json:"command,omitzero"`    // nil: the image's, unless Entrypoint is set; empty: none
-	Env        []string `json:"env,omitempty"`        // KEY=VALUE over the image's; KEY alone removes the image's variable
+	Env        []string `json:"env,omitempty"`       // KEY=VALUE over the image's; KEY alone removes the image's variable
 	WorkingDir string   `json:"workingDir,omitempty"`
 	User       string   `json:"user,omitempty"` // "name", "uid", "user:group"; "" is the image's
 	GroupAdd   []string `json:"groupAdd,omitempty"`
