@@ -1,0 +1,102 @@
+package cluster
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/dhow-project/dhow/runtime"
+	"github.com/dhow-project/dhow/stack"
+)
+
+// Config of a Manager. Only DataDir is required.
+type Config struct {
+	DataDir string     // the manager keeps its state in DataDir/cluster
+	NodeID  string     // "": the one of the last start, or a new one
+	Node    stack.Node // facts about this machine; ID, Role and Created are filled in
+	Log     *slog.Logger
+	Subnets SubnetPicker // nil: networks must name their subnets
+	Images  Images       // nil: images are not pinned when a stack is applied
+	Volumes VolumeNames  // nil: external volumes are not checked when a stack is applied
+}
+
+// SubnetPicker chooses address ranges for a network.
+type SubnetPicker interface {
+	// Pick returns the subnets of want, complete with gateways: those it asks
+	// for, checked against used, or free ones.
+	Pick(want stack.Network, used []stack.Network) ([]stack.Subnet, error)
+}
+
+// Images tells which image a reference means on this node now.
+type Images interface {
+	Image(ctx context.Context, ref, platform string) (*runtime.Image, error)
+}
+
+// VolumeNames lists the real names of the volumes that exist.
+type VolumeNames interface {
+	VolumeNames() map[string]bool
+}
+
+// Action of a person on services.
+type Action string
+
+// The actions.
+const (
+	Start   Action = "start"   // run what is stopped, and what it depends on
+	Stop    Action = "stop"    // keep the containers, stopped
+	Restart Action = "restart" // also of dependents that ask for it
+	Pause   Action = "pause"
+	Unpause Action = "unpause"
+	Remove  Action = "rm" // containers of services of which nothing runs
+)
+
+// RemoveOptions of RemoveStack.
+type RemoveOptions struct {
+	Volumes  bool     // anonymous volumes of its containers too
+	Services []string // only these; the stack stays. Empty: all of the stack
+}
+
+// StackStatus is a stack and how it is doing.
+type StackStatus struct {
+	Stack    stack.Stack     `json:"stack"` // as last applied
+	Services []ServiceStatus `json:"services"`
+	Tasks    []stack.Task    `json:"tasks"` // sorted by service, slot
+	Removing bool            `json:"removing,omitempty"`
+	Index    uint64          `json:"index"`   // of the last change to any of this
+	Created  int64           `json:"created"` // Unix nanoseconds
+	Updated  int64           `json:"updated"` // of the last apply, Unix nanoseconds
+}
+
+// ServiceStatus counts the tasks of one service.
+type ServiceStatus struct {
+	Name      string        `json:"name"`
+	Mode      stack.Mode    `json:"mode,omitempty"`
+	Image     string        `json:"image,omitempty"`
+	Desired   stack.Desired `json:"desired"`   // run, stop, pause, remove
+	Wanted    int           `json:"wanted"`    // tasks that should exist
+	Running   int           `json:"running"`   // of the current version
+	Healthy   int           `json:"healthy"`   // running, and healthy or without a health check
+	Completed int           `json:"completed"` // ended with exit code 0 and not to be restarted
+	Failed    int           `json:"failed"`    // ended otherwise, or cannot be started
+	Updated   int           `json:"updated"`   // tasks of the current version
+	Version   uint64        `json:"version"`
+	Hash      string        `json:"hash"`
+	Ready     bool          `json:"ready"`             // all wanted tasks are of the current version and healthy, or completed
+	Message   string        `json:"message,omitempty"` // what it waits for, or why it failed: of the first task that has something to say
+}
+
+// Assignment is one task with all that its node needs to run it.
+type Assignment struct {
+	Task     stack.Task
+	Service  *stack.Service // spec of Task.Version; not to be changed
+	Stack    *stack.Stack   // without Services and Data: names of networks, volumes, secrets, configs. Not to be changed
+	Hash     string         // of the service version, for Compose's config-hash label
+	Secrets  map[string][]byte
+	Configs  map[string][]byte
+	Replicas int
+}
+
+// TaskReport is what an agent observed of one task.
+type TaskReport struct {
+	Task   string // ID
+	Status stack.TaskStatus
+}
