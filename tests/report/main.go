@@ -1,0 +1,137 @@
+// Report runs `go test -json` and prints what a person wants to see of it:
+// a line per package as it ends, the output of what failed, every skip with
+// its reason, and the totals. Its exit code is 1 when anything failed.
+//
+//	go run ./tests/report ./...
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sort"
+	"strings"
+	"time"
+)
+
+// event is one line of `go test -json` (go doc test2json).
+type event struct {
+	Action      string
+	Package     string
+	ImportPath  string
+	Test        string
+	Output      string
+	Elapsed     float64
+	FailedBuild string
+}
+
+type totals struct {
+	passed, failed, skipped int
+	output                  map[string][]string // test or package -> lines, dropped when it passes
+	skips                   []string
+}
+
+func main() {
+	args := append([]string{"test", "-json", "-timeout", "40m"}, os.Args[1:]...)
+	cmd := exec.Command("go", args...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "report:", err)
+		os.Exit(1)
+	}
+	start := time.Now()
+	t := totals{output: map[string][]string{}}
+	t.read(out, os.Stdout)
+	testErr := cmd.Wait()
+	t.print(os.Stdout, time.Since(start))
+	if testErr != nil || t.failed > 0 {
+		os.Exit(1)
+	}
+}
+
+func (t *totals) read(r io.Reader, w io.Writer) {
+	in := bufio.NewReaderSize(r, 1<<20)
+	for {
+		line, err := in.ReadBytes('\n')
+		if len(line) > 0 {
+			var e event
+			if json.Unmarshal(line, &e) == nil {
+				t.add(e, w)
+			} else {
+				fmt.Fprint(w, string(line))
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (t *totals) add(e event, w io.Writer) {
+	key := e.Package + " " + e.Test
+	switch e.Action {
+	case "output", "build-output":
+		if e.Action == "build-output" {
+			key = e.ImportPath + " "
+		}
+		t.output[key] = append(t.output[key], e.Output)
+	case "pass":
+		delete(t.output, key)
+		if e.Test != "" {
+			t.passed++
+		} else {
+			fmt.Fprintf(w, "ok    %-60s %7.1fs\n", short(e.Package), e.Elapsed)
+		}
+	case "skip":
+		if e.Test != "" {
+			t.skipped++
+			t.skips = append(t.skips, fmt.Sprintf("%s %s: %s", short(e.Package), e.Test, reason(t.output[key])))
+		}
+		delete(t.output, key)
+	case "fail":
+		if e.Test != "" {
+			t.failed++
+			fmt.Fprintf(w, "FAIL  %s %s (%.1fs)\n", short(e.Package), e.Test, e.Elapsed)
+		} else {
+			fmt.Fprintf(w, "FAIL  %s (%.1fs)\n", short(e.Package), e.Elapsed)
+			if e.FailedBuild != "" {
+				t.failed++
+				t.flush(w, e.FailedBuild+" ")
+			}
+		}
+		t.flush(w, key)
+	}
+}
+
+func (t *totals) flush(w io.Writer, key string) {
+	fmt.Fprint(w, strings.Join(t.output[key], ""))
+	delete(t.output, key)
+}
+
+func (t *totals) print(w io.Writer, took time.Duration) {
+	if len(t.skips) > 0 {
+		sort.Strings(t.skips)
+		fmt.Fprintf(w, "\nskipped:\n  %s\n", strings.Join(t.skips, "\n  "))
+	}
+	fmt.Fprintf(w, "\ntests took %s\n%d passed, %d failed, %d skipped\n", took.Round(time.Second), t.passed, t.failed, t.skipped)
+}
+
+func short(pkg string) string { return strings.TrimPrefix(pkg, "github.com/dhow-project/dhow/") }
+
+// reason is what the test said when it skipped.
+func reason(lines []string) string {
+	for i := len(lines) - 1; i >= 0; i-- {
+		s := strings.TrimSpace(lines[i])
+		if s != "" && !strings.HasPrefix(s, "---") && !strings.HasPrefix(s, "===") {
+			return s
+		}
+	}
+	return "no reason given"
+}
