@@ -1,0 +1,76 @@
+package overlaynet
+
+import (
+	"context"
+	"io"
+	"net/netip"
+)
+
+// Links is the kernel's links and namespaces; package link fits. Every call
+// is safe to repeat and safe to make from several goroutines.
+type Links interface {
+	// SetSegment makes the bridge exist with its addresses.
+	SetSegment(ctx context.Context, s Segment) error
+	// RemoveSegment removes the bridge.
+	RemoveSegment(ctx context.Context, s Segment) error
+	// SetSandbox makes the namespace of id exist with these plugs. What is
+	// there already is left untouched; it returns the namespace's path.
+	SetSandbox(ctx context.Context, id string, plugs []Plug) (string, error)
+	// Unplug takes one plug from a living sandbox.
+	Unplug(ctx context.Context, id string, p Plug) error
+	// Reroute makes the default routes of a living sandbox those of its plugs.
+	Reroute(ctx context.Context, id string, plugs []Plug) error
+	// RemoveSandbox removes the namespace and its links.
+	RemoveSandbox(ctx context.Context, id string, plugs []Plug) error
+	// Sweep removes every link and namespace with our mark that is not named here.
+	Sweep(ctx context.Context, segments []Segment, sandboxes map[string][]Plug) error
+	// Forget drops tracked connections to these addresses; only UDP's when udpOnly.
+	Forget(ctx context.Context, addrs []netip.Addr, udpOnly bool) error
+	// Avoid returns the address ranges that the host itself uses or has routes to.
+	Avoid() ([]netip.Prefix, error)
+	// Run keeps spare namespaces ready and calls wake when a link of ours
+	// has vanished, until ctx ends.
+	Run(ctx context.Context, wake func()) error
+}
+
+// Names is the resolver; package dns fits.
+type Names interface {
+	// SetZone serves a network's gateway addresses. ports tells where the
+	// resolver of an address really listens when port 53 was taken.
+	SetZone(z Zone) (ports map[netip.Addr]uint16, err error)
+	RemoveZone(network string)
+	SetHost(h Host) // by Sandbox and Network
+	RemoveHost(sandbox, network string)
+	Close() error
+}
+
+// Rules is the packet filter; package lb fits.
+type Rules interface {
+	// Apply changes the rules. The first call after New replaces whatever an
+	// earlier process left, in the same transaction.
+	Apply(ctx context.Context, c Change) error
+	// Check compares the kernel with what was applied and repairs it whole.
+	Check(ctx context.Context) (repaired bool, err error)
+	// Clear removes everything.
+	Clear(ctx context.Context) error
+	// Run calls wake when somebody else has changed the ruleset.
+	Run(ctx context.Context, wake func()) error
+}
+
+// Ports reserves host ports; package lb fits.
+type Ports interface {
+	// Reserve keeps other processes from binding f until it is closed. A
+	// taken port is a *PortTaken. Over IPv6 it also forwards what the kernel
+	// cannot translate (::1, or every address when the container has IPv4
+	// only) to the backends that the Forwarder is given.
+	Reserve(f Frontend) (Reservation, error)
+	// Ephemeral is the range that free ports are taken from.
+	Ephemeral() (first, last uint16)
+}
+
+// Reservation of one host port.
+type Reservation interface {
+	io.Closer
+	// Forward sets where connections that reach the reserved socket itself go.
+	Forward(to []Backend)
+}

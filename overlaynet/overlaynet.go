@@ -1,0 +1,117 @@
+package overlaynet
+
+import (
+	"net/netip"
+
+	"github.com/dhow-project/dhow/runtime"
+	"github.com/dhow-project/dhow/stack"
+)
+
+// Sandbox is what one container wants of the network.
+type Sandbox struct {
+	ID          string             // the container's ID; names the namespace file
+	Name        string             // the container's name, for messages
+	Attachments []stack.Attachment // Network is a real name or an ID
+	DNSNames    []string           // its own names in each of its networks: container name, short ID, hostname
+	Ports       []stack.Port
+	PortGroup   string   // sandboxes of one group share fixed host ports and are balanced; "": none
+	PublishAll  bool     // publish every port of Exposed on a free host port
+	Exposed     []string // "80/tcp", "8000-8010/udp"
+	DNS         []string // upstream resolvers instead of the host's
+	DNSSearch   []string // recorded only: the engine writes resolv.conf
+	DNSOptions  []string // recorded only: the engine writes resolv.conf
+	None        bool     // a namespace with a loopback interface and nothing else
+}
+
+// Connected is how a sandbox came out.
+type Connected struct {
+	NetNS       string // path of the namespace
+	Endpoints   []runtime.Endpoint
+	Ports       []runtime.PortBinding
+	Nameservers []string // for resolv.conf: the gateway that serves the sandbox's names; nil without networks
+}
+
+// Restored is a sandbox that exists.
+type Restored struct {
+	Sandbox
+	Connected
+	Ready bool // false: left out of shared names and balancing while others are ready
+}
+
+// Config is the desired network of one node. A sandbox without Endpoints gets
+// addresses; one with Endpoints keeps them. The zero Config is nothing at all.
+type Config struct {
+	Sandboxes []Restored
+}
+
+// Source is the replicated state as far as networks go.
+type Source interface {
+	Network(nameOrID string) (stack.Network, bool)
+	Networks() []stack.Network
+	// Changed returns a channel that is closed, or receives, when networks
+	// may have changed since the call.
+	Changed() <-chan struct{}
+}
+
+// Segment is one network as this node's kernel has it: a bridge.
+type Segment struct {
+	ID         string // of the network
+	Name       string // of the network, for messages
+	Bridge     string // interface name
+	Gateways   []netip.Prefix // the bridge's addresses with the subnets' lengths; at most one of each family
+	Internal   bool
+	Masquerade bool // hide containers' addresses behind the node's
+	Separate   bool // no traffic between the containers of this network
+	MTU        int  // 0: the kernel's default
+}
+
+// Plug is a sandbox's place in a segment.
+type Plug struct {
+	Segment   Segment
+	Host      string         // name of the veth's end on the bridge
+	Interface string         // name inside the sandbox: "eth0"
+	MAC       string         // "02:42:ac:11:00:02"
+	Addrs     []netip.Prefix // the first of each family is the endpoint's, the rest link-local extras
+	Gateway4  netip.Addr     // default route through here; invalid: none
+	Gateway6  netip.Addr
+	Sysctls   map[string]string // of this interface: "net.ipv4.conf.eth0.arp_notify" -> "1"
+}
+
+// Zone is what the resolver knows of one network.
+type Zone struct {
+	Network  string // ID
+	Name     string // for PTR answers: "web.shop_front"
+	Gateways []netip.Addr
+	Internal bool
+}
+
+// Host is one sandbox's names and addresses in one network.
+type Host struct {
+	Sandbox string // ID
+	Network string // ID
+	Addrs   []netip.Addr
+	Names   []string // its own, the first is the PTR answer
+	Shared  []string // service names and aliases, answered with all ready sandboxes
+	Ready   bool
+	DNS     []string // upstream resolvers; nil: the host's
+}
+
+// Frontend is one published port.
+type Frontend struct {
+	Protocol string     // "tcp", "udp", "sctp"
+	Addr     netip.Addr // 0.0.0.0, :: or one of the host's addresses
+	Port     uint16
+}
+
+// Backend is where a published port leads.
+type Backend struct {
+	Addr netip.Addr // of the frontend's family
+	Port uint16
+}
+
+// Change is a step of the rules: applied in one transaction.
+type Change struct {
+	Segments  map[string]*Segment    // by network ID; nil removes
+	Frontends map[Frontend][]Backend // empty removes
+	Resolvers map[netip.Addr]uint16  // gateway address -> port that answers DNS there; 0 removes
+}
