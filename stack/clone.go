@@ -14,6 +14,7 @@ func (s Stack) Clone() Stack {
 	s.Configs = cloneMap(s.Configs, Config.Clone)
 	s.Files = slices.Clone(s.Files)
 	s.EnvFiles = slices.Clone(s.EnvFiles)
+	s.Disabled = slices.Clone(s.Disabled)
 	return s
 }
 
