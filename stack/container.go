@@ -33,6 +33,8 @@ type ContainerSpec struct {
 	AttachStdin  bool `json:"attachStdin,omitempty"`  // recorded for inspect only
 	AttachStdout bool `json:"attachStdout,omitempty"` // recorded for inspect only
 	AttachStderr bool `json:"attachStderr,omitempty"` // recorded for inspect only
+	// ConsoleSize is the first size of the TTY in rows and columns; zero leaves the terminal's own.
+	ConsoleSize [2]uint16 `json:"consoleSize,omitzero"`
 
 	StopSignal string         `json:"stopSignal,omitempty"` // "" is the image's, then SIGTERM
 	StopGrace  *time.Duration `json:"stopGrace,omitempty"`  // nil: 10 s
