@@ -1,0 +1,87 @@
+package reconcile
+
+import (
+	"slices"
+
+	"github.com/dhow-project/dhow/stack"
+)
+
+// replaceable returns the IDs of the tasks of an old version that are to make
+// place now: those that do not run, and as many of the others as the update
+// rule lets be under way at once. Old tasks keep running while new ones could
+// not start.
+func (r *round) replaceable(s *service, g gate) map[string]bool {
+	if s.down() || !r.replacementCouldStart(s, g) {
+		return nil
+	}
+	out := map[string]bool{}
+	budget := r.budget(s)
+	for _, t := range s.tasks {
+		if t.Version == s.Version || t.Desired == stack.DesiredRemove || !slices.Contains(s.keys, keyOf(t)) {
+			continue
+		}
+		if up(t) {
+			if budget <= 0 {
+				continue
+			}
+			budget--
+		}
+		out[t.ID] = true
+	}
+	return out
+}
+
+// replacementCouldStart is true for the users of a stale network too: it can be
+// replaced only after they have gone.
+func (r *round) replacementCouldStart(s *service, g gate) bool {
+	if g.open() {
+		return true
+	}
+	return slices.ContainsFunc(r.in.Stale, func(key string) bool {
+		return uses(s.Spec, key) || slices.ContainsFunc(s.tasks, func(t *stack.Task) bool {
+			return t.Version != s.Version && uses(s.specOf(t.Version), key)
+		})
+	})
+}
+
+// budget is how many running tasks may be replaced now.
+func (r *round) budget(s *service) int {
+	rule := s.Spec.Deploy.Update
+	if rule == nil || rule.Parallelism <= 0 {
+		return len(s.tasks)
+	}
+	underway, last := 0, int64(0)
+	for _, k := range s.keys {
+		i := slices.IndexFunc(s.tasks, func(t *stack.Task) bool { return keyOf(t) == k })
+		switch {
+		case i < 0 || s.tasks[i].Desired == stack.DesiredRemove:
+			underway++
+		case s.tasks[i].Version != s.Version:
+		case settled(s.tasks[i], rule):
+			last = max(last, s.tasks[i].Status.Time.UnixNano())
+		default:
+			underway++
+		}
+	}
+	if next := last + int64(rule.Delay); rule.Delay > 0 && last > 0 && next > r.in.Now {
+		if r.res.Again == 0 || next < r.res.Again {
+			r.res.Again = next
+		}
+		return 0
+	}
+	return rule.Parallelism - underway
+}
+
+// settled reports whether the update of this task is over. A failed task holds
+// the update up unless the rule says to go on.
+func settled(t *stack.Task, rule *stack.UpdateRule) bool {
+	switch t.Status.State {
+	case stack.TaskRunning:
+		return t.Status.Health == "" || t.Status.Health == "healthy"
+	case stack.TaskCompleted:
+		return true
+	case stack.TaskFailed:
+		return rule.FailureAction == "continue"
+	}
+	return false
+}

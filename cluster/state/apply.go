@@ -1,0 +1,163 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/hashicorp/go-memdb"
+
+	"github.com/dhow-project/dhow/stack"
+)
+
+// tx is one Apply under way.
+type tx struct {
+	txn     *memdb.Txn
+	index   uint64
+	time    int64
+	touched map[string]bool // names of stacks of which something changed
+	dirty   bool
+}
+
+func (t *tx) apply(c Change) error {
+	switch {
+	case c.Cluster != nil:
+		return t.put(TableCluster, c.Cluster, "")
+	case c.Node != nil:
+		return t.put(TableNode, c.Node, "")
+	case c.Stack != nil:
+		return t.put(TableStack, c.Stack, c.Stack.Name)
+	case c.Service != nil:
+		return t.putService(c.Service)
+	case c.Network != nil:
+		return t.put(TableNetwork, c.Network, c.Network.Network.Stack)
+	case c.Secret != nil:
+		return t.put(TableSecret, c.Secret, c.Secret.Stack)
+	case c.Config != nil:
+		return t.put(TableConfig, c.Config, c.Config.Stack)
+	case c.Create != nil:
+		return t.create(c.Create)
+	case c.Update != nil:
+		return t.update(c.Update)
+	case c.Status != nil:
+		return t.status(c.Status)
+	case c.Delete != nil:
+		return t.delete(*c.Delete)
+	}
+	return errors.New("nothing in it")
+}
+
+func (t *tx) put(table Table, record any, stackName string) error {
+	t.touch(stackName)
+	return t.txn.Insert(string(table), record)
+}
+
+func (t *tx) touch(stackName string) {
+	t.dirty = true
+	if stackName == "" {
+		return
+	}
+	if t.touched == nil {
+		t.touched = map[string]bool{}
+	}
+	t.touched[stackName] = true
+}
+
+func (t *tx) putService(c *ServiceChange) error {
+	s := c.Service
+	old := first[Service](t.txn, TableService, "id", s.Stack, s.Name)
+	s.Version, s.History = 0, nil
+	if old != nil {
+		s.Version, s.History = old.Version, old.History
+	}
+	if c.NewVersion || old == nil {
+		s.Version = t.index
+		s.History = append(slices.Clip(s.History), Version{Version: t.index, Hash: s.Hash, Spec: s.Spec, Created: t.time})
+	} else {
+		s.Hash = old.Hash
+	}
+	s.History = t.prune(&s)
+	return t.put(TableService, &s, s.Stack)
+}
+
+// prune returns the versions that are worth keeping.
+func (t *tx) prune(s *Service) []Version {
+	if len(s.History) <= KeepVersions {
+		return s.History
+	}
+	used := map[uint64]bool{}
+	for _, task := range list[stack.Task](t.txn, TableTask, "service_prefix", s.Stack, s.Name) {
+		used[task.Version] = true
+	}
+	var keep []Version
+	for i, v := range s.History {
+		if i >= len(s.History)-KeepVersions || used[v.Version] {
+			keep = append(keep, v)
+		}
+	}
+	return keep
+}
+
+func (t *tx) create(task *stack.Task) error {
+	if task.ID == "" {
+		return errors.New("task without an ID")
+	}
+	if first[stack.Task](t.txn, TableTask, "id", task.ID) != nil {
+		return fmt.Errorf("task %s exists", task.ID)
+	}
+	return t.put(TableTask, task, task.Stack)
+}
+
+func (t *tx) update(task *stack.Task) error {
+	old := first[stack.Task](t.txn, TableTask, "id", task.ID)
+	if old == nil {
+		return nil
+	}
+	if old.Node != "" { // its agent has the word
+		task.Status = old.Status
+	}
+	return t.put(TableTask, task, task.Stack)
+}
+
+func (t *tx) status(s *Status) error {
+	old := first[stack.Task](t.txn, TableTask, "id", s.Task)
+	if old == nil || old.Node == "" || same(old.Status, s.Status) {
+		return nil
+	}
+	task := *old
+	task.Status = s.Status
+	return t.put(TableTask, &task, task.Stack)
+}
+
+// same reports whether two statuses differ at most in their time.
+func same(a, b stack.TaskStatus) bool {
+	return a.State == b.State && a.Message == b.Message && a.ContainerID == b.ContainerID && a.Health == b.Health &&
+		a.ExitCode == b.ExitCode && a.Paused == b.Paused && a.RestartCount == b.RestartCount && a.Restarts == b.Restarts &&
+		a.ImageID == b.ImageID && a.Followed == b.Followed && maps.Equal(a.Anonymous, b.Anonymous)
+}
+
+func (t *tx) delete(k Key) error {
+	r, stackName := t.find(k)
+	if r == nil {
+		return nil
+	}
+	t.touch(stackName)
+	return t.txn.Delete(string(k.Table), r)
+}
+
+// finish remembers the index, also in the stacks of which something changed.
+func (t *tx) finish() error {
+	for _, name := range slices.Sorted(maps.Keys(t.touched)) {
+		old := first[Stack](t.txn, TableStack, "id", name)
+		if old == nil {
+			continue
+		}
+		s := *old
+		s.Index = t.index
+		if err := t.txn.Insert(string(TableStack), &s); err != nil {
+			return err
+		}
+	}
+	return t.txn.Insert(tableMeta, &meta{Index: t.index})
+}

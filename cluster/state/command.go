@@ -1,0 +1,96 @@
+package state
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/dhow-project/dhow/stack"
+)
+
+// Command is one atomic change of the state: all of Changes, in order, or none.
+type Command struct {
+	Time    int64    `json:"time"` // of the proposer, Unix nanoseconds
+	Changes []Change `json:"changes"`
+}
+
+// Change is one step of a command; exactly one field is set.
+type Change struct {
+	Cluster *Cluster       `json:"cluster,omitempty"`
+	Node    *stack.Node    `json:"node,omitempty"`
+	Stack   *Stack         `json:"stack,omitempty"`
+	Service *ServiceChange `json:"service,omitempty"`
+	Network *Network       `json:"network,omitempty"`
+	Secret  *Secret        `json:"secret,omitempty"`
+	Config  *Config        `json:"config,omitempty"`
+	Create  *stack.Task    `json:"create,omitempty"`
+	Update  *stack.Task    `json:"update,omitempty"` // managers' fields; Status only while the task has no node. Passed over when the task is gone
+	Status  *Status        `json:"status,omitempty"`
+	Delete  *Key           `json:"delete,omitempty"`
+}
+
+// ServiceChange stores a service; Version and History are kept by the state.
+type ServiceChange struct {
+	Service
+	NewVersion bool `json:"newVersion,omitempty"` // Spec makes other containers than before
+}
+
+// Status is what an agent observed of a task.
+type Status struct {
+	Task   string           `json:"task"`
+	Status stack.TaskStatus `json:"status"`
+}
+
+// Key names one record.
+type Key struct {
+	Table Table  `json:"table"`
+	Name  string `json:"name"` // of a service: ServiceKey
+}
+
+// Table is the name of a table.
+type Table string
+
+// The tables, in the order in which they are persisted.
+const (
+	TableCluster Table = "cluster"
+	TableNode    Table = "node"
+	TableStack   Table = "stack"
+	TableService Table = "service"
+	TableTask    Table = "task"
+	TableNetwork Table = "network"
+	TableSecret  Table = "secret"
+	TableConfig  Table = "config"
+)
+
+// ServiceKey is the key of a service.
+func ServiceKey(stackName, service string) string { return stackName + "/" + service }
+
+// format is the first byte of an encoded command; it changes when older
+// programs would misread what follows.
+const format = 1
+
+// Encode returns the bytes of c: the same for equal commands, as struct fields
+// have a fixed order and map keys are sorted.
+func (c Command) Encode() ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteByte(format)
+	if err := json.NewEncoder(&b).Encode(c); err != nil {
+		return nil, fmt.Errorf("encode command: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// Decode is the inverse of Encode.
+func Decode(data []byte) (Command, error) {
+	var c Command
+	if len(data) == 0 {
+		return c, fmt.Errorf("decode command: empty")
+	}
+	if data[0] != format {
+		return c, fmt.Errorf("decode command: format %d is not known, this program is too old", data[0])
+	}
+	if err := json.Unmarshal(data[1:], &c); err != nil {
+		return c, fmt.Errorf("decode command: %w", err)
+	}
+	return c, nil
+}

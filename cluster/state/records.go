@@ -1,0 +1,80 @@
+package state
+
+import "github.com/dhow-project/dhow/stack"
+
+// Stack is what was applied last, without its services and without the
+// content of its secrets and configs: those have tables of their own.
+type Stack struct {
+	Name          string      `json:"name"`
+	Spec          stack.Stack `json:"spec"`
+	Removing      bool        `json:"removing,omitempty"`      // goes when its last service has gone
+	RemoveVolumes bool        `json:"removeVolumes,omitempty"` // anonymous ones, while removing
+	Created       int64       `json:"created"`                 // Unix nanoseconds
+	Updated       int64       `json:"updated"`                 // of the last apply
+	Index         uint64      `json:"index"`                   // of the last change to it, its services, tasks or networks
+}
+
+// Service is the wish for one service.
+type Service struct {
+	Stack         string        `json:"stack"`
+	Name          string        `json:"name"`
+	Spec          stack.Service `json:"spec"`    // wanted now
+	Hash          string        `json:"hash"`    // Stack.ServiceHash when Version was made
+	Version       uint64        `json:"version"` // index of the command that last changed what its containers are made of
+	History       []Version     `json:"history"` // oldest first, the current one last: those that tasks use and the last KeepVersions
+	Desired       stack.Desired `json:"desired"` // of a person: run, stop, pause; remove: no containers until the next apply or start
+	Removing      bool          `json:"removing,omitempty"`
+	RemoveVolumes bool          `json:"removeVolumes,omitempty"`
+}
+
+// Version is one version of a service's spec.
+type Version struct {
+	Version uint64        `json:"version"`
+	Hash    string        `json:"hash"`
+	Spec    stack.Service `json:"spec"`
+	Created int64         `json:"created"` // Unix nanoseconds
+}
+
+// KeepVersions is how many versions of a service's spec are kept beside those in use.
+const KeepVersions = 5
+
+// SpecOf returns the spec and hash of a version: the current spec, with its
+// number of replicas and the like, for the current version. Nil when it is not known.
+func (s *Service) SpecOf(version uint64) (*stack.Service, string) {
+	if version == s.Version {
+		return &s.Spec, s.Hash
+	}
+	for i := range s.History {
+		if s.History[i].Version == version {
+			return &s.History[i].Spec, s.History[i].Hash
+		}
+	}
+	return nil, ""
+}
+
+// Network is a network with resolved subnets.
+type Network struct {
+	stack.Network
+	Asked stack.Network  `json:"asked"`          // as asked for
+	Next  *stack.Network `json:"next,omitempty"` // its successor under the same name, once no container uses this one
+}
+
+// Secret is the content of a secret, by its real name.
+type Secret struct {
+	Name  string       `json:"name"`
+	Stack string       `json:"stack,omitempty"`
+	Spec  stack.Secret `json:"spec"`
+}
+
+// Config is the content of a config, by its real name.
+type Config struct {
+	Name  string       `json:"name"`
+	Stack string       `json:"stack,omitempty"`
+	Spec  stack.Config `json:"spec"`
+}
+
+// Cluster is the one record about the cluster itself.
+type Cluster struct {
+	ID      string `json:"id"` // of this cluster alone, chosen when it was made
+	Created int64  `json:"created"`
+}
