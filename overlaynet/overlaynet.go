@@ -55,9 +55,9 @@ type Source interface {
 
 // Segment is one network as this node's kernel has it: a bridge.
 type Segment struct {
-	ID         string // of the network
-	Name       string // of the network, for messages
-	Bridge     string // interface name
+	ID         string         // of the network
+	Name       string         // of the network, for messages
+	Bridge     string         // interface name
 	Gateways   []netip.Prefix // the bridge's addresses with the subnets' lengths; at most one of each family
 	Internal   bool
 	Masquerade bool // hide containers' addresses behind the node's

@@ -1,0 +1,192 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dhow-project/dhow/overlaynet"
+)
+
+// Config of New.
+type Config struct {
+	RunDir string // namespaces are files under RunDir/netns
+	Log    *slog.Logger
+	Spare  int // namespaces kept ready; 0: 4; negative: none
+}
+
+// Links makes namespaces and links in the network namespace that the process
+// was in when New was called.
+type Links struct {
+	cfg  Config
+	mark string
+	dir  string
+	host *sock
+	pool pool
+
+	mu    sync.Mutex
+	known map[string]bool // guarded by mu: names of host-side links that should exist
+}
+
+var _ overlaynet.Links = (*Links)(nil)
+
+// New opens the socket; it changes nothing.
+func New(c Config) (*Links, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	switch {
+	case c.Spare == 0:
+		c.Spare = 4
+	case c.Spare < 0:
+		c.Spare = 0
+	}
+	host, err := dial()
+	if err != nil {
+		return nil, err
+	}
+	return &Links{
+		cfg: c, mark: overlaynet.Mark(c.RunDir), dir: filepath.Join(c.RunDir, "netns"),
+		host: host, known: map[string]bool{}, pool: pool{want: c.Spare, wake: make(chan struct{}, 1)},
+	}, nil
+}
+
+// Close closes the socket and drops the spare namespaces.
+func (l *Links) Close() error {
+	l.pool.drain()
+	l.host.close()
+	return nil
+}
+
+// index returns the number of a link in s's namespace; 0 when there is none.
+func (s *sock) index(name string) int {
+	ifr, err := unix.NewIfreq(name)
+	if err != nil || unix.IoctlIfreq(s.fd, unix.SIOCGIFINDEX, ifr) != nil {
+		return 0
+	}
+	return int(ifr.Uint32())
+}
+
+func (l *Links) note(name string, there bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if there {
+		l.known[name] = true
+	} else {
+		delete(l.known, name)
+	}
+}
+
+// SetSandbox makes the namespace of id with these plugs.
+func (l *Links) SetSandbox(ctx context.Context, id string, plugs []overlaynet.Plug) (path string, err error) {
+	path = filepath.Join(l.dir, id)
+	sp, fresh, err := l.space(path)
+	if err != nil {
+		return "", fmt.Errorf("namespace: %w", err)
+	}
+	defer sp.close()
+	defer func() {
+		if err != nil && fresh {
+			_ = l.RemoveSandbox(context.WithoutCancel(ctx), id, plugs)
+		}
+	}()
+	for _, p := range plugs {
+		if err = ctx.Err(); err != nil {
+			return "", err
+		}
+		if !fresh && sp.sock.index(p.Interface) != 0 && l.host.index(p.Host) != 0 {
+			l.note(p.Host, true)
+			continue // untouched: traffic may be flowing
+		}
+		if err = l.plug(sp, p); err != nil {
+			return "", fmt.Errorf("network %s: %w", p.Segment.Name, err)
+		}
+	}
+	return path, nil
+}
+
+// plug makes one veth pair in its final place.
+func (l *Links) plug(sp *space, p overlaynet.Plug) error {
+	master := l.host.index(p.Segment.Bridge)
+	if master == 0 {
+		return fmt.Errorf("bridge %s does not exist", p.Segment.Bridge)
+	}
+	create, err := newVeth(p, master, sp.fd)
+	if err != nil {
+		return err
+	}
+	l.note(p.Host, true)
+	steps := []step{
+		{"create veth " + p.Host, create, nil},
+		{"bring up " + p.Host, upPort(p.Host), nil},
+	}
+	err = l.host.do(steps...)
+	if errors.Is(err, unix.EEXIST) { // a half-made one, or one whose other end was moved away
+		_ = l.host.do(step{"", delLink(p.Host), nil})
+		err = l.host.do(steps...)
+	}
+	if err != nil {
+		l.note(p.Host, false)
+		return err
+	}
+	if p.Segment.Separate {
+		if err := l.host.do(step{"isolate port", isolatePort(l.host.index(p.Host)), nil}); err != nil {
+			return err
+		}
+	}
+	return sp.configure(p)
+}
+
+// RemoveSandbox removes the namespace and its links. Removing the host's ends
+// at once, rather than waiting for the kernel to tear the namespace down,
+// makes the addresses free to use again when it returns.
+func (l *Links) RemoveSandbox(_ context.Context, id string, plugs []overlaynet.Plug) error {
+	var steps []step
+	for _, p := range plugs {
+		l.note(p.Host, false)
+		steps = append(steps, step{"remove " + p.Host, delLink(p.Host), []unix.Errno{unix.ENODEV}})
+	}
+	return errors.Join(l.host.do(steps...), unmount(filepath.Join(l.dir, id)))
+}
+
+// Unplug takes one plug from a living sandbox.
+func (l *Links) Unplug(_ context.Context, _ string, p overlaynet.Plug) error {
+	l.note(p.Host, false)
+	return l.host.do(step{"remove " + p.Host, delLink(p.Host), []unix.Errno{unix.ENODEV}})
+}
+
+// Reroute sets the default routes of a living sandbox.
+func (l *Links) Reroute(_ context.Context, id string, plugs []overlaynet.Plug) error {
+	sp, err := enter(filepath.Join(l.dir, id))
+	if err != nil {
+		return err
+	}
+	defer sp.close()
+	gone := []unix.Errno{unix.ESRCH, unix.ENOENT}
+	for _, fam := range []int{unix.AF_INET, unix.AF_INET6} {
+		for sp.sock.do(step{"remove default route", defaultRoute(0, none, fam, true), nil}) == nil {
+		}
+	}
+	for _, p := range plugs {
+		if err := sp.sock.do(sp.routes(p, sp.sock.index(p.Interface), gone)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func unmount(path string) error {
+	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("unmount %s: %w", path, err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,98 @@
+package link
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dhow-project/dhow/overlaynet"
+)
+
+// SetSegment makes the bridge exist with its addresses, and the node forward.
+func (l *Links) SetSegment(_ context.Context, s overlaynet.Segment) error {
+	l.note(s.Bridge, true)
+	index := l.host.index(s.Bridge)
+	if index == 0 {
+		if err := l.host.do(step{"create bridge " + s.Bridge, newBridge(s), []unix.Errno{unix.EEXIST}}); err != nil {
+			return err
+		}
+		if index = l.host.index(s.Bridge); index == 0 {
+			return fmt.Errorf("bridge %s vanished", s.Bridge)
+		}
+	}
+	v6 := false
+	for _, g := range s.Gateways {
+		v6 = v6 || g.Addr().Is6()
+	}
+	if err := bridgeSysctls(s.Bridge, v6); err != nil {
+		return err
+	}
+	steps := []step{{"bring up " + s.Bridge, upLink(index), nil}}
+	for _, g := range s.Gateways {
+		steps = append(steps, step{"add gateway " + g.String(), address(index, g, false), nil})
+	}
+	return l.host.do(steps...)
+}
+
+// bridgeSysctls: route_localnet lets replies to translated connections from
+// 127.0.0.1 come back; the packet filter drops what abuses it.
+func bridgeSysctls(bridge string, v6 bool) error {
+	keys := [][2]string{
+		{"net/ipv4/ip_forward", "1"},
+		{"net/ipv4/conf/" + bridge + "/route_localnet", "1"},
+		{"net/ipv6/conf/" + bridge + "/accept_ra", "0"},
+		{"net/ipv6/conf/" + bridge + "/accept_dad", "0"},
+	}
+	if v6 {
+		if err := keepUplinksLearning(); err != nil {
+			return err
+		}
+		keys = append(keys, [2]string{"net/ipv6/conf/" + bridge + "/disable_ipv6", "0"}, [2]string{"net/ipv6/conf/all/forwarding", "1"})
+	} else {
+		keys = append(keys, [2]string{"net/ipv6/conf/" + bridge + "/disable_ipv6", "1"})
+	}
+	for _, kv := range keys {
+		if err := ensureSysctl(kv[0], kv[1]); err != nil {
+			return fmt.Errorf("sysctl %s: %w", kv[0], err)
+		}
+	}
+	return nil
+}
+
+// ensureSysctl writes only what differs: some writes wake up every interface.
+func ensureSysctl(key, value string) error {
+	if b, err := os.ReadFile("/proc/sys/" + key); err == nil && strings.TrimSpace(string(b)) == value {
+		return nil
+	}
+	return writeSysctl(key, value)
+}
+
+// keepUplinksLearning lets interfaces that take their IPv6 route from router
+// advertisements go on doing so when the node forwards (accept_ra 1 -> 2).
+func keepUplinksLearning() error {
+	if b, err := os.ReadFile("/proc/sys/net/ipv6/conf/all/forwarding"); err != nil || strings.TrimSpace(string(b)) != "0" {
+		return nil
+	}
+	files, err := filepath.Glob("/proc/sys/net/ipv6/conf/*/accept_ra")
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if b, err := os.ReadFile(f); err == nil && strings.TrimSpace(string(b)) == "1" {
+			if err := os.WriteFile(f, []byte("2"), 0); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// RemoveSegment removes the bridge.
+func (l *Links) RemoveSegment(_ context.Context, s overlaynet.Segment) error {
+	l.note(s.Bridge, false)
+	return l.host.do(step{"remove bridge " + s.Bridge, delLink(s.Bridge), []unix.Errno{unix.ENODEV}})
+}
