@@ -84,6 +84,10 @@ type Config struct {
 	Makers  map[stack.MountType]Maker // bind and tmpfs
 	Images  Images                    // nil: image mounts are refused
 	Publish func(runtime.Event)       // nil: nobody listens
+
+	// Relabel gives a path an SELinux label for user ("z" shared, "Z" private).
+	// nil: the host has no SELinux, and there is nothing to do.
+	Relabel func(user, path, mode string) error
 }
 
 var nameRE = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$`)

@@ -1,0 +1,269 @@
+// Package swap fills a directory with new content so that at every moment,
+// also after kill -9, it has either all of the old content or all of the new.
+//
+// The directory itself stays: it may be a mount point, and running containers
+// hold it. So the new tree is made in a staging directory on the same file
+// system, and then the entries are renamed: old ones out, new ones in. A
+// journal beside it says how far things are:
+//
+//	stage   new content is being written; after a crash it is thrown away
+//	out     old entries move to the old directory; after a crash this goes on
+//	in      new entries move in; after a crash this goes on
+//
+// There is no moment at which both the old and the new content are incomplete
+// and unreachable, and every step may be done again.
+package swap
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dhow-project/dhow/volumes/internal/fsx"
+)
+
+// Prefix of the names that a swap under way uses inside of a root. They are
+// no part of the content.
+const Prefix = ".dhow-swap-"
+
+// Swap is one exchange under way.
+type Swap struct {
+	journal string
+	state   state
+}
+
+// state is the journal's content.
+type state struct {
+	Phase   string `json:"phase"`
+	Root    string `json:"root"`
+	Base    string `json:"base"` // holds the directories below
+	Durable bool   `json:"durable,omitempty"`
+}
+
+func (st *state) stage() string   { return filepath.Join(st.Base, Prefix+"new") }
+func (st *state) old() string     { return filepath.Join(st.Base, Prefix+"old") }
+func (st *state) newMeta() string { return filepath.Join(st.Base, Prefix+"new-meta") } // empty; has the attributes of the new root
+func (st *state) oldMeta() string { return filepath.Join(st.Base, Prefix+"old-meta") } // empty; has the attributes of the old root
+
+// The phases of the journal. The undo phases follow an error in out or in.
+const (
+	phaseStage   = "stage"
+	phaseOut     = "out"
+	phaseIn      = "in"
+	phaseUndoIn  = "undo-in"  // new entries go back to the stage
+	phaseUndoOut = "undo-out" // old entries go back to the root
+)
+
+// Reserved says whether an entry of a root is not content: a swap's own
+// directory, or the lost+found of a file system.
+func Reserved(name string) bool {
+	return strings.HasPrefix(name, Prefix) || name == "lost+found"
+}
+
+// Begin prepares to replace the content of root; journal is a file path
+// outside of it. Stage then takes the new content. inside puts the staging
+// directory into root, which is needed when root is a file system of its own.
+// durable makes the exchange safe against a power cut, too, not only kill -9.
+func Begin(root, journal string, inside, durable bool) (*Swap, error) {
+	if err := Recover(journal); err != nil {
+		return nil, err
+	}
+	base := filepath.Dir(root)
+	if inside {
+		base = root
+	}
+	s := &Swap{journal: journal, state: state{Phase: phaseStage, Root: root, Base: base, Durable: durable}}
+	if err := s.state.write(journal, phaseStage); err != nil {
+		return nil, err
+	}
+	for _, dir := range []string{s.state.stage(), s.state.old(), s.state.newMeta(), s.state.oldMeta()} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return nil, errors.Join(err, s.Abort())
+		}
+	}
+	return s, nil
+}
+
+// Stage is the directory for the new content; its own owner, mode, times and
+// attributes become those of the root.
+func (s *Swap) Stage() string { return s.state.stage() }
+
+// Abort throws the staged content away. The root is as before.
+func (s *Swap) Abort() error { return s.state.clean(s.journal) }
+
+// Commit exchanges the content. On an error the old content is in place.
+func (s *Swap) Commit() error {
+	st := &s.state
+	if err := st.prepare(); err != nil {
+		return errors.Join(err, s.Abort())
+	}
+	err := st.write(s.journal, phaseOut)
+	if err == nil {
+		err = st.forward(s.journal)
+	}
+	if err != nil {
+		if uerr := st.undo(s.journal); uerr != nil {
+			return errors.Join(err, fmt.Errorf("the old content is in %s: %w", st.old(), uerr))
+		}
+		return errors.Join(err, st.clean(s.journal))
+	}
+	if err := st.clean(s.journal); err != nil {
+		return fmt.Errorf("the new content is in place, but the old one cannot be removed: %w", err)
+	}
+	return nil
+}
+
+// prepare notes both roots' attributes, which the renames disturb, and makes
+// the staged content durable.
+func (st *state) prepare() error {
+	if err := copyMeta(st.newMeta(), st.stage()); err != nil {
+		return err
+	}
+	if err := copyMeta(st.oldMeta(), st.Root); err != nil {
+		return err
+	}
+	if st.Durable {
+		return fsx.SyncFS(st.stage())
+	}
+	return nil
+}
+
+// Recover finishes or undoes what a journal describes; a missing journal is fine.
+func Recover(journal string) error {
+	data, err := os.ReadFile(journal)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var st state
+	if err := json.Unmarshal(data, &st); err != nil || st.Root == "" || st.Base == "" {
+		return fmt.Errorf("swap journal %s is unreadable: %w", journal, errors.Join(err, fs.ErrInvalid))
+	}
+	switch st.Phase {
+	case phaseOut, phaseIn:
+		err = st.forward(journal)
+	case phaseUndoIn, phaseUndoOut:
+		err = st.undo(journal)
+	}
+	if err != nil {
+		return fmt.Errorf("finish swap of %s: %w", st.Root, err)
+	}
+	return st.clean(journal)
+}
+
+func (st *state) write(journal, phase string) error {
+	next := *st
+	next.Phase = phase
+	data, err := json.Marshal(next)
+	if err != nil {
+		return err
+	}
+	if err := fsx.WriteFile(journal, data, st.Durable); err != nil {
+		return err
+	}
+	st.Phase = phase
+	return nil
+}
+
+// forward moves the old entries out and the new ones in.
+func (st *state) forward(journal string) error {
+	if st.Phase == phaseOut {
+		if err := moveAll(st.Root, st.old()); err != nil {
+			return err
+		}
+		if err := st.write(journal, phaseIn); err != nil {
+			return err
+		}
+	}
+	err := moveAll(st.stage(), st.Root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // all was done, and cleaning had begun
+	}
+	if err != nil {
+		return err
+	}
+	return copyMeta(st.Root, st.newMeta())
+}
+
+// undo brings the old content back. A journal that cannot be written (the disk
+// is full) does not stop it.
+func (st *state) undo(journal string) error {
+	if st.Phase == phaseIn || st.Phase == phaseUndoIn {
+		_ = st.write(journal, phaseUndoIn)
+		if err := moveAll(st.Root, st.stage()); err != nil {
+			return err
+		}
+	}
+	_ = st.write(journal, phaseUndoOut)
+	err := moveAll(st.old(), st.Root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // all was done, and cleaning had begun
+	}
+	if err != nil {
+		return err
+	}
+	return copyMeta(st.Root, st.oldMeta())
+}
+
+// clean removes the directories, then the journal. The first two tell a
+// recovery that the renames are over.
+func (st *state) clean(journal string) error {
+	for _, dir := range []string{st.stage(), st.old(), st.newMeta(), st.oldMeta()} {
+		if err := fsx.RemoveTree(dir); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(journal); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// moveAll renames the entries of one directory into another.
+func moveAll(from, to string) error {
+	src, err := fsx.OpenDir(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := fsx.OpenDir(to)
+	if err != nil {
+		return err
+	}
+	defer dst.Close()
+	names, err := fsx.Names(src)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if Reserved(n) {
+			continue
+		}
+		if err := unix.Renameat(int(src.Fd()), n, int(dst.Fd()), n); err != nil {
+			return &os.PathError{Op: "rename", Path: filepath.Join(from, n), Err: err}
+		}
+	}
+	return nil
+}
+
+func copyMeta(to, from string) error {
+	src, err := fsx.OpenDir(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := fsx.OpenDir(to)
+	if err != nil {
+		return err
+	}
+	defer dst.Close()
+	return fsx.CopyMeta(dst, "", src, "")
+}
