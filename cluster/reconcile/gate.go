@@ -108,11 +108,10 @@ func (r *round) condition(d stack.Dependency) gate {
 }
 
 func taskCondition(d stack.Dependency, s *service, k slotKey) gate {
-	i := slices.IndexFunc(s.tasks, func(t *stack.Task) bool { return keyOf(t) == k })
-	if i < 0 || s.tasks[i].Version != s.Version || s.tasks[i].Desired == stack.DesiredRemove {
+	t := s.at[k]
+	if t == nil || t.Version != s.Version || t.Desired == stack.DesiredRemove {
 		return wait("waits for %s %s", d.Service, verb(d.Condition))
 	}
-	t := s.tasks[i]
 	if max(t.Wanted, t.Restarts) > t.Status.Restarts {
 		return wait("waits for %s %s", d.Service, verb(d.Condition))
 	}

@@ -71,8 +71,10 @@ type round struct {
 type service struct {
 	Service
 	name       string
-	tasks      []*stack.Task // that stay in the state this round, by slot
-	keys       []slotKey     // wanted, in order
+	tasks      []*stack.Task           // that stay in the state this round, by slot
+	at         map[slotKey]*stack.Task // tasks by place
+	keys       []slotKey               // wanted, in order
+	want       map[slotKey]bool        // keys
 	freed      map[slotKey]*stack.Task
 	dependents []*service
 }
@@ -140,8 +142,12 @@ func gone(t *stack.Task, nodes map[string]*stack.Node) bool {
 // and finds the slots that are wanted.
 func (r *round) settle(s *service) {
 	s.keys = r.wanted(s)
+	s.want = make(map[slotKey]bool, len(s.keys))
+	for _, k := range s.keys {
+		s.want[k] = true
+	}
 	s.tasks = slices.DeleteFunc(s.tasks, func(t *stack.Task) bool {
-		unplaced := t.Node == "" && (!slices.Contains(s.keys, keyOf(t)) || t.Version != s.Version)
+		unplaced := t.Node == "" && (!s.want[keyOf(t)] || t.Version != s.Version)
 		if !unplaced && !gone(t, r.nodes) {
 			return false
 		}
@@ -149,6 +155,10 @@ func (r *round) settle(s *service) {
 		s.freed[keyOf(t)] = t
 		return true
 	})
+	s.at = make(map[slotKey]*stack.Task, len(s.tasks))
+	for _, t := range s.tasks {
+		s.at[keyOf(t)] = t
+	}
 }
 
 // decide makes, changes and ends the tasks of s.
@@ -167,7 +177,7 @@ func (r *round) decide(s *service) {
 			}
 		case s.leaving():
 			r.remove(s, t)
-		case !slices.Contains(s.keys, keyOf(t)) || replace[t.ID]:
+		case !s.want[keyOf(t)] || replace[t.ID]:
 			r.change(t, func(t *stack.Task) { t.Desired = stack.DesiredRemove })
 		default:
 			r.steer(s, t, g)
@@ -251,16 +261,14 @@ func (r *round) fill(s *service, g gate) {
 	if s.Desired != stack.DesiredRun || s.Removing {
 		return
 	}
-	taken := map[slotKey]bool{}
 	busy := 0
 	for _, t := range s.tasks {
-		taken[keyOf(t)] = true
 		if t.Status.State < stack.TaskCompleted {
 			busy++
 		}
 	}
 	for _, k := range s.keys {
-		if taken[k] {
+		if s.at[k] != nil {
 			continue
 		}
 		if s.Spec.Mode == stack.ReplicatedJob && s.Spec.MaxConcurrent > 0 && busy >= s.Spec.MaxConcurrent {

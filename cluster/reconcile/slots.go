@@ -25,14 +25,17 @@ func (r *round) wanted(s *service) []slotKey {
 // perNode returns one place for each node that may run s; a node that takes no
 // new tasks keeps the one it has.
 func (r *round) perNode(s *service) []slotKey {
+	has := map[string]bool{}
+	for _, t := range s.tasks {
+		has[t.Pin] = true
+	}
 	var keys []slotKey
 	for _, n := range r.in.Nodes {
 		if r.in.Eligible != nil && !r.in.Eligible(s.Spec, n) {
 			continue
 		}
 		k := slotKey{slot: 1, pin: n.ID}
-		has := slices.ContainsFunc(s.tasks, func(t *stack.Task) bool { return keyOf(t) == k })
-		if n.Availability == stack.Active && !n.Down || n.Availability != stack.Drain && has {
+		if n.Availability == stack.Active && !n.Down || n.Availability != stack.Drain && has[n.ID] {
 			keys = append(keys, k)
 		}
 	}

@@ -17,7 +17,7 @@ func (r *round) replaceable(s *service, g gate) map[string]bool {
 	out := map[string]bool{}
 	budget := r.budget(s)
 	for _, t := range s.tasks {
-		if t.Version == s.Version || t.Desired == stack.DesiredRemove || !slices.Contains(s.keys, keyOf(t)) {
+		if t.Version == s.Version || t.Desired == stack.DesiredRemove || !s.want[keyOf(t)] {
 			continue
 		}
 		if up(t) {
@@ -52,13 +52,12 @@ func (r *round) budget(s *service) int {
 	}
 	underway, last := 0, int64(0)
 	for _, k := range s.keys {
-		i := slices.IndexFunc(s.tasks, func(t *stack.Task) bool { return keyOf(t) == k })
-		switch {
-		case i < 0 || s.tasks[i].Desired == stack.DesiredRemove:
+		switch t := s.at[k]; {
+		case t == nil || t.Desired == stack.DesiredRemove:
 			underway++
-		case s.tasks[i].Version != s.Version:
-		case settled(s.tasks[i], rule):
-			last = max(last, s.tasks[i].Status.Time.UnixNano())
+		case t.Version != s.Version:
+		case settled(t, rule):
+			last = max(last, t.Status.Time.UnixNano())
 		default:
 			underway++
 		}
