@@ -1,0 +1,79 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+)
+
+// leaseTime is how long an interrupted pull keeps what it has fetched.
+const leaseTime = 24 * time.Hour
+
+// lease protects everything made with the returned context until done, which
+// may be called after ctx has ended. The same kind and subject take up the
+// lease that an interrupted process left.
+func (s *Store) lease(ctx context.Context, kind string, subject digest.Digest) (_ context.Context, done func(), _ error) {
+	id := kind + "/" + subject.String()
+	l, err := s.leases.Create(ctx, leases.WithID(id), leases.WithExpiration(leaseTime))
+	if errdefs.IsAlreadyExists(err) {
+		l, err = leases.Lease{ID: id}, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("lease: %w", err)
+	}
+	end := context.WithoutCancel(ctx)
+	return leases.WithLease(ctx, id), func() {
+		if err := s.leases.Delete(end, l); err != nil && !errdefs.IsNotFound(err) {
+			s.log.Warn("end lease", "lease", id, "err", err)
+		}
+	}, nil
+}
+
+// sweep removes what a process that died left half-done, except what
+// interrupted pulls have fetched: the next pull goes on from there.
+func (s *Store) sweep() error {
+	ctx := s.context(context.Background())
+	if err := s.sweepRootfs(); err != nil {
+		return err
+	}
+	old, err := s.leases.List(ctx)
+	if err != nil {
+		return fmt.Errorf("list leases: %w", err)
+	}
+	dirty := false
+	for _, l := range old {
+		if strings.HasPrefix(l.ID, "pull/") {
+			continue
+		}
+		dirty = true
+		if err := s.leases.Delete(ctx, l); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("end lease %s: %w", l.ID, err)
+		}
+	}
+	var halves []string // no layer is being extracted yet, so these never will be
+	err = s.snaps.Walk(ctx, func(_ context.Context, i snapshots.Info) error {
+		if i.Kind == snapshots.KindActive {
+			halves = append(halves, i.Name)
+		}
+		return nil
+	})
+	for _, key := range halves {
+		dirty = true
+		err = errors.Join(err, s.snaps.Remove(ctx, key))
+	}
+	if dirty {
+		s.work.Go(func() {
+			if _, err := s.collect(ctx); err != nil {
+				s.log.Warn("collect after restart", "err", err)
+			}
+		})
+	}
+	return err
+}
