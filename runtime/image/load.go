@@ -169,7 +169,7 @@ func archiveName(m ocispec.Descriptor) (string, error) {
 	}
 	n, err := reference.ParseDockerRef(name)
 	if err != nil {
-		return "", errors.Join(fmt.Errorf("image name %q: %w", name, err), runtime.ErrInvalid)
+		return "", fmt.Errorf("image name %q: %v: %w", name, err, runtime.ErrInvalid)
 	}
 	return n.String(), nil
 }
@@ -208,8 +208,17 @@ func damaged(ctx context.Context, err error) error {
 	case errdefs.IsNotFound(err):
 		err = fmt.Errorf("a part of it is missing or altered: %w", err)
 	}
-	return fmt.Errorf("the archive is damaged or not an image archive: %w", errors.Join(err, runtime.ErrInvalid))
+	return &damagedError{err}
 }
+
+// damagedError is runtime.ErrInvalid in one line.
+type damagedError struct{ err error }
+
+func (e *damagedError) Error() string {
+	return "the archive is damaged or not an image archive: " + e.err.Error()
+}
+
+func (e *damagedError) Unwrap() []error { return []error{e.err, runtime.ErrInvalid} }
 
 // loadStore gives partial blobs of one load references of their own: the names
 // in an archive say nothing about the bytes.

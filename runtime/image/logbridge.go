@@ -4,10 +4,14 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"sync"
 
 	"github.com/containerd/log"
 	"github.com/sirupsen/logrus"
 )
+
+// global hands what containerd says outside of any call to the first store's log.
+var global sync.Once
 
 // bridge makes a logger for containerd's libraries that writes to l. Their
 // infos are our debugs: they report what the caller is told by an error anyway.
@@ -19,7 +23,9 @@ func bridge(l *slog.Logger) *log.Entry {
 		r.SetLevel(logrus.InfoLevel)
 	}
 	r.AddHook(slogHook{l})
-	return logrus.NewEntry(r)
+	e := logrus.NewEntry(r)
+	global.Do(func() { log.L = e })
+	return e
 }
 
 type slogHook struct{ log *slog.Logger }

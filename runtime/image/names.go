@@ -2,7 +2,6 @@ package image
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -29,7 +28,7 @@ var idPattern = regexp.MustCompile(`^(sha256:)?([0-9a-f]{4,64})$`)
 func parseName(ref string) (reference.Named, error) {
 	named, err := reference.ParseDockerRef(ref)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("image name %q: %w", ref, err), runtime.ErrInvalid)
+		return nil, fmt.Errorf("image name %q: %v: %w", ref, err, runtime.ErrInvalid)
 	}
 	return named, nil
 }
