@@ -1,0 +1,21 @@
+// Package lb is the node's packet filter: isolation between networks,
+// masquerade, published ports and their balancing, in one nftables table.
+//
+// It fits overlaynet.Rules and overlaynet.Ports. The table (inet, named by the
+// mark) holds a fixed skeleton of rules that look things up in sets and maps;
+// a change adds and removes elements, and one small chain per published port,
+// in one transaction, so that it costs with the change and is seen whole or
+// not at all. Concurrent changes share a transaction.
+//
+//	prerouting, output (dnat)  fib daddr type local -> map (address . proto . port) or (proto . port) -> chain of the port -> dnat
+//	forward                    same bridge, answers and translated connections pass; the rest between bridges is dropped
+//	postrouting (srcnat)       masquerade: 127.0.0.0/8 into bridges, hairpins, outgoing
+//
+// Other firewalls: a packet must pass every base chain of the hook, so a
+// foreign forward chain with policy drop (ufw, Docker's iptables, firewalld in
+// strict zones) must let our bridges through; no rule of ours can overrule it.
+//
+// What the kernel cannot translate is connections to ::1, and IPv6
+// connections to containers that have IPv4 only: the reserved socket of each
+// published port forwards those itself.
+package lb

@@ -1,0 +1,186 @@
+package lb
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"sync"
+
+	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
+
+	"github.com/dhow-project/dhow/overlaynet"
+)
+
+// Config of New.
+type Config struct {
+	RunDir string // the table's name derives from it
+	Log    *slog.Logger
+}
+
+// Rules keeps one table in the network namespace of the process.
+type Rules struct {
+	log   *slog.Logger
+	table *nftables.Table
+
+	queueMu sync.Mutex
+	queue   []*job // guarded by queueMu
+
+	mu    sync.Mutex     // held during a transaction
+	conn  *nftables.Conn // guarded by mu
+	model model          // guarded by mu: what the kernel has
+	built bool           // guarded by mu: the skeleton is there
+}
+
+var _ overlaynet.Rules = (*Rules)(nil)
+
+// model is the content of the table, as data.
+type model struct {
+	segments  map[string]overlaynet.Segment
+	frontends map[overlaynet.Frontend][]overlaynet.Backend
+	resolvers map[netip.Addr]uint16
+}
+
+func newModel() model {
+	return model{map[string]overlaynet.Segment{}, map[overlaynet.Frontend][]overlaynet.Backend{}, map[netip.Addr]uint16{}}
+}
+
+func (m model) clone() model {
+	return model{maps.Clone(m.segments), maps.Clone(m.frontends), maps.Clone(m.resolvers)}
+}
+
+func (m model) empty() bool { return len(m.segments)+len(m.frontends)+len(m.resolvers) == 0 }
+
+// merge is what the model is after the change.
+func (m model) merge(c overlaynet.Change) {
+	for id, s := range c.Segments {
+		if s == nil {
+			delete(m.segments, id)
+		} else {
+			m.segments[id] = *s
+		}
+	}
+	for f, b := range c.Frontends {
+		if len(b) == 0 {
+			delete(m.frontends, f)
+		} else {
+			m.frontends[f] = b
+		}
+	}
+	for a, p := range c.Resolvers {
+		if p == 0 {
+			delete(m.resolvers, a)
+		} else {
+			m.resolvers[a] = p
+		}
+	}
+}
+
+type job struct {
+	change overlaynet.Change
+	done   bool
+	err    error
+}
+
+// New returns Rules that have touched nothing yet.
+func New(c Config) *Rules {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	mark := overlaynet.Mark(c.RunDir)
+	return &Rules{
+		log:   c.Log,
+		table: &nftables.Table{Family: nftables.TableFamilyINet, Name: "dhow_" + mark[2:]},
+		model: newModel(),
+	}
+}
+
+// Apply changes the rules in one transaction. Calls that wait for their turn
+// together are applied together.
+func (r *Rules) Apply(_ context.Context, c overlaynet.Change) error {
+	j := &job{change: c}
+	r.queueMu.Lock()
+	r.queue = append(r.queue, j)
+	r.queueMu.Unlock()
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if j.done {
+		return j.err
+	}
+	r.queueMu.Lock()
+	jobs := r.queue
+	r.queue = nil
+	r.queueMu.Unlock()
+	err := r.commitLocked(jobs)
+	for _, x := range jobs {
+		x.done = true
+		if x.err == nil {
+			x.err = err
+		}
+	}
+	return j.err
+}
+
+func (r *Rules) commitLocked(jobs []*job) error {
+	next := r.model.clone()
+	for _, j := range jobs {
+		next.merge(j.change)
+	}
+	if r.built {
+		err := r.transactLocked(func(b *batch) { b.diff(r.model, next) })
+		if err == nil {
+			r.model = next
+			return nil
+		}
+		// Somebody may have changed the table behind our back: write it whole.
+		r.log.Warn("packet filter: change refused, writing the table anew", "err", err)
+	}
+	if err := r.transactLocked(func(b *batch) { b.rebuild(next) }); err != nil {
+		return fmt.Errorf("packet filter: %w", err)
+	}
+	r.model, r.built = next, true
+	return nil
+}
+
+// Clear removes the table.
+func (r *Rules) Clear(context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.model, r.built = newModel(), false
+	return r.transactLocked(func(b *batch) { b.c.AddTable(r.table); b.c.DelTable(r.table) })
+}
+
+// transactLocked sends what f adds as one transaction.
+func (r *Rules) transactLocked(f func(*batch)) error {
+	if r.conn == nil {
+		c, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(largeBuffers))
+		if err != nil {
+			return fmt.Errorf("open nftables: %w", err)
+		}
+		r.conn = c
+	}
+	b := &batch{c: r.conn, t: r.table}
+	f(b)
+	err := b.err
+	if err == nil {
+		err = r.conn.Flush()
+	}
+	if err != nil { // answers may still be under way: start with a new socket
+		_ = r.conn.CloseLasting()
+		r.conn = nil
+	}
+	return err
+}
+
+// largeBuffers makes room for one transaction with thousands of messages and
+// their acknowledgements: the kernel sends all before we read one.
+func largeBuffers(c *netlink.Conn) error {
+	const most = 64 << 20
+	if err := c.SetWriteBuffer(most); err != nil {
+		return err
+	}
+	return c.SetReadBuffer(most)
+}
