@@ -1,0 +1,18 @@
+// No look at the cgroup for a number of CPUs that is one anyway.
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
+// Command dhow-shim keeps one container for the dhow daemon: its standard
+// streams, its log file and its exit code. The daemon starts it; see package
+// keeper.
+package main
+
+import (
+	"syscall"
+
+	"github.com/dhow-project/dhow/runtime/shim/keeper"
+)
+
+func main() {
+	syscall.Exit(keeper.Main(syscall.Environ()))
+}
