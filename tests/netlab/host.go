@@ -1,0 +1,270 @@
+package netlab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Host is one machine of a lab.
+type Host struct {
+	lab     *Lab
+	t       testing.TB
+	NetNS   string // name of its network namespace
+	Addr    string // on the switch
+	DataDir string
+	RunDir  string
+	LogFile string // of the daemon
+
+	mu     sync.Mutex // guards what follows
+	daemon *exec.Cmd  // nil while none runs
+	ended  chan error // the daemon's Wait
+	loaded map[string]bool
+}
+
+// Client makes a machine without a daemon, to reach others from outside.
+func (l *Lab) Client() *Host {
+	l.t.Helper()
+	h := &Host{lab: l, t: l.t}
+	h.NetNS, h.Addr = l.namespace("c")
+	return h
+}
+
+// Host makes a machine and starts its daemon with further flags.
+func (l *Lab) Host(flags ...string) *Host {
+	l.t.Helper()
+	h := &Host{lab: l, t: l.t, loaded: map[string]bool{}}
+	h.NetNS, h.Addr = l.namespace("h")
+	// Sockets have short paths, so the directories do not come from TempDir.
+	dir, err := os.MkdirTemp("", "dhl")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	h.DataDir, h.RunDir, h.LogFile = filepath.Join(dir, "data"), filepath.Join(dir, "run"), filepath.Join(dir, "daemon.log")
+	l.t.Cleanup(func() {
+		h.teardown()
+		if l.t.Failed() {
+			l.t.Logf("daemon log of %s:\n%s", h.NetNS, tail(h.LogFile, 16<<10))
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			l.t.Errorf("remove %s: %v", dir, err)
+		}
+	})
+	h.Start(flags...)
+	return h
+}
+
+// Start starts the daemon and waits until it answers.
+func (h *Host) Start(flags ...string) {
+	h.t.Helper()
+	logFile, err := os.OpenFile(h.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer logFile.Close()
+	args := append([]string{"daemon", "--data-dir", h.DataDir, "--run-dir", h.RunDir, "--log-level", "debug"}, flags...)
+	cmd := h.command(context.Background(), h.lab.bin("dhow"), args...)
+	cmd.Stdout, cmd.Stderr = logFile, logFile
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait(); close(ended) }()
+	h.mu.Lock()
+	h.daemon, h.ended = cmd, ended
+	h.mu.Unlock()
+	Eventually(h.t, 20*time.Second, "the daemon answers", func() error {
+		select {
+		case err := <-ended:
+			h.t.Fatalf("the daemon ended: %v\n%s", err, tail(h.LogFile, 8<<10))
+		default:
+		}
+		return h.Try("system", "info", "--format", "json").Err()
+	})
+}
+
+// Kill ends the daemon with SIGKILL, as a crash would.
+func (h *Host) Kill() { h.end(syscall.SIGKILL) }
+
+// Stop ends the daemon with SIGTERM.
+func (h *Host) Stop() { h.end(syscall.SIGTERM) }
+
+// Pid of the daemon.
+func (h *Host) Pid() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.daemon.Process.Pid
+}
+
+func (h *Host) end(sig syscall.Signal) {
+	h.mu.Lock()
+	cmd, ended := h.daemon, h.ended
+	h.daemon = nil
+	h.mu.Unlock()
+	if cmd == nil {
+		return
+	}
+	if err := cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		h.t.Errorf("signal the daemon: %v", err)
+	}
+	select {
+	case <-ended:
+	case <-time.After(30 * time.Second):
+		h.t.Error("the daemon did not end within 30 s")
+		cmd.Process.Kill()
+		<-ended
+	}
+}
+
+// teardown removes all stacks and containers, so that no process outlives the test.
+func (h *Host) teardown() {
+	h.mu.Lock()
+	dead := h.daemon == nil
+	h.mu.Unlock()
+	if dead {
+		h.Start()
+	}
+	if out := h.Try("system", "reset", "--force"); out.Code != 0 {
+		h.t.Errorf("reset %s: %s", h.NetNS, out.Stderr)
+	}
+	h.Stop()
+	for _, left := range h.Leftovers() {
+		h.t.Errorf("left behind by %s: %s", h.NetNS, left)
+	}
+}
+
+// command is a program inside the host's network namespace. nsenter, unlike
+// `ip netns exec`, leaves /sys and with it the cgroups alone.
+func (h *Host) command(ctx context.Context, program string, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "nsenter", append([]string{"--net=/run/netns/" + h.NetNS, program}, args...)...)
+}
+
+// Result of a command.
+type Result struct {
+	Args           []string
+	Stdout, Stderr string
+	Code           int
+}
+
+// Err is nil when the command succeeded.
+func (r Result) Err() error {
+	if r.Code == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: exit code %d: %s%s", strings.Join(r.Args, " "), r.Code, r.Stderr, r.Stdout)
+}
+
+// Exec runs a program on the host.
+func (h *Host) Exec(program string, args ...string) Result {
+	return h.exec(Input{}, program, args...)
+}
+
+// Input of a command.
+type Input struct {
+	Dir     string
+	Env     []string
+	Stdin   string
+	Timeout time.Duration // 0: 2 min
+}
+
+func (h *Host) exec(in Input, program string, args ...string) Result {
+	if in.Timeout == 0 {
+		in.Timeout = 2 * time.Minute
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), in.Timeout)
+	defer cancel()
+	cmd := h.command(ctx, program, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr, cmd.Dir, cmd.Stdin = &stdout, &stderr, in.Dir, strings.NewReader(in.Stdin)
+	cmd.Env = append(os.Environ(), in.Env...)
+	cmd.WaitDelay = 5 * time.Second
+	err := cmd.Run()
+	r := Result{Args: append([]string{filepath.Base(program)}, args...), Stdout: stdout.String(), Stderr: stderr.String(), Code: cmd.ProcessState.ExitCode()}
+	if err != nil && r.Code == 0 {
+		r.Code = -1
+		r.Stderr += err.Error()
+	}
+	return r
+}
+
+// Socket is the daemon's address.
+func (h *Host) Socket() string { return "unix://" + filepath.Join(h.RunDir, "dhow.sock") }
+
+// Try runs dhow on the host.
+func (h *Host) Try(args ...string) Result { return h.TryWith(Input{}, args...) }
+
+// TryWith runs dhow on the host in a directory, with variables and input.
+func (h *Host) TryWith(in Input, args ...string) Result {
+	return h.exec(in, h.lab.bin("dhow"), append([]string{"--host", h.Socket()}, args...)...)
+}
+
+// Dhow runs dhow on the host and returns what it printed; it must succeed.
+func (h *Host) Dhow(args ...string) string {
+	h.t.Helper()
+	r := h.Try(args...)
+	if r.Code != 0 {
+		h.t.Fatal(r.Err())
+	}
+	return r.Stdout
+}
+
+// Docker runs docker's own client against the daemon.
+func (h *Host) Docker(args ...string) Result {
+	return h.exec(Input{Env: []string{"DOCKER_HOST=" + h.Socket()}}, "docker", args...)
+}
+
+// Load makes the images available on the host.
+func (h *Host) Load(refs ...string) {
+	h.t.Helper()
+	for i, path := range Images(h.t, refs...) {
+		h.mu.Lock()
+		have := h.loaded[refs[i]]
+		h.loaded[refs[i]] = true
+		h.mu.Unlock()
+		if !have {
+			h.Dhow("load", "--quiet", "--input", path)
+		}
+	}
+}
+
+// Get fetches a page from the host's own point of view.
+func (h *Host) Get(url string) Result {
+	return h.Exec("curl", "-sS", "--max-time", "5", url)
+}
+
+// Eventually waits until f returns nil, looking often; it is for what has no event to wait on.
+func Eventually(t testing.TB, limit time.Duration, what string, f func() error) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
+		err := f()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %s: %s: %v", limit, what, err)
+		}
+		time.Sleep(pause)
+	}
+}
+
+func tail(path string, n int) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	if len(data) > n {
+		data = data[len(data)-n:]
+	}
+	return string(data)
+}

@@ -1,0 +1,102 @@
+package netlab
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Leftovers lists what the host's containers left on the machine: processes,
+// mounts, cgroups, namespaces, links and rules. The daemon's own process does
+// not count. It is empty after a `down` of everything.
+func (h *Host) Leftovers() []string {
+	var left []string
+	left = append(left, h.processes()...)
+	left = append(left, h.mounts()...)
+	left = append(left, h.netns()...)
+	left = append(left, h.links()...)
+	left = append(left, h.cgroups()...)
+	return left
+}
+
+// processes whose command line or root names the host's directories.
+func (h *Host) processes() []string {
+	var left []string
+	h.mu.Lock()
+	own := 0
+	if h.daemon != nil {
+		own = h.daemon.Process.Pid
+	}
+	h.mu.Unlock()
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, d := range dirs {
+		pid, _ := strconv.Atoi(filepath.Base(d))
+		line, err := os.ReadFile(d + "/cmdline")
+		if err != nil || pid == own || pid == os.Getpid() {
+			continue
+		}
+		text := strings.ReplaceAll(string(line), "\x00", " ")
+		if strings.Contains(text, h.RunDir) || strings.Contains(text, h.DataDir) {
+			if strings.Contains(text, " daemon ") && own != 0 {
+				continue // nsenter's child
+			}
+			left = append(left, fmt.Sprintf("process %d: %s", pid, text))
+		}
+	}
+	return left
+}
+
+func (h *Host) mounts() []string {
+	var left []string
+	data, _ := os.ReadFile("/proc/self/mounts")
+	for _, line := range strings.Split(string(data), "\n") {
+		fields := strings.Fields(line)
+		if len(fields) > 1 && (strings.HasPrefix(fields[1], h.RunDir+"/") || strings.HasPrefix(fields[1], h.DataDir+"/")) {
+			left = append(left, "mount "+fields[1])
+		}
+	}
+	return left
+}
+
+func (h *Host) netns() []string {
+	var left []string
+	files, _ := filepath.Glob(h.RunDir + "/netns/*")
+	for _, f := range files {
+		left = append(left, "namespace "+f)
+	}
+	return left
+}
+
+// links are all interfaces of the host but its own two. Bridges stay as long as
+// the daemon keeps a network, so only the containers' ends count.
+func (h *Host) links() []string {
+	var left []string
+	r := h.Exec("ip", "-o", "link", "show", "type", "veth")
+	for _, line := range strings.Split(strings.TrimSpace(r.Stdout), "\n") {
+		if line != "" && !strings.Contains(line, " eth0@") {
+			left = append(left, "link "+line)
+		}
+	}
+	return left
+}
+
+// cgroups with a container of this host; the engine names the parent after its run directory.
+func (h *Host) cgroups() []string {
+	ids, _ := os.ReadDir(filepath.Join(h.DataDir, "containers"))
+	known := map[string]bool{}
+	for _, id := range ids {
+		known[id.Name()] = true
+	}
+	var left []string
+	for _, root := range []string{"/sys/fs/cgroup/pids", "/sys/fs/cgroup/memory", "/sys/fs/cgroup"} {
+		dirs, _ := filepath.Glob(root + "/dhow*/*")
+		for _, d := range dirs {
+			if known[filepath.Base(d)] {
+				left = append(left, "cgroup "+d)
+			}
+		}
+	}
+	return left
+}
