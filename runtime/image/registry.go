@@ -90,7 +90,7 @@ func (r *registry) host(host, scheme string, auth *runtime.RegistryAuth) (docker
 	insecure := r.store.isInsecure(host)
 	tlsConfig.InsecureSkipVerify = insecure && !private
 	tr := docker.DefaultHTTPTransport(tlsConfig)
-	tr.DialContext = dial
+	tr.DialContext = r.store.dial
 	r.trs = append(r.trs, tr)
 	client := &http.Client{Transport: tr}
 	if insecure && !private {
@@ -203,7 +203,8 @@ type dialError struct {
 
 func (e *dialError) Error() string { return e.err.Error() }
 
-func dial(ctx context.Context, network, addr string) (net.Conn, error) {
+// dialRegistry opens a connection.
+func dialRegistry(ctx context.Context, network, addr string) (net.Conn, error) {
 	d := net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
 	conn, err := d.DialContext(ctx, network, addr)
 	if err != nil && ctx.Err() == nil {

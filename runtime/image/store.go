@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -77,12 +79,13 @@ type Store struct {
 	leases  leases.Manager
 	applier diff.Applier
 
-	locks   *keyedLocks    // by name, blob and chain
-	logger  *log.Entry     // containerd's words, into log
-	cache   cache          // of what never changes
-	gc      sync.RWMutex   // held for reading while a container takes a chain, for writing while views are dropped
-	work    sync.WaitGroup // background collection
-	options []string       // of every overlay mount
+	locks   *keyedLocks                                                       // by name, blob and chain
+	logger  *log.Entry                                                        // containerd's words, into log
+	cache   cache                                                             // of what never changes
+	gc      sync.RWMutex                                                      // held for reading while a container takes a chain, for writing while views are dropped
+	work    sync.WaitGroup                                                    // background collection
+	options []string                                                          // of every overlay mount
+	dial    func(ctx context.Context, network, addr string) (net.Conn, error) // to registries
 }
 
 // Open opens or creates the store in c.DataDir. What an earlier process left
@@ -99,7 +102,10 @@ func open(c Config) (*Store, error) {
 	if c.DataDir == "" || !filepath.IsAbs(c.DataDir) {
 		return nil, fmt.Errorf("data dir must be an absolute path: %w", runtime.ErrInvalid)
 	}
-	s := &Store{cfg: c, log: c.Log, locks: newKeyedLocks(), cache: newCache(),
+	if strings.ContainsAny(c.DataDir, ":,\\") { // they separate overlay's options
+		return nil, fmt.Errorf("data dir must not contain a colon, comma or backslash: %w", runtime.ErrInvalid)
+	}
+	s := &Store{cfg: c, log: c.Log, dial: dialRegistry, locks: newKeyedLocks(), cache: newCache(),
 		rootfs: filepath.Join(c.DataDir, "rootfs"), pins: filepath.Join(c.DataDir, "pins")}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
