@@ -1,0 +1,147 @@
+package server
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"github.com/dhow-project/dhow/api"
+	"github.com/dhow-project/dhow/cluster"
+)
+
+func (s *server) dhowRoutes() {
+	s.handle("GET /dhow/v1/system", s.system)
+	s.handle("POST /dhow/v1/containers", s.createFromSpec)
+	s.onStacks("GET /dhow/v1/stacks", s.listStacks)
+	s.onStacks("GET /dhow/v1/stacks/{name}", s.getStack)
+	s.onStacks("PUT /dhow/v1/stacks/{name}", s.applyStack)
+	s.onStacks("DELETE /dhow/v1/stacks/{name}", s.removeStack)
+	s.onStacks("GET /dhow/v1/stacks/{name}/watch", s.watchStack)
+	s.onStacks("POST /dhow/v1/stacks/{name}/control", s.controlStack)
+	s.onStacks("POST /dhow/v1/stacks/{name}/scale", s.scaleStack)
+	s.backupRoutes()
+}
+
+func (s *server) onStacks(pattern string, h handler) {
+	s.handle(pattern, func(w http.ResponseWriter, r *http.Request) error {
+		if s.Stacks == nil {
+			return notYet("stacks: this daemon manages none")
+		}
+		return h(w, r)
+	})
+}
+
+// createFromSpec makes a container from dhow's own noun, for one-off runs of a service.
+func (s *server) createFromSpec(w http.ResponseWriter, r *http.Request) error {
+	var req api.CreateRequest
+	if err := readJSON(w, r, &req); err != nil {
+		return err
+	}
+	id, warnings, err := s.Engine.Create(r.Context(), r.URL.Query().Get("name"), req.Spec)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusCreated, api.CreateResponse{ID: id, Warnings: warnings})
+	return nil
+}
+
+func (s *server) applyStack(w http.ResponseWriter, r *http.Request) error {
+	var req api.ApplyRequest
+	if err := readJSON(w, r, &req); err != nil {
+		return err
+	}
+	if name := r.PathValue("name"); req.Stack.Name != name {
+		return invalid("stack.name: %q is not the name in the address, %q", req.Stack.Name, name)
+	}
+	p, index, err := s.Stacks.ApplyStack(r.Context(), req.Stack, req.Options, req.DryRun)
+	if err != nil {
+		return err
+	}
+	return ok(w, api.ApplyResponse{Plan: p, Index: index})
+}
+
+func (s *server) listStacks(w http.ResponseWriter, _ *http.Request) error {
+	out := []api.StackStatus{}
+	for _, st := range s.Stacks.Stacks() {
+		out = append(out, toStackStatus(st))
+	}
+	return ok(w, out)
+}
+
+func (s *server) getStack(w http.ResponseWriter, r *http.Request) error {
+	st, err := s.Stacks.Stack(r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	return ok(w, toStackStatus(st))
+}
+
+func toStackStatus(st cluster.StackStatus) api.StackStatus {
+	out := api.StackStatus{Stack: st.Stack, Services: []api.ServiceStatus{}, Tasks: list(st.Tasks),
+		Removing: st.Removing, Index: st.Index, Created: st.Created, Updated: st.Updated}
+	for _, svc := range st.Services {
+		out.Services = append(out.Services, api.ServiceStatus(svc)) // fails to compile when they drift apart
+	}
+	return out
+}
+
+func (s *server) removeStack(w http.ResponseWriter, r *http.Request) error {
+	opt := cluster.RemoveOptions{Volumes: flag(r, "volumes")}
+	if names := r.URL.Query().Get("services"); names != "" {
+		opt.Services = strings.Split(names, ",")
+	}
+	return noContent(w, s.Stacks.RemoveStack(r.Context(), r.PathValue("name"), opt))
+}
+
+func (s *server) controlStack(w http.ResponseWriter, r *http.Request) error {
+	var req api.ControlRequest
+	if err := readJSON(w, r, &req); err != nil {
+		return err
+	}
+	action := cluster.Action(req.Action)
+	switch action {
+	case cluster.Start, cluster.Stop, cluster.Restart, cluster.Pause, cluster.Unpause, cluster.Remove:
+	default:
+		return invalid("action: unknown action %q", req.Action)
+	}
+	return noContent(w, s.Stacks.Control(r.Context(), r.PathValue("name"), req.Services, action))
+}
+
+func (s *server) scaleStack(w http.ResponseWriter, r *http.Request) error {
+	var req api.ScaleRequest
+	if err := readJSON(w, r, &req); err != nil {
+		return err
+	}
+	return noContent(w, s.Stacks.Scale(r.Context(), r.PathValue("name"), req.Counts))
+}
+
+// watchStack sends the stack's status now and after every change, one JSON
+// object a line, until the client leaves or the stack is gone.
+func (s *server) watchStack(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("name")
+	changed := s.Stacks.Changed()
+	st, err := s.Stacks.Stack(name)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/jsonl")
+	w.WriteHeader(http.StatusOK)
+	enc, ctl := json.NewEncoder(w), http.NewResponseController(w)
+	for sent := uint64(0); ; {
+		if sent == 0 || st.Index != sent {
+			if enc.Encode(toStackStatus(st)) != nil || ctl.Flush() != nil {
+				return nil // the client has gone
+			}
+			sent = st.Index
+		}
+		select {
+		case <-r.Context().Done():
+			return nil
+		case <-changed:
+		}
+		changed = s.Stacks.Changed()
+		if st, err = s.Stacks.Stack(name); err != nil {
+			return nil //nolint:nilerr // removed: the end of the stream says so
+		}
+	}
+}

@@ -1,0 +1,29 @@
+package server
+
+import "net/http"
+
+// notYetRoutes answer what Docker has and this server does not, so that a
+// person reads which it is.
+func (s *server) notYetRoutes() {
+	for what, patterns := range map[string][]string{
+		"building images: build elsewhere and load or pull the image":     {"POST /build", "POST /build/prune", "POST /build/cancel", "POST /session", "POST /grpc"},
+		"making an image of a container":                                  {"POST /commit"},
+		"attaching through a WebSocket: use POST /containers/{id}/attach": {"GET /containers/{id}/attach/ws"},
+		"checkpoints": {"GET /containers/{id}/checkpoints", "POST /containers/{id}/checkpoints", "DELETE /containers/{id}/checkpoints/{checkpoint}"},
+		"Docker's swarm API: use stacks under /dhow/v1": {
+			"GET /swarm", "POST /swarm/{rest...}", "GET /swarm/{rest...}",
+			"GET /nodes", "GET /nodes/{rest...}", "POST /nodes/{rest...}", "DELETE /nodes/{rest...}",
+			"GET /services", "GET /services/{rest...}", "POST /services/{rest...}", "DELETE /services/{rest...}",
+			"GET /tasks", "GET /tasks/{rest...}",
+			"GET /secrets", "GET /secrets/{rest...}", "POST /secrets/{rest...}", "DELETE /secrets/{rest...}",
+			"GET /configs", "GET /configs/{rest...}", "POST /configs/{rest...}", "DELETE /configs/{rest...}",
+		},
+		"plugins": {"POST /plugins/{rest...}", "GET /plugins/{rest...}", "DELETE /plugins/{rest...}"},
+		"asking a registry about an image without pulling it": {"GET /distribution/{rest...}"},
+	} {
+		for _, pattern := range patterns {
+			s.handle(pattern, func(http.ResponseWriter, *http.Request) error { return notYet("not offered yet: %s", what) })
+		}
+	}
+	s.handle("GET /plugins", func(w http.ResponseWriter, _ *http.Request) error { return ok(w, []struct{}{}) })
+}

@@ -1,0 +1,72 @@
+package api
+
+import (
+	"github.com/dhow-project/dhow/stack"
+	"github.com/dhow-project/dhow/stack/plan"
+)
+
+// ApplyRequest is the body of PUT /dhow/v1/stacks/{name}.
+type ApplyRequest struct {
+	Stack   stack.Stack  `json:"stack"`
+	Options plan.Options `json:"options"`
+	DryRun  bool         `json:"dryRun,omitempty"`
+}
+
+// ApplyResponse says what an apply does, or with DryRun would do.
+type ApplyResponse struct {
+	Plan  *plan.Plan `json:"plan"`
+	Index uint64     `json:"index"` // of the state that holds the change; 0 for a dry run
+}
+
+// Action is what ControlRequest asks for.
+type Action string
+
+// The actions on services of a stack.
+const (
+	ActionStart   Action = "start"
+	ActionStop    Action = "stop"
+	ActionRestart Action = "restart"
+	ActionPause   Action = "pause"
+	ActionUnpause Action = "unpause"
+	ActionRemove  Action = "rm" // containers of services of which nothing runs
+)
+
+// ControlRequest is the body of POST /dhow/v1/stacks/{name}/control.
+type ControlRequest struct {
+	Action   Action   `json:"action"`
+	Services []string `json:"services,omitempty"` // empty: all
+}
+
+// ScaleRequest is the body of POST /dhow/v1/stacks/{name}/scale.
+type ScaleRequest struct {
+	Counts map[string]int `json:"counts"` // replicas by service
+}
+
+// StackStatus is a stack, what is wanted of it and what was observed.
+type StackStatus struct {
+	Stack    stack.Stack     `json:"stack"`    // as last applied
+	Services []ServiceStatus `json:"services"` // sorted by name
+	Tasks    []stack.Task    `json:"tasks"`    // sorted by service and slot
+	Removing bool            `json:"removing,omitempty"`
+	Index    uint64          `json:"index"`   // of the last change to any of this
+	Created  int64           `json:"created"` // Unix nanoseconds
+	Updated  int64           `json:"updated"` // of the last apply, Unix nanoseconds
+}
+
+// ServiceStatus sums up the tasks of one service.
+type ServiceStatus struct {
+	Name      string        `json:"name"`
+	Mode      stack.Mode    `json:"mode,omitempty"`
+	Image     string        `json:"image,omitempty"`
+	Desired   stack.Desired `json:"desired"`   // run, stop, pause, remove
+	Wanted    int           `json:"wanted"`    // tasks that should exist
+	Running   int           `json:"running"`   // of the current version
+	Healthy   int           `json:"healthy"`   // running, and healthy or without a health check
+	Completed int           `json:"completed"` // ended with exit code 0 and not to be restarted
+	Failed    int           `json:"failed"`    // ended otherwise, or cannot be started
+	Updated   int           `json:"updated"`   // tasks of the current version
+	Version   uint64        `json:"version"`
+	Hash      string        `json:"hash"`
+	Ready     bool          `json:"ready"`             // all wanted tasks are of the current version and healthy, or completed
+	Message   string        `json:"message,omitempty"` // what it waits for, or why it failed
+}
