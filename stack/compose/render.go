@@ -1,0 +1,75 @@
+package compose
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// YAML is the resolved file: merged, variables replaced, short forms written
+// out, names and defaults filled in. Secrets' content is never in it.
+func (p *Project) YAML() ([]byte, error) {
+	data, err := p.model.MarshalYAML()
+	if err != nil {
+		return nil, fmt.Errorf("print the resolved file: %w", err)
+	}
+	return data, nil
+}
+
+// JSON is the resolved file as JSON.
+func (p *Project) JSON() ([]byte, error) {
+	text, err := p.YAML()
+	if err != nil {
+		return nil, err
+	}
+	var doc map[string]any
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return nil, fmt.Errorf("print the resolved file: %w", err)
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(doc); err != nil {
+		return nil, fmt.Errorf("print the resolved file: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// Services are the names of the services of the stack, sorted.
+func (p *Project) Services() []string { return p.Stack.ServiceNames() }
+
+// Images are the images of the services, in the order of Services, without repeats.
+func (p *Project) Images() []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, name := range p.Services() {
+		if image := p.Stack.Services[name].Container.Image; !seen[image] {
+			seen[image] = true
+			out = append(out, image)
+		}
+	}
+	return out
+}
+
+// Hashes are "NAME HASH" lines, of the services named or of all.
+func (p *Project) Hashes(names ...string) []string {
+	if len(names) == 0 {
+		names = p.Services()
+	}
+	var out []string
+	for _, name := range names {
+		if h := p.Stack.ServiceHash(name); h != "" {
+			out = append(out, name+" "+h)
+		}
+	}
+	return out
+}
+
+// Volumes are the keys of the volumes that the files define, sorted.
+func (p *Project) Volumes() []string { return sortedKeys(p.model.Volumes) }
+
+// Networks are the keys of the networks that the files define, sorted.
+func (p *Project) Networks() []string { return sortedKeys(p.model.Networks) }
