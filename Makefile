@@ -35,7 +35,7 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 	./tests/fuzz
 
 bench: deps build ## the budgets of docs/performance.md, side by side with runc and, where it answers, Docker (root)
-	$(GO) run ./tests/bench
+	$(GO) test -run "^$$" -bench . -benchtime 1x -timeout 30m ./tests/bench
 
 lint: ## gofmt, go vet, golangci-lint
 	./tests/lint

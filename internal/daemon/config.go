@@ -1,0 +1,115 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/dhow-project/dhow/overlaynet/ipam"
+)
+
+// Defaults of Config.
+const (
+	DefaultDataDir = "/var/lib/dhow"
+	DefaultRunDir  = "/run/dhow"
+	DefaultGroup   = "dhow"
+)
+
+// Config of a daemon.
+type Config struct {
+	DataDir string // survives a reboot: state, containers, images, volumes
+	RunDir  string // sockets, bundles, namespaces: may be lost at a reboot
+	Socket  string // "": RunDir/dhow.sock
+	Group   string // of the socket; a group that does not exist leaves it to root
+
+	Shim           string            // path of dhow-shim; "": beside this program, then PATH
+	Runtimes       map[string]string // OCI runtimes by name: path
+	DefaultRuntime string            // "": runc
+	CgroupParent   string
+
+	Mirrors            map[string][]string // registry host -> base URLs asked first
+	InsecureRegistries []string
+	AddressPools       []string // "10.100.0.0/16,24": base and size of each subnet
+
+	Version string
+	Log     *slog.Logger
+	Ready   func() // called when the socket answers; nil: nobody wants to know
+}
+
+func (c Config) withDefaults() (Config, error) {
+	set := func(p *string, v string) {
+		if *p == "" {
+			*p = v
+		}
+	}
+	set(&c.DataDir, DefaultDataDir)
+	set(&c.RunDir, DefaultRunDir)
+	for _, p := range []*string{&c.DataDir, &c.RunDir} {
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return c, err
+		}
+		*p = abs
+	}
+	set(&c.Socket, filepath.Join(c.RunDir, "dhow.sock"))
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Shim == "" {
+		path, err := findShim()
+		if err != nil {
+			return c, err
+		}
+		c.Shim = path
+	}
+	if os.Geteuid() != 0 {
+		return c, errors.New("the daemon needs root: it makes containers, networks and mounts")
+	}
+	return c, nil
+}
+
+func findShim() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	if beside := filepath.Join(filepath.Dir(self), "dhow-shim"); executable(beside) {
+		return beside, nil
+	}
+	path, err := exec.LookPath("dhow-shim")
+	if err != nil {
+		return "", fmt.Errorf("dhow-shim is neither beside %s nor in PATH: install both programs together, or name it with --shim", self)
+	}
+	return path, nil
+}
+
+func executable(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0
+}
+
+// pools parses AddressPools; none gives the default ones.
+func (c Config) pools() ([]ipam.Pool, error) {
+	if len(c.AddressPools) == 0 {
+		return ipam.DefaultPools(), nil
+	}
+	var out []ipam.Pool
+	for _, s := range c.AddressPools {
+		base, size, ok := strings.Cut(s, ",")
+		p, err := netip.ParsePrefix(base)
+		var bits int
+		if ok && err == nil {
+			_, err = fmt.Sscanf(size, "%d", &bits)
+		}
+		if err != nil || !ok || bits < p.Bits() || bits > p.Addr().BitLen() {
+			return nil, fmt.Errorf("address pool %q: want BASE,SIZE such as 10.100.0.0/16,24", s)
+		}
+		out = append(out, ipam.Pool{Base: p.Masked(), Bits: bits})
+	}
+	return out, nil
+}
