@@ -2,8 +2,6 @@ package backup
 
 import (
 	"context"
-	"errors"
-	"io"
 	"log/slog"
 	"time"
 
@@ -71,8 +69,10 @@ type Opener func(ctx context.Context, url string, create bool) (Engine, error)
 // Volumes is what backups need of the volume manager.
 type Volumes interface {
 	Inspect(ctx context.Context, name string) (volumes.Volume, error)
-	Create(ctx context.Context, s volumes.Spec) (volumes.Volume, error)
 	Users(name string) []string
+	Hold(ctx context.Context, name string) (dir string, release func() error, err error)
+	Replace(ctx context.Context, name string, fill func(dir string) error, quiet func() (func() error, error)) error
+	CreateFrom(ctx context.Context, s volumes.Spec, fill func(dir string) error) (volumes.Volume, error)
 }
 
 // Users controls containers; the engine's adapter implements it.
@@ -88,7 +88,7 @@ type Users interface {
 // Config of a Service.
 type Config struct {
 	Volumes Volumes
-	Users   Users             // nil: nobody to quiet
+	Users   Users             // nil: volumes with users can be backed up live only
 	DataDir string            // the journal lives in DataDir/backup-journal
 	Engines map[string]Opener // by URL scheme; "file" also serves plain paths
 	Log     *slog.Logger
@@ -97,29 +97,6 @@ type Config struct {
 // RestoreOptions of Restore and Import.
 type RestoreOptions struct {
 	As   string // name of a new volume; "": in place
-	Mode Mode   // for the users of the volume, in place; "" is Stop
+	Mode Mode   // for the users of the volume while its content is exchanged; "" is Stop
 }
 
-var errStub = errors.New("backup: not built yet")
-
-// Service makes, checks and restores backups. It is safe for concurrent use.
-type Service struct{ cfg Config }
-
-// New returns a Service; call Resume once the containers can be reached.
-func New(cfg Config) *Service { return &Service{cfg: cfg} }
-
-func (s *Service) Backup(ctx context.Context, volume, repo string, mode Mode) (Info, error) {
-	return Info{}, errStub
-}
-func (s *Service) List(ctx context.Context, repo, volume string) ([]Info, error) { return nil, errStub }
-func (s *Service) Verify(ctx context.Context, repo, ref string) ([]Check, error) { return nil, errStub }
-func (s *Service) Restore(ctx context.Context, repo, ref string, opt RestoreOptions) (Result, error) {
-	return Result{}, errStub
-}
-func (s *Service) Export(ctx context.Context, volume string, w io.Writer, mode Mode) error {
-	return errStub
-}
-func (s *Service) Import(ctx context.Context, volume string, r io.Reader, mode Mode) (Result, error) {
-	return Result{}, errStub
-}
-func (s *Service) Resume(ctx context.Context) error { return nil }

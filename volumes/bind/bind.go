@@ -112,9 +112,9 @@ func ensureSource(path string, create bool) error {
 // mount is read-only below, too, where kernel and runtime can do that.
 func (b *Maker) options(m stack.Mount) ([]string, error) {
 	recursive := !m.NonRecursive && m.RecursiveReadOnly != "disabled"
-	bindOpt, prop, access := "bind", "private", "rw"
+	bindOpt, prop, access := "bind", "rprivate", "rw"
 	if recursive {
-		bindOpt, prop = "rbind", "rprivate"
+		bindOpt = "rbind"
 	}
 	if m.Propagation != "" {
 		prop = m.Propagation

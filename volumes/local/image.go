@@ -144,4 +144,3 @@ func attached(back *os.File) *os.File {
 	}
 	return nil
 }
-

@@ -56,3 +56,12 @@ func Names(dir *os.File) ([]string, error) {
 	}
 	return dir.Readdirnames(-1)
 }
+
+// OpenWrite opens the existing regular file name in dir for writing, not
+// following a symlink.
+func OpenWrite(dir *os.File, name string) (*os.File, error) {
+	return open(int(dir.Fd()), name, &unix.OpenHow{
+		Flags:   unix.O_WRONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_SYMLINKS,
+	})
+}

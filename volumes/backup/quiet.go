@@ -1,0 +1,160 @@
+package backup
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/dhow-project/dhow/runtime"
+	"github.com/dhow-project/dhow/volumes/internal/fsx"
+)
+
+// resumeTimeout bounds what is done for one container after the caller has gone.
+const resumeTimeout = 2 * time.Minute
+
+// journal keeps a file per operation that has quieted containers. It is on the
+// disk before the first one is touched and goes when all are resumed.
+type journal struct{ dir string }
+
+type quieted struct {
+	Volume string   `json:"volume"`
+	Mode   Mode     `json:"mode"`
+	IDs    []string `json:"ids"`
+}
+
+func (j journal) write(q quieted) (path string, err error) {
+	if err := os.MkdirAll(j.dir, 0o700); err != nil {
+		return "", err
+	}
+	data, err := json.Marshal(q)
+	if err != nil {
+		return "", err
+	}
+	f, err := os.CreateTemp(j.dir, ".new-*")
+	if err != nil {
+		return "", err
+	}
+	path = filepath.Join(j.dir, strings.TrimPrefix(filepath.Base(f.Name()), ".new-")+".json")
+	if err := errors.Join(f.Close(), os.Remove(f.Name())); err != nil {
+		return "", err
+	}
+	return path, fsx.WriteFile(path, data, true)
+}
+
+// quiet pauses or stops the containers that use a volume and run. The function
+// that it returns is never nil, resumes them, also after the context has
+// ended, and may be called once.
+func (s *Service) quiet(ctx context.Context, volume string, mode Mode) (resume func() error, err error) {
+	nothing := func() error { return nil }
+	if mode == Live {
+		return nothing, nil
+	}
+	users := s.cfg.Volumes.Users(volume)
+	if len(users) == 0 {
+		return nothing, nil
+	}
+	if s.cfg.Users == nil {
+		return nothing, fmt.Errorf("its users cannot be reached to %s them: %w", mode, runtime.ErrConflict)
+	}
+	q := quieted{Volume: volume, Mode: mode}
+	for _, id := range users {
+		running, err := s.cfg.Users.Running(ctx, id)
+		if err != nil {
+			return nothing, fmt.Errorf("container %s: %w", id, err)
+		}
+		if running {
+			q.IDs = append(q.IDs, id)
+		}
+	}
+	if len(q.IDs) == 0 {
+		return nothing, nil
+	}
+	path, err := s.journal.write(q)
+	if err != nil {
+		return nothing, fmt.Errorf("journal: %w", err)
+	}
+	resume = func() error { return s.resume(context.WithoutCancel(ctx), path, q) }
+	for _, id := range q.IDs {
+		if err := s.still(ctx, id, mode); err != nil {
+			return resume, fmt.Errorf("%s container %s: %w", mode, id, err)
+		}
+	}
+	return resume, nil
+}
+
+func (s *Service) still(ctx context.Context, id string, mode Mode) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if mode == Stop {
+		return s.cfg.Users.Stop(ctx, id)
+	}
+	return s.cfg.Users.Pause(ctx, id)
+}
+
+// resume brings all containers of q back, in reverse order; one that fails
+// does not keep the others waiting, and keeps its entry in the journal.
+func (s *Service) resume(ctx context.Context, path string, q quieted) error {
+	var errs []error
+	for i := len(q.IDs) - 1; i >= 0; i-- {
+		if err := s.resumeOne(ctx, q.IDs[i], q.Mode); err != nil {
+			errs = append(errs, fmt.Errorf("resume container %s: %w", q.IDs[i], err))
+		}
+	}
+	if len(errs) == 0 {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Service) resumeOne(ctx context.Context, id string, mode Mode) error {
+	ctx, cancel := context.WithTimeout(ctx, resumeTimeout)
+	defer cancel()
+	if mode == Stop {
+		return s.cfg.Users.Start(ctx, id)
+	}
+	return s.cfg.Users.Unpause(ctx, id)
+}
+
+// Resume brings back the containers that a backup or restore had quieted when
+// the daemon died. Call it once at start, when containers can be reached.
+func (s *Service) Resume(ctx context.Context) error {
+	entries, err := os.ReadDir(s.journal.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("backup journal: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		path := filepath.Join(s.journal.dir, e.Name())
+		if filepath.Ext(path) != ".json" {
+			os.Remove(path) // was never whole
+			continue
+		}
+		data, err := os.ReadFile(path)
+		var q quieted
+		if err == nil {
+			err = json.Unmarshal(data, &q)
+		}
+		if err == nil && s.cfg.Users == nil {
+			err = errors.New("containers cannot be reached")
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("backup journal %s: %w", e.Name(), err))
+			continue
+		}
+		s.cfg.Log.Info("resuming containers of an interrupted backup", "volume", q.Volume, "mode", string(q.Mode), "containers", q.IDs)
+		errs = append(errs, s.resume(ctx, path, q))
+	}
+	return errors.Join(errs...)
+}
