@@ -2,8 +2,11 @@ package state
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"hash/crc32"
 
 	"github.com/dhow-project/dhow/stack"
 )
@@ -66,30 +69,41 @@ const (
 func ServiceKey(stackName, service string) string { return stackName + "/" + service }
 
 // format is the first byte of an encoded command; it changes when older
-// programs would misread what follows.
+// programs would misread what follows: four bytes of checksum and JSON. The log
+// below has checksums for what a crash can do to it, not for what a disk can do
+// later.
 const format = 1
+
+const prefix = 5 // bytes before the JSON
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Encode returns the bytes of c: the same for equal commands, as struct fields
 // have a fixed order and map keys are sorted.
 func (c Command) Encode() ([]byte, error) {
-	var b bytes.Buffer
-	b.WriteByte(format)
-	if err := json.NewEncoder(&b).Encode(c); err != nil {
+	b := bytes.NewBuffer(make([]byte, prefix, 512))
+	if err := json.NewEncoder(b).Encode(c); err != nil {
 		return nil, fmt.Errorf("encode command: %w", err)
 	}
-	return b.Bytes(), nil
+	data := b.Bytes()
+	data[0] = format
+	binary.BigEndian.PutUint32(data[1:], crc32.Checksum(data[prefix:], castagnoli))
+	return data, nil
 }
 
 // Decode is the inverse of Encode.
 func Decode(data []byte) (Command, error) {
 	var c Command
-	if len(data) == 0 {
-		return c, fmt.Errorf("decode command: empty")
+	if len(data) <= prefix {
+		return c, fmt.Errorf("decode command: only %d bytes", len(data))
 	}
 	if data[0] != format {
 		return c, fmt.Errorf("decode command: format %d is not known, this program is too old", data[0])
 	}
-	if err := json.Unmarshal(data[1:], &c); err != nil {
+	if crc32.Checksum(data[prefix:], castagnoli) != binary.BigEndian.Uint32(data[1:]) {
+		return c, errors.New("decode command: checksum does not match")
+	}
+	if err := json.Unmarshal(data[prefix:], &c); err != nil {
 		return c, fmt.Errorf("decode command: %w", err)
 	}
 	return c, nil
