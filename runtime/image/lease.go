@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -40,7 +43,7 @@ func (s *Store) lease(ctx context.Context, kind string, subject digest.Digest) (
 // interrupted pulls have fetched: the next pull goes on from there.
 func (s *Store) sweep() error {
 	ctx := s.context(context.Background())
-	if err := s.sweepRootfs(); err != nil {
+	if err := errors.Join(s.sweepRootfs(), s.sweepIngests()); err != nil {
 		return err
 	}
 	old, err := s.leases.List(ctx)
@@ -74,6 +77,26 @@ func (s *Store) sweep() error {
 				s.log.Warn("collect after restart", "err", err)
 			}
 		})
+	}
+	return err
+}
+
+// sweepIngests removes partial blobs that were not even begun properly: the
+// content store cannot read them, and so never removes them.
+func (s *Store) sweepIngests() error {
+	dir := filepath.Join(s.cfg.DataDir, "content", "ingest")
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		for _, name := range []string{"ref", "startedat", "updatedat", "data"} {
+			st, serr := os.Stat(filepath.Join(dir, e.Name(), name))
+			if serr != nil || st.Size() == 0 && name != "data" {
+				err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+				break
+			}
+		}
 	}
 	return err
 }
