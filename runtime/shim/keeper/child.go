@@ -101,6 +101,8 @@ func (k *keeper) runtime(args []string, files [3]int, limit time.Duration, done 
 		Dir:   k.cfg.Bundle,
 		Env:   k.env,
 		Files: []uintptr{uintptr(files[0]), uintptr(files[1]), uintptr(files[2])},
+		// Without us nobody would take note of what it starts.
+		Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
 	})
 	if err != nil {
 		done("start runtime "+k.cfg.Runtime+": "+err.Error(), err)

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	goruntime "runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -56,6 +57,7 @@ type keeper struct {
 // Main runs the shim and returns its exit status. Problems before the first
 // client is served go to descriptor 2, which the launcher has made a file.
 func Main(env []string) int {
+	goruntime.LockOSThread() // Pdeathsig is about the thread that forks
 	k, err := start(env)
 	if err != nil {
 		syscall.Write(2, []byte("dhow-shim: "+err.Error()+"\n"))

@@ -93,3 +93,12 @@ func Next(b []byte) (f Frame, n int, err error) {
 	}
 	return Frame{Type: Type(b[4]), ID: getUint32(b[5:]), Payload: b[HeaderLen:n:n]}, n, nil
 }
+
+// PayloadLen is the length of the payload that follows h.
+func PayloadLen(h [HeaderLen]byte) (int, error) {
+	n := getUint32(h[:])
+	if n > MaxPayload {
+		return 0, ErrTooLong
+	}
+	return int(n), nil
+}

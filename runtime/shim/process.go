@@ -1,0 +1,94 @@
+package shim
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// writePid writes "PID STARTTIME": the pair names a process for ever, the pid
+// alone may be used again.
+func writePid(dir string, pid int) error {
+	start, err := startTime(pid)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, pidFile), fmt.Appendf(nil, "%d %s\n", pid, start), 0o600)
+}
+
+// startTime is field 22 of /proc/PID/stat: clock ticks since boot.
+func startTime(pid int) (string, error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return "", err
+	}
+	_, rest, _ := strings.Cut(string(b), ") ") // the name may hold anything but is in brackets
+	if i := strings.LastIndex(string(b), ") "); i >= 0 {
+		rest = string(b)[i+2:]
+	}
+	fields := strings.Fields(rest)
+	if len(fields) < 20 {
+		return "", fmt.Errorf("/proc/%d/stat: malformed", pid)
+	}
+	return fields[19], nil
+}
+
+// livePid is the pid of the shim of dir, 0 when there is none.
+func livePid(dir string) int {
+	b, err := os.ReadFile(filepath.Join(dir, pidFile))
+	if err != nil {
+		return 0
+	}
+	first, second, _ := strings.Cut(strings.TrimSpace(string(b)), " ")
+	pid, err := strconv.Atoi(first)
+	if err != nil || pid <= 0 {
+		return 0
+	}
+	if start, err := startTime(pid); err != nil || start != second {
+		return 0
+	}
+	return pid
+}
+
+// children are shims that this process has started and nobody talks to any
+// more; they are reaped when they have ended.
+var children struct {
+	sync.Mutex
+	pids []int
+}
+
+func abandon(pid int) {
+	children.Lock()
+	defer children.Unlock()
+	children.pids = append(children.pids, pid)
+}
+
+// sweep reaps the abandoned children that have ended.
+func sweep() {
+	children.Lock()
+	defer children.Unlock()
+	live := children.pids[:0]
+	for _, pid := range children.pids {
+		if got, err := unix.Wait4(pid, nil, unix.WNOHANG, nil); got == 0 && err == nil {
+			live = append(live, pid)
+		}
+	}
+	children.pids = live
+}
+
+// reapSoon reaps a shim that has closed its sockets and is about to end.
+func reapSoon(pid int) {
+	for d := time.Millisecond; d < 100*time.Millisecond; d *= 2 {
+		if got, err := unix.Wait4(pid, nil, unix.WNOHANG, nil); got != 0 || err != nil && err != unix.EINTR {
+			return
+		}
+		time.Sleep(d)
+	}
+	abandon(pid)
+}
