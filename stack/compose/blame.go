@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -26,7 +27,7 @@ func (l *load) blame(ctx context.Context, cause error) (known int) {
 	}
 	if len(l.errs) == before && cause != nil {
 		file, line, path := l.guess(cause.Error())
-		l.errs = append(l.errs, &Error{File: file, Line: line, Path: path, Msg: l.tidy(cause, path)})
+		l.errs = append(l.errs, &Error{File: file, Line: line, Path: path, Msg: l.tidy(cause)})
 	}
 	return len(l.errs)
 }
@@ -43,49 +44,57 @@ func (l *load) blameDoc(ctx context.Context, src *source, doc *yaml.Node) {
 				continue
 			}
 			for j := 0; j+1 < len(entry.Content); j += 2 {
-				l.blameKey(ctx, src, []*yaml.Node{keyNode(section), name, entry.Content[j]}, entry.Content[j+1])
+				key, value := entry.Content[j], entry.Content[j+1]
+				if key.Value != "extends" && key.Value != "<<" && !strings.HasPrefix(key.Value, "x-") {
+					l.blameValue(ctx, src, []string{section, name.Value, key.Value}, key, value, "")
+				}
 			}
 		}
 	}
 }
 
-// blameKey tries one key alone, and the items of a list one by one.
-func (l *load) blameKey(ctx context.Context, src *source, keys []*yaml.Node, value *yaml.Node) {
-	key := keys[2].Value
-	if key == "extends" || key == "<<" || strings.HasPrefix(key, "x-") {
-		return
+// blameValue tries one value alone, below the keys that lead to it; when it
+// fails, its parts. at is the node that gives the line.
+func (l *load) blameValue(ctx context.Context, src *source, keys []string, at, value *yaml.Node, path string) bool {
+	if path == "" {
+		path = strings.Join(keys, ".")
 	}
-	if l.bad[keys[2]] || l.bad[value] || l.bad[deref(value)] {
-		return
+	if l.bad[at] || l.bad[value] || l.bad[deref(value)] {
+		return false
 	}
 	err := l.try(ctx, src, keys, value)
 	if err == nil {
-		return
+		return false
 	}
-	path := keys[0].Value + "." + keys[1].Value + "." + key
-	list := deref(value)
 	found := false
-	if list.Kind == yaml.SequenceNode {
-		for i, item := range list.Content {
-			if l.bad[item] || l.bad[deref(item)] {
-				continue
-			}
+	switch n := deref(value); n.Kind {
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content) && len(keys) < 8; i += 2 {
+			key := n.Content[i]
+			found = l.blameValue(ctx, src, append(slices.Clone(keys), key.Value), key, n.Content[i+1], path+"."+key.Value) || found
+		}
+	case yaml.SequenceNode:
+		for i, item := range n.Content {
 			one := &yaml.Node{Kind: yaml.SequenceNode, Content: []*yaml.Node{item}}
-			if err := l.try(ctx, src, keys, one); err != nil {
-				l.bad[item] = true
-				l.errs = append(l.errs, &Error{File: src.file, Line: item.Line, Path: fmt.Sprintf("%s[%d]", path, i), Msg: l.tidy(err, path)})
+			if err := l.try(ctx, src, keys, one); err != nil && !l.bad[item] {
+				l.blamed(src, item, item, fmt.Sprintf("%s[%d]", path, i), err)
 				found = true
 			}
 		}
 	}
 	if !found {
-		l.bad[value] = true
-		l.errs = append(l.errs, &Error{File: src.file, Line: keys[2].Line, Path: path, Msg: l.tidy(err, path)})
+		l.blamed(src, at, value, path, err)
 	}
+	return true
+}
+
+func (l *load) blamed(src *source, at, value *yaml.Node, path string, err error) {
+	l.bad[value] = true
+	l.errs = append(l.errs, &Error{File: src.file, Line: at.Line, Path: path, Msg: l.tidy(err)})
 }
 
 // try loads a file that has nothing but one key.
-func (l *load) try(ctx context.Context, src *source, keys []*yaml.Node, value *yaml.Node) (err error) {
+func (l *load) try(ctx context.Context, src *source, keys []string, value *yaml.Node) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("is not understood (%v)", r)
@@ -93,7 +102,7 @@ func (l *load) try(ctx context.Context, src *source, keys []*yaml.Node, value *y
 	}()
 	node := value
 	for _, key := range slices.Backward(keys) {
-		node = &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{keyNode(key.Value), node}}
+		node = &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{keyNode(key), node}}
 	}
 	data, err := yaml.Marshal(clone(node, l.bad, 0))
 	if err != nil {
@@ -183,15 +192,21 @@ func (l *load) guess(msg string) (file string, line int, path string) {
 	return l.sources[0].file, 0, ""
 }
 
+// where matches the places that compose-go puts before what it has to say.
+var where = regexp.MustCompile(`^(?:error while interpolating )?'?(?:services|networks|volumes|secrets|configs)[\w.\[\]-]*'?:? `)
+
+var notNumber = regexp.MustCompile(`strconv\.\w+: parsing ("[^"]*"): invalid syntax`)
+
 // tidy takes out of compose-go's message what the error says anyway.
-func (l *load) tidy(err error, path string) string {
-	msg := err.Error()
-	for _, prefix := range []string{path + ": ", "error while interpolating " + path} {
-		msg = strings.TrimPrefix(msg, prefix)
+func (l *load) tidy(err error) string {
+	msg := strings.ReplaceAll(err.Error(), "\n", " ")
+	msg = strings.TrimPrefix(msg, "decoding failed due to the following error(s): ")
+	msg = where.ReplaceAllString(strings.TrimSpace(msg), "")
+	msg = where.ReplaceAllString(strings.TrimSpace(msg), "")
+	msg = strings.TrimPrefix(msg, "failed to cast to expected type: ")
+	msg = notNumber.ReplaceAllString(msg, "$1 is not a number")
+	if msg != "" && (len(msg) == 1 || msg[1] < 'A' || msg[1] > 'Z') {
+		msg = strings.ToLower(msg[:1]) + msg[1:]
 	}
-	msg = strings.ReplaceAll(msg, "\n", " ")
-	for _, noise := range []string{"decoding failed due to the following error(s): ", "'" + path + "' "} {
-		msg = strings.ReplaceAll(msg, noise, "")
-	}
-	return strings.TrimSpace(msg)
+	return msg
 }

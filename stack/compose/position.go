@@ -216,9 +216,6 @@ func (l *load) extended(sources []*source, path string) ([]*source, string, bool
 // child is the value of a key of a mapping, nil when there is none.
 func child(node *yaml.Node, key string) *yaml.Node {
 	node = deref(node)
-	if node.Kind == yaml.DocumentNode && len(node.Content) > 0 {
-		node = deref(node.Content[0])
-	}
 	if node.Kind != yaml.MappingNode {
 		return nil
 	}

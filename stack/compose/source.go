@@ -63,7 +63,11 @@ func (s *source) decode() (err error) {
 		if err != nil {
 			return err
 		}
-		s.docs = append(s.docs, &doc)
+		root := &doc
+		if root.Kind == yaml.DocumentNode && len(root.Content) > 0 {
+			root = root.Content[0]
+		}
+		s.docs = append(s.docs, root)
 	}
 }
 
@@ -72,9 +76,6 @@ func (s *source) checkRoot(l *load) *source {
 	empty := true
 	for _, doc := range s.docs {
 		root := deref(doc)
-		if root.Kind == yaml.DocumentNode && len(root.Content) > 0 {
-			root = deref(root.Content[0])
-		}
 		if root.Kind == yaml.MappingNode {
 			empty = empty && len(root.Content) == 0
 			continue
@@ -247,12 +248,8 @@ func (l *load) check() {
 		vars := &variables{src: src, off: l.opt.NoInterpolate, used: l.vars, unset: map[string]*Error{}}
 		c := &checker{src: src, bad: l.bad, vars: vars, lone: len(l.sources) == 1}
 		for _, doc := range src.docs {
-			n := doc
-			if n.Kind == yaml.DocumentNode && len(n.Content) > 0 {
-				n = n.Content[0]
-			}
-			if deref(n).Kind == yaml.MappingNode {
-				c.report(c.value(n, root, ""))
+			if deref(doc).Kind == yaml.MappingNode {
+				c.report(c.value(doc, root, ""))
 			}
 		}
 		l.errs = append(l.errs, c.found...)

@@ -49,9 +49,6 @@ func (l *load) failItem(path string, index int, match func(*yaml.Node) bool, for
 // descend is the node at path, nil when it is not there.
 func descend(node *yaml.Node, path string) *yaml.Node {
 	node = deref(node)
-	if node.Kind == yaml.DocumentNode && len(node.Content) > 0 {
-		node = node.Content[0]
-	}
 	for path != "" {
 		next, _, rest := step(deref(node), path)
 		if next == nil {
