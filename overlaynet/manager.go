@@ -1,17 +1,17 @@
 package overlaynet
 
 import (
-	"context"
-	"errors"
+	"fmt"
 	"log/slog"
+	"net/netip"
+	"sync"
 
 	"github.com/dhow-project/dhow/runtime"
-	"github.com/dhow-project/dhow/stack"
 )
 
 // Options of New.
 type Options struct {
-	RunDir string // namespaces are bind-mounted under RunDir/netns
+	RunDir string // names of links derive from it
 	Log    *slog.Logger
 	Source Source
 	Links  Links
@@ -21,40 +21,83 @@ type Options struct {
 }
 
 // Manager keeps the node's network.
-type Manager struct{ opt Options }
+type Manager struct {
+	opt  Options
+	log  *slog.Logger
+	mark string
 
-// New returns a Manager that has touched nothing yet: call Restore first.
-func New(o Options) *Manager { return &Manager{opt: o} }
+	ids  keyed // one change at a time per sandbox
+	wake chan struct{}
 
-var errLater = errors.New("not built yet")
+	rulesMu sync.Mutex // held while rules of fronts are read and sent, so that they arrive in order; before mu
 
-// Connect makes the sandbox.
-func (m *Manager) Connect(ctx context.Context, sb Sandbox) (*Connected, error) { return nil, errLater }
-
-// Disconnect removes it; unknown IDs are no error.
-func (m *Manager) Disconnect(ctx context.Context, id string) error { return errLater }
-
-// SetReady says whether the sandbox takes traffic of shared names and ports.
-func (m *Manager) SetReady(id string, ready bool) {}
-
-// Restore is called once, before anything else: what exists is kept, the rest of our mark is swept.
-func (m *Manager) Restore(ctx context.Context, have []Restored) error { return errLater }
-
-// ConnectNetwork adds a network to a running sandbox.
-func (m *Manager) ConnectNetwork(ctx context.Context, id string, at stack.Attachment) (*Connected, error) {
-	return nil, errLater
+	mu       sync.Mutex
+	networks map[string]*network // guarded by mu: by ID; those used on this node
+	spaces   map[string]*space   // guarded by mu: by sandbox ID
+	fronts   map[portKey][]*front
+	nextPort uint16              // guarded by mu: where the search for a free port goes on
+	forget   map[netip.Addr]bool // guarded by mu: addresses whose connections are to be dropped; true: UDP's only
 }
 
-// DisconnectNetwork takes a network from a running sandbox.
-func (m *Manager) DisconnectNetwork(ctx context.Context, id, network string) (*Connected, error) {
-	return nil, errLater
+// New returns a Manager that has touched nothing yet: call Restore first,
+// with nothing when nothing exists.
+func New(o Options) *Manager {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Manager{
+		opt: o, log: o.Log, mark: Mark(o.RunDir), wake: make(chan struct{}, 1),
+		networks: map[string]*network{}, spaces: map[string]*space{}, fronts: map[portKey][]*front{}, forget: map[netip.Addr]bool{},
+	}
+}
+
+// networkLocked finds a network by name or ID.
+func (m *Manager) networkLocked(nameOrID string) (*network, error) {
+	def, ok := m.opt.Source.Network(nameOrID)
+	if !ok {
+		return nil, fmt.Errorf("network %s: %w", nameOrID, runtime.ErrNotFound)
+	}
+	if n := m.networks[networkKey(def)]; n != nil {
+		return n, nil
+	}
+	n, err := newNetwork(m.mark, def)
+	if err != nil {
+		return nil, err
+	}
+	m.networks[n.key()] = n
+	return n, nil
 }
 
 // Endpoints of a network on this node, by sandbox ID.
-func (m *Manager) Endpoints(network string) map[string]runtime.Endpoint { return nil }
+func (m *Manager) Endpoints(nameOrID string) map[string]runtime.Endpoint {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := map[string]runtime.Endpoint{}
+	for id, s := range m.spaces {
+		for _, j := range s.joins {
+			if j.net.def.Name == nameOrID || j.net.key() == nameOrID {
+				out[id] = s.endpoint(j)
+			}
+		}
+	}
+	return out
+}
 
-// Set makes the node match c.
-func (m *Manager) Set(ctx context.Context, c Config) error { return errLater }
+// Connected returns how a sandbox came out.
+func (m *Manager) Connected(id string) (*Connected, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.spaces[id]
+	if s == nil {
+		return nil, false
+	}
+	return s.connected(), true
+}
 
-// Run repairs damage until ctx ends.
-func (m *Manager) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+// poke wakes Run.
+func (m *Manager) poke() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}

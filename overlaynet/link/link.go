@@ -86,6 +86,9 @@ func (l *Links) note(name string, there bool) {
 // SetSandbox makes the namespace of id with these plugs.
 func (l *Links) SetSandbox(ctx context.Context, id string, plugs []overlaynet.Plug) (path string, err error) {
 	path = filepath.Join(l.dir, id)
+	if l.intact(path, plugs) {
+		return path, nil
+	}
 	sp, fresh, err := l.space(path)
 	if err != nil {
 		return "", fmt.Errorf("namespace: %w", err)
@@ -109,6 +112,24 @@ func (l *Links) SetSandbox(ctx context.Context, id string, plugs []overlaynet.Pl
 		}
 	}
 	return path, nil
+}
+
+// intact tells whether everything is there, and puts the ports back into
+// their bridges, which may be new ones.
+func (l *Links) intact(path string, plugs []overlaynet.Plug) bool {
+	if !mounted(path) {
+		return false
+	}
+	var steps []step
+	for _, p := range plugs {
+		index, master := l.host.index(p.Host), l.host.index(p.Segment.Bridge)
+		if index == 0 || master == 0 {
+			return false
+		}
+		l.note(p.Host, true)
+		steps = append(steps, step{"join " + p.Host, joinBridge(index, master), nil})
+	}
+	return l.host.do(steps...) == nil
 }
 
 // plug makes one veth pair in its final place.

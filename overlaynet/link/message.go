@@ -65,6 +65,16 @@ func upPort(name string) *nl.NetlinkRequest {
 	return req
 }
 
+// joinBridge makes the link a port of the bridge, up; nothing happens when it is.
+func joinBridge(index, master int) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(unix.RTM_SETLINK, 0)
+	m := flagsUp()
+	m.Index = int32(index)
+	req.AddData(m)
+	req.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(master))))
+	return req
+}
+
 // isolatePort keeps a port from reaching other isolated ports of its bridge.
 func isolatePort(index int) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(unix.RTM_SETLINK, 0)

@@ -1,0 +1,331 @@
+package overlaynet
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/dhow-project/dhow/runtime"
+	"github.com/dhow-project/dhow/stack"
+)
+
+// claim is one published container port of a sandbox.
+type claim struct {
+	port   uint16 // in the container
+	fronts []Frontend
+}
+
+// front is one host port that is published; guarded by Manager.mu.
+type front struct {
+	Frontend
+	group   string            // whose sandboxes may share it; "": one only
+	held    Reservation       // nil: could not be reserved again after a restart
+	members map[string]member // by sandbox ID
+}
+
+type member struct {
+	name  string
+	ready bool
+	to    Backend // of the front's family; invalid address: only through the reserved socket
+	proxy Backend // of any family
+}
+
+// wish is one port of the sandbox, with its protocol and addresses settled.
+type wish struct {
+	addrs       []netip.Addr
+	proto       string
+	port        uint16 // in the container
+	first, last uint16 // on the host; 0: any free one
+	shared      bool
+}
+
+// claimLocked reserves the sandbox's ports. kept are the bindings that it had
+// before a restart of the daemon.
+func (m *Manager) claimLocked(s *space, kept []runtime.PortBinding) error {
+	wishes, err := s.wishes()
+	if err != nil {
+		return err
+	}
+	if s.gateway(false) == nil && s.gateway(true) == nil {
+		if len(wishes) > 0 {
+			m.log.Warn("ports are not published: the container is in no network that reaches outside", "container", s.sb.Name)
+		}
+		return nil
+	}
+	for _, w := range wishes {
+		if err := m.claimOneLocked(s, w, &kept); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Manager) claimOneLocked(s *space, w wish, kept *[]runtime.PortBinding) error {
+	if port, ok := keptPort(w, kept); ok {
+		return m.takeLocked(s, w, port, true)
+	}
+	if w.first != 0 && w.first == w.last {
+		return m.takeLocked(s, w, w.first, false)
+	}
+	first, last := w.first, w.last
+	start := first
+	if w.first == 0 {
+		first, last = m.opt.Ports.Ephemeral()
+		start = max(first, min(m.nextPort, last))
+	}
+	count := int(last) - int(first) + 1
+	var lastErr error
+	for i := range count {
+		port := first + uint16((int(start-first)+i)%count)
+		err := m.takeLocked(s, w, port, false)
+		if err == nil {
+			if w.first == 0 {
+				m.nextPort = port + 1
+			}
+			return nil
+		}
+		if lastErr = err; !errors.Is(err, runtime.ErrConflict) {
+			return err
+		}
+	}
+	return fmt.Errorf("no free port from %d to %d for %d/%s: %w", first, last, w.port, w.proto, lastErr)
+}
+
+// keptPort takes the binding of w out of kept.
+func keptPort(w wish, kept *[]runtime.PortBinding) (uint16, bool) {
+	for i, b := range *kept {
+		in := w.first == 0 || b.HostPort >= w.first && b.HostPort <= w.last
+		if b.ContainerPort == w.port && b.Protocol == w.proto && in && b.HostIP == w.addrs[0].String() {
+			*kept = slices.Delete(slices.Clone(*kept), i, i+1)
+			return b.HostPort, true
+		}
+	}
+	return 0, false
+}
+
+// takeLocked reserves one host port on all addresses of the wish, or none.
+func (m *Manager) takeLocked(s *space, w wish, port uint16, restoring bool) error {
+	c := claim{port: w.port}
+	for _, a := range w.addrs {
+		f := Frontend{Protocol: w.proto, Addr: a, Port: port}
+		if err := m.frontLocked(s, f, w, restoring); err != nil {
+			for _, g := range c.fronts {
+				m.leaveLocked(s.sb.ID, g)
+			}
+			return err
+		}
+		c.fronts = append(c.fronts, f)
+	}
+	s.claims = append(s.claims, c)
+	return nil
+}
+
+func (m *Manager) frontLocked(s *space, f Frontend, w wish, restoring bool) error {
+	k := portKey{f.Protocol, f.Port}
+	for _, o := range m.fronts[k] {
+		if !o.overlaps(f) {
+			continue
+		}
+		_, mine := o.members[s.sb.ID]
+		if o.Frontend == f && w.shared && o.group != "" && o.group == s.sb.PortGroup && !mine {
+			o.members[s.sb.ID] = member{name: s.sb.Name}
+			return nil
+		}
+		return &PortTaken{Frontend: f, Holder: o.holder()}
+	}
+	held, err := m.opt.Ports.Reserve(f)
+	if err != nil {
+		if !restoring {
+			return err
+		}
+		m.log.Warn("a published port could not be reserved again: the container keeps it", "container", s.sb.Name, "err", err)
+		held = nil
+	}
+	n := &front{Frontend: f, held: held, members: map[string]member{s.sb.ID: {name: s.sb.Name}}}
+	if w.shared {
+		n.group = s.sb.PortGroup
+	}
+	m.fronts[k] = append(m.fronts[k], n)
+	return nil
+}
+
+type portKey struct {
+	proto string
+	port  uint16
+}
+
+func (f *front) holder() string {
+	var names []string
+	for _, x := range f.members {
+		names = append(names, x.name)
+	}
+	slices.Sort(names)
+	return "container " + strings.Join(names, ", ")
+}
+
+// leaveLocked takes the sandbox from a front, which goes with the last one.
+func (m *Manager) leaveLocked(id string, f Frontend) *front {
+	k := portKey{f.Protocol, f.Port}
+	for i, o := range m.fronts[k] {
+		if o.Frontend != f {
+			continue
+		}
+		delete(o.members, id)
+		if len(o.members) == 0 {
+			if o.held != nil {
+				_ = o.held.Close()
+			}
+			if m.fronts[k] = slices.Delete(m.fronts[k], i, i+1); len(m.fronts[k]) == 0 {
+				delete(m.fronts, k)
+			}
+		}
+		return o
+	}
+	return nil
+}
+
+// aimLocked points the sandbox's fronts at where it is now, and returns the
+// rules for them.
+func (m *Manager) aimLocked(s *space) map[Frontend][]Backend {
+	out := map[Frontend][]Backend{}
+	for _, c := range s.claims {
+		for _, f := range c.fronts {
+			for _, o := range m.fronts[portKey{f.Protocol, f.Port}] {
+				if o.Frontend == f {
+					o.members[s.sb.ID] = s.member(f, c.port)
+					out[f] = o.backends()
+				}
+			}
+		}
+	}
+	return out
+}
+
+func (s *space) member(f Frontend, port uint16) member {
+	x := member{name: s.sb.Name, ready: s.ready}
+	if j := s.gateway(f.Addr.Is6()); j != nil {
+		a := j.addr4
+		if f.Addr.Is6() {
+			a = j.addr6
+		}
+		x.to = Backend{a.Addr(), port}
+		x.proxy = x.to
+	} else if j := s.gateway(!f.Addr.Is6()); j != nil {
+		x.proxy = Backend{j.addrs()[0], port}
+	}
+	return x
+}
+
+// backends are the ready members, or all when none is ready; sorted, so that
+// the same members always give the same rules.
+func (f *front) backends() []Backend {
+	anyReady := false
+	for _, x := range f.members {
+		anyReady = anyReady || x.ready
+	}
+	var kernel, proxy []Backend
+	for _, x := range f.members {
+		if anyReady && !x.ready {
+			continue
+		}
+		if x.to.Addr.IsValid() {
+			kernel = append(kernel, x.to)
+		}
+		if x.proxy.Addr.IsValid() {
+			proxy = append(proxy, x.proxy)
+		}
+	}
+	order := func(a, b Backend) int {
+		if c := a.Addr.Compare(b.Addr); c != 0 {
+			return c
+		}
+		return int(a.Port) - int(b.Port)
+	}
+	slices.SortFunc(kernel, order)
+	slices.SortFunc(proxy, order)
+	if f.held != nil {
+		f.held.Forward(proxy)
+	}
+	return kernel
+}
+
+// wishes expands Ports and, with PublishAll, Exposed.
+func (s *space) wishes() (out []wish, err error) {
+	for _, p := range s.sb.Ports {
+		w := wish{proto: p.Protocol, port: p.ContainerPort, first: p.HostPort, last: max(p.HostPort, p.HostPortEnd)}
+		w.shared = w.first != 0 && w.first == w.last
+		if w.addrs, err = s.hostAddrs(p); err != nil {
+			return nil, err
+		}
+		out = append(out, w)
+	}
+	if s.sb.PublishAll {
+		for _, e := range s.sb.Exposed {
+			ws, err := s.exposed(e)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, ws...)
+		}
+	}
+	for i := range out {
+		switch out[i].proto {
+		case "":
+			out[i].proto = "tcp"
+		case "tcp", "udp", "sctp":
+		default:
+			return nil, fmt.Errorf("port %d: protocol %q is not tcp, udp or sctp: %w", out[i].port, out[i].proto, runtime.ErrInvalid)
+		}
+		if out[i].port == 0 {
+			return nil, fmt.Errorf("container port 0 cannot be published: %w", runtime.ErrInvalid)
+		}
+	}
+	return out, nil
+}
+
+func (s *space) hostAddrs(p stack.Port) ([]netip.Addr, error) {
+	if p.HostIP != "" {
+		a, err := netip.ParseAddr(strings.Trim(p.HostIP, "[]"))
+		if err != nil {
+			return nil, fmt.Errorf("port %d: host address %q: %w", p.ContainerPort, p.HostIP, runtime.ErrInvalid)
+		}
+		return []netip.Addr{a.Unmap()}, nil
+	}
+	if j := s.gateway(false); j != nil && j.net.hostIP.IsValid() {
+		return []netip.Addr{j.net.hostIP}, nil
+	}
+	return []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}, nil
+}
+
+// exposed expands "8000-8010/udp" to one wish a port, unless Ports has it.
+func (s *space) exposed(e string) (out []wish, err error) {
+	ports, proto, _ := strings.Cut(e, "/")
+	lo, hi, isRange := strings.Cut(ports, "-")
+	if !isRange {
+		hi = lo
+	}
+	first, err1 := strconv.ParseUint(lo, 10, 16)
+	last, err2 := strconv.ParseUint(hi, 10, 16)
+	if err1 != nil || err2 != nil || last < first {
+		return nil, fmt.Errorf("exposed port %q: %w", e, runtime.ErrInvalid)
+	}
+	if proto == "" {
+		proto = "tcp"
+	}
+	for p := first; p <= last; p++ {
+		if slices.ContainsFunc(s.sb.Ports, func(x stack.Port) bool {
+			return x.ContainerPort == uint16(p) && (x.Protocol == proto || x.Protocol == "" && proto == "tcp")
+		}) {
+			continue
+		}
+		addrs, err := s.hostAddrs(stack.Port{})
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, wish{addrs: addrs, proto: proto, port: uint16(p)})
+	}
+	return out, nil
+}

@@ -1,0 +1,286 @@
+package overlaynet
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"sort"
+	"strings"
+
+	"github.com/dhow-project/dhow/runtime"
+	"github.com/dhow-project/dhow/stack"
+)
+
+// space is one sandbox as the Manager keeps it; guarded by Manager.mu, but
+// changed only by the holder of its key lock.
+type space struct {
+	sb     Sandbox
+	ready  bool
+	netns  string
+	joins  []*join // in order of their interfaces
+	claims []claim
+}
+
+// join is a sandbox's place in one network.
+type join struct {
+	at    stack.Attachment
+	net   *network
+	plug  Plug
+	addr4 netip.Prefix // invalid: none
+	addr6 netip.Prefix
+}
+
+// addrs are the endpoint's own addresses.
+func (j *join) addrs() (out []netip.Addr) {
+	for _, p := range []netip.Prefix{j.addr4, j.addr6} {
+		if p.IsValid() {
+			out = append(out, p.Addr())
+		}
+	}
+	return out
+}
+
+// joinLocked takes addresses in one network. have is the endpoint to keep, or nil.
+func (m *Manager) joinLocked(s *space, at stack.Attachment, have *runtime.Endpoint) (*join, error) {
+	n, err := m.networkLocked(at.Network)
+	if err != nil {
+		return nil, err
+	}
+	for _, j := range s.joins {
+		if j.net == n {
+			return nil, fmt.Errorf("network %s: connected twice: %w", n.def.Name, runtime.ErrConflict)
+		}
+	}
+	j := &join{at: at, net: n}
+	for _, v6 := range []bool{false, true} {
+		want, keep, dst := at.IPv4, "", &j.addr4
+		if v6 {
+			want, dst = at.IPv6, &j.addr6
+		}
+		if have != nil {
+			if keep = have.IPv4; v6 {
+				keep = have.IPv6
+			}
+		}
+		if *dst, err = n.take(v6, want, keep, have != nil, s.sb.Name); err != nil {
+			n.release(j, s.sb.Name)
+			return nil, err
+		}
+	}
+	if !j.addr4.IsValid() && !j.addr6.IsValid() {
+		return nil, fmt.Errorf("network %s has no subnet: %w", n.def.Name, runtime.ErrInvalid)
+	}
+	if j.plug, err = m.plugFor(s, j, have); err != nil {
+		n.release(j, s.sb.Name)
+		return nil, fmt.Errorf("network %s: %w", n.def.Name, err)
+	}
+	n.members[s.sb.ID] = true
+	s.joins = append(s.joins, j)
+	return j, nil
+}
+
+// take gets an address of one family: the one kept, the static one, or any.
+func (n *network) take(v6 bool, want, keep string, restoring bool, owner string) (netip.Prefix, error) {
+	switch {
+	case restoring && keep == "":
+		return netip.Prefix{}, nil
+	case restoring:
+		p, err := netip.ParsePrefix(keep)
+		if err != nil {
+			return p, fmt.Errorf("network %s: %w", n.def.Name, err)
+		}
+		return p, n.ipam.Restore(p.Addr(), owner)
+	case want != "":
+		a, err := netip.ParseAddr(want)
+		if err != nil || a.Is6() != v6 {
+			return netip.Prefix{}, fmt.Errorf("network %s: %q is not an address of the wanted family: %w", n.def.Name, want, runtime.ErrInvalid)
+		}
+		if !n.has(v6) {
+			return netip.Prefix{}, fmt.Errorf("network %s: %s: the network does not have this family: %w", n.def.Name, want, runtime.ErrInvalid)
+		}
+		p, err := n.ipam.TakeStatic(a, owner)
+		if err != nil {
+			return p, fmt.Errorf("%w: %w", err, runtime.ErrConflict)
+		}
+		return p, nil
+	case n.has(v6):
+		return n.ipam.Take(v6, owner)
+	}
+	return netip.Prefix{}, nil
+}
+
+func (n *network) release(j *join, owner string) {
+	for _, a := range j.addrs() {
+		n.ipam.Free(a, owner)
+	}
+}
+
+func (m *Manager) plugFor(s *space, j *join, have *runtime.Endpoint) (Plug, error) {
+	p := Plug{Segment: j.net.seg, Host: hostName(m.mark, s.sb.ID, j.net.key()), Interface: j.at.InterfaceName, MAC: j.at.MacAddress}
+	for _, a := range []netip.Prefix{j.addr4, j.addr6} {
+		if a.IsValid() {
+			p.Addrs = append(p.Addrs, a)
+		}
+	}
+	if p.MAC == "" {
+		p.MAC = macOf(p.Addrs[0].Addr())
+	}
+	for _, ll := range j.at.LinkLocalIPs {
+		a, err := netip.ParseAddr(ll)
+		if err != nil || !a.IsLinkLocalUnicast() {
+			return p, fmt.Errorf("%q is not a link-local address: %w", ll, runtime.ErrInvalid)
+		}
+		p.Addrs = append(p.Addrs, netip.PrefixFrom(a, map[bool]int{true: 16, false: 64}[a.Is4()]))
+	}
+	sysctls := ""
+	for _, k := range sortedKeys(j.at.DriverOpts) {
+		switch k {
+		case optIfname:
+			p.Interface = j.at.DriverOpts[k]
+		case optSysctls:
+			sysctls = j.at.DriverOpts[k]
+		default:
+			return p, fmt.Errorf("driver option %s of the attachment is not known: %w", k, runtime.ErrInvalid)
+		}
+	}
+	if have != nil && have.Interface != "" {
+		p.Interface = have.Interface
+	}
+	if p.Interface == "" {
+		p.Interface = freeName(s, j.net.prefix)
+	}
+	if len(p.Interface) > 15 {
+		return p, fmt.Errorf("interface name %q is longer than 15 characters: %w", p.Interface, runtime.ErrInvalid)
+	}
+	for kv := range strings.SplitSeq(sysctls, ",") {
+		if k, v, ok := strings.Cut(strings.TrimSpace(kv), "="); ok {
+			if p.Sysctls == nil {
+				p.Sysctls = map[string]string{}
+			}
+			p.Sysctls[strings.ReplaceAll(k, "IFNAME", p.Interface)] = v
+		} else if kv != "" {
+			return p, fmt.Errorf("%s: %q is not KEY=VALUE: %w", optSysctls, kv, runtime.ErrInvalid)
+		}
+	}
+	return p, nil
+}
+
+// freeName returns eth0, eth1, ... whichever is free.
+func freeName(s *space, prefix string) string {
+	for i := 0; ; i++ {
+		name := prefix + portString(uint16(i))
+		taken := false
+		for _, j := range s.joins {
+			taken = taken || j.plug.Interface == name
+		}
+		for _, at := range s.sb.Attachments {
+			taken = taken || at.InterfaceName == name
+		}
+		if !taken {
+			return name
+		}
+	}
+}
+
+// route gives the default routes to the joins that win them and reports
+// whether that changed: highest GwPriority, then Priority, then order;
+// internal networks never.
+func (s *space) route() (changed bool) {
+	for _, v6 := range []bool{false, true} {
+		win := s.gateway(v6)
+		for _, j := range s.joins {
+			gw := netip.Addr{}
+			if j == win {
+				gw = j.net.gateway(v6)
+			}
+			dst := &j.plug.Gateway4
+			if v6 {
+				dst = &j.plug.Gateway6
+			}
+			changed = changed || *dst != gw
+			*dst = gw
+		}
+	}
+	return changed
+}
+
+// gateway returns the join that has the default route of the family.
+func (s *space) gateway(v6 bool) (win *join) {
+	for _, j := range s.joins {
+		a := j.addr4
+		if v6 {
+			a = j.addr6
+		}
+		if j.net.def.Internal || !a.IsValid() {
+			continue
+		}
+		if win == nil || j.at.GwPriority > win.at.GwPriority ||
+			j.at.GwPriority == win.at.GwPriority && j.at.Priority > win.at.Priority {
+			win = j
+		}
+	}
+	return win
+}
+
+func (s *space) plugs() (out []Plug) {
+	for _, j := range s.joins {
+		out = append(out, j.plug)
+	}
+	return out
+}
+
+// host is what the resolver learns of the join.
+func (s *space) host(j *join) Host {
+	return Host{Sandbox: s.sb.ID, Network: j.net.key(), Addrs: j.addrs(), Names: s.sb.DNSNames, Shared: j.at.Aliases, Ready: s.ready, DNS: s.sb.DNS}
+}
+
+// connected describes the space as it came out.
+func (s *space) connected() *Connected {
+	c := &Connected{NetNS: s.netns}
+	for _, j := range s.joins {
+		c.Endpoints = append(c.Endpoints, s.endpoint(j))
+	}
+	for _, cl := range s.claims {
+		for _, f := range cl.fronts {
+			c.Ports = append(c.Ports, runtime.PortBinding{HostIP: f.Addr.String(), HostPort: f.Port, ContainerPort: cl.port, Protocol: f.Protocol})
+		}
+	}
+	for _, v6 := range []bool{false, true} {
+		j := s.gateway(v6)
+		if j == nil && len(s.joins) > 0 {
+			j = s.joins[0]
+		}
+		if j != nil && len(c.Nameservers) == 0 {
+			if gw := j.net.gateway(v6); gw.IsValid() {
+				c.Nameservers = []string{gw.String()}
+			}
+		}
+	}
+	return c
+}
+
+func (s *space) endpoint(j *join) runtime.Endpoint {
+	sum := sha256.Sum256([]byte(s.sb.ID + "\x00" + j.net.key()))
+	e := runtime.Endpoint{
+		Network: j.net.def.Name, NetworkID: j.net.def.ID, EndpointID: hex.EncodeToString(sum[:]),
+		Interface: j.plug.Interface, MacAddress: j.plug.MAC, Aliases: j.at.Aliases, DNSNames: s.sb.DNSNames,
+	}
+	if j.addr4.IsValid() {
+		e.IPv4, e.Gateway = j.addr4.String(), j.net.gateway(false).String()
+	}
+	if j.addr6.IsValid() {
+		e.IPv6, e.Gateway6 = j.addr6.String(), j.net.gateway(true).String()
+	}
+	if j.net.def.Internal {
+		e.Gateway, e.Gateway6 = "", ""
+	}
+	return e
+}
+
+// byPriority is the order in which networks are connected.
+func byPriority(in []stack.Attachment) []stack.Attachment {
+	out := append([]stack.Attachment(nil), in...)
+	sort.SliceStable(out, func(i, j int) bool { return out[i].Priority > out[j].Priority })
+	return out
+}
