@@ -99,4 +99,3 @@ type RestoreOptions struct {
 	As   string // name of a new volume; "": in place
 	Mode Mode   // for the users of the volume while its content is exchanged; "" is Stop
 }
-
