@@ -161,18 +161,23 @@ func (l *load) configs(p *types.Project) map[string]stack.Config {
 
 // content is what a secret or config holds.
 func (l *load) content(path string, o types.FileObjectConfig) []byte {
-	switch {
-	case bool(o.External):
-		l.fail(path+".external", "is not honoured yet; use file, environment or content")
-		return nil
-	case o.Driver != "":
-		l.fail(path+".driver", "is not honoured")
-		return nil
-	case len(o.DriverOpts) > 0:
-		l.fail(path+".driver_opts", "is not honoured")
-		return nil
-	case o.TemplateDriver != "":
-		l.fail(path+".template_driver", "is not honoured")
+	refused := false
+	for _, r := range []struct {
+		key    string
+		given  bool
+		reason string
+	}{
+		{"external", bool(o.External), "is not honoured yet; use file, environment or content"},
+		{"driver", o.Driver != "", "is not honoured"},
+		{"driver_opts", len(o.DriverOpts) > 0, "is not honoured"},
+		{"template_driver", o.TemplateDriver != "", "is not honoured"},
+	} {
+		if r.given {
+			l.fail(path+"."+r.key, "%s", r.reason)
+			refused = true
+		}
+	}
+	if refused {
 		return nil
 	}
 	var data []byte

@@ -115,9 +115,6 @@ func prepare(opt Options) (*load, error) {
 	l.setNameFromFiles()
 	l.env["COMPOSE_PROJECT_NAME"] = s.name
 	l.follow()
-	if len(l.errs) > 0 { // without positions nothing else can be said well
-		return nil, l.result()
-	}
 	return l, nil
 }
 

@@ -23,6 +23,10 @@ func (l *load) mounts(path string, s types.ServiceConfig) []stack.Mount {
 			l.fail(fmt.Sprintf("%s.volumes[%d]", path, i), "lacks target")
 			continue
 		}
+		if len(v.Target) > 1 && v.Target[1] == ':' && v.Source == "" {
+			l.failItem(path+".volumes", i, func(n *yaml.Node) bool { return n.Value == v.Target }, "a name of one letter reads as a Windows drive; use the long form")
+			continue
+		}
 		l.mountOptions(path, i, v, &m)
 		out = append(out, m)
 	}

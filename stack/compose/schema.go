@@ -173,6 +173,7 @@ func (c *compiler) target(n *schemaNode) *schemaNode {
 }
 
 func (n *schemaNode) absorb(part *schemaNode) {
+	n.Type = typeList{"object"}
 	if n.Properties == nil {
 		n.Properties = map[string]*schemaNode{}
 	}
