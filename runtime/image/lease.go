@@ -43,7 +43,7 @@ func (s *Store) lease(ctx context.Context, kind string, subject digest.Digest) (
 // interrupted pulls have fetched: the next pull goes on from there.
 func (s *Store) sweep() error {
 	ctx := s.context(context.Background())
-	if err := errors.Join(s.sweepRootfs(), s.sweepIngests()); err != nil {
+	if err := errors.Join(s.sweepRootfs(), s.sweepIngests(), s.sweepSnapshots(ctx)); err != nil {
 		return err
 	}
 	old, err := s.leases.List(ctx)
@@ -97,6 +97,32 @@ func (s *Store) sweepIngests() error {
 				break
 			}
 		}
+	}
+	return err
+}
+
+// sweepSnapshots removes the directories of snapshots that were never
+// recorded. It must come before the first snapshot is made: the next one gets
+// the number of the one that was lost, and would find its directory taken.
+func (s *Store) sweepSnapshots(ctx context.Context) error {
+	c, ok := s.backend.(snapshots.Cleaner)
+	if !ok {
+		return nil
+	}
+	err := c.Cleanup(ctx)
+	if errdefs.IsNotFound(err) { // nothing was ever recorded
+		err = removeChildren(filepath.Join(s.cfg.DataDir, "snapshots", "snapshots"))
+	}
+	if err != nil {
+		return fmt.Errorf("clean up snapshots: %w", err)
+	}
+	return nil
+}
+
+func removeChildren(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
 	}
 	return err
 }
