@@ -55,17 +55,19 @@ func newDiffer(want stack.Stack, have Snapshot, opt Options) *differ {
 	}
 	names := want.ServiceNames()
 	if len(opt.Services) > 0 {
-		names = slices.Clone(opt.Services)
-		if !opt.NoDeps {
-			names = want.Closure(opt.Services)
+		names = want.Closure(opt.Services)
+		if opt.NoDeps {
+			names = slices.Clone(opt.Services)
 		}
 	}
 	for _, name := range names {
-		if _, ok := want.Services[name]; !ok {
+		_, known := want.Services[name]
+		d.chosen[name] = known
+	}
+	for _, name := range opt.Services {
+		if !d.chosen[name] {
 			d.refuse = append(d.refuse, Step{Kind: Service, Name: name, Cause: "no such service"})
-			continue
 		}
-		d.chosen[name] = true
 	}
 	d.scale()
 	d.findRemadeNetworks()
