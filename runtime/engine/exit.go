@@ -1,0 +1,164 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/dhow-project/dhow/runtime"
+	"github.com/dhow-project/dhow/runtime/shim"
+	"golang.org/x/sync/errgroup"
+)
+
+// watch handles the end of r when it comes.
+func (e *Engine) watch(c *container, r *run) {
+	exits := r.client.Wait()
+	e.spawn(func() {
+		var exit shim.Exit
+		var ok bool
+		select {
+		case exit, ok = <-exits:
+		case <-e.closing:
+			return
+		}
+		select {
+		case <-e.closing: // the next daemon handles it
+			return
+		default:
+		}
+		if !ok || exit.Lost {
+			exit = e.settle(c)
+		}
+		if err := c.op.lock(context.Background()); err != nil {
+			return
+		}
+		defer c.op.unlock()
+		e.exited(context.Background(), c, r, exit)
+	})
+}
+
+// settle ends what a killed shim has left and says how the container ended.
+func (e *Engine) settle(c *container) shim.Exit {
+	dir := e.bundleDir(c.id)
+	if exit, err := shim.ReadExit(dir); err == nil && !exit.Lost {
+		return exit
+	}
+	exit, err := shim.Cleanup(context.Background(), dir)
+	if err != nil {
+		e.log.Error("container left behind by its shim", "container", c.name(), "err", err)
+		return shim.Exit{Code: 255, At: time.Now(), Error: err.Error()}
+	}
+	return exit
+}
+
+// exited records the end of a run, lets go of what it used, tells, and applies
+// the restart policy. op is held. r is nil when the end was found at Open.
+func (e *Engine) exited(ctx context.Context, c *container, r *run, exit shim.Exit) {
+	if r != nil {
+		r.probe.Stop()
+		_ = r.client.Close()
+	}
+	again, delay := e.recordExit(c, exit)
+	if err := e.cleanup(ctx, c); err != nil {
+		e.log.Error("container not cleaned up", "container", c.name(), "err", err)
+	}
+	c.endExecs()
+	if exit.OOMKilled {
+		e.publish(c, "oom")
+	}
+	e.publish(c, "die", "exitCode", fmt.Sprint(exit.Code))
+	e.log.Debug("container ended", "container", c.name(), "code", exit.Code, "restart", again)
+	c.mu.Lock()
+	auto := !again && !c.keep && c.rec.Spec.AutoRemove
+	if again {
+		e.retryLocked(c, delay)
+	} else {
+		c.notifyLocked(false)
+	}
+	c.touchLocked()
+	c.mu.Unlock()
+	if r != nil {
+		close(r.done)
+	}
+	if auto {
+		e.spawn(func() { e.autoRemove(c) })
+	}
+}
+
+// recordExit saves how the run ended and whether it will be repeated.
+func (e *Engine) recordExit(c *container, exit shim.Exit) (again bool, delay time.Duration) {
+	c.mu.Lock()
+	st := &c.st
+	c.run = nil
+	st.Pid, st.ExitCode, st.OOMKilled, st.Error = 0, exit.Code, exit.OOMKilled, exit.Error
+	st.FinishedAt = exit.At
+	if st.FinishedAt.IsZero() {
+		st.FinishedAt = time.Now()
+	}
+	if st.Unhealthy {
+		st.Error = "stopped because it was unhealthy"
+		st.ExitCode = max(st.ExitCode, 1)
+	}
+	again, delay = decideRestart(c.rec.Spec.Restart, c.st, time.Now())
+	again = again && !c.keep
+	st.Status = runtime.Exited
+	if again {
+		st.Status = runtime.Restarting
+	}
+	st.Connected, st.Sandbox = nil, nil
+	saved := *st
+	c.mu.Unlock()
+	if err := e.store.saveState(c.id, saved); err != nil {
+		e.log.Error("container state not saved", "container", c.name(), "err", err)
+	}
+	return again, delay
+}
+
+// cleanup lets go of everything that a start made. It may be repeated; what
+// could not be let go of is tried again at the next start or Open.
+func (e *Engine) cleanup(ctx context.Context, c *container) error {
+	dir := e.bundleDir(c.id)
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var left error
+	if exit, err := shim.ReadExit(dir); err != nil || exit.Lost {
+		if _, err := shim.Cleanup(ctx, dir); err != nil && !errors.Is(err, runtime.ErrNotFound) {
+			left = err
+		}
+	}
+	var g errgroup.Group
+	g.Go(func() error { return e.cfg.Networks.Disconnect(ctx, c.id) })
+	g.Go(func() error {
+		unmount(filepath.Join(dir, "files"))
+		unmount(filepath.Join(dir, "shm"))
+		return errors.Join(e.cfg.Volumes.Unmount(ctx, c.id), e.cfg.Images.UnmountRootfs(ctx, c.id, e.rootfs(c.id)))
+	})
+	if err := errors.Join(left, g.Wait()); err != nil {
+		return err
+	}
+	e.removeCgroup(c)
+	return removeFlat(dir)
+}
+
+// removeFlat removes a bundle directory without descending: what is still
+// mounted in it must not be emptied.
+func removeFlat(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	for _, entry := range entries {
+		if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return os.Remove(dir)
+}

@@ -1,0 +1,212 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	goruntime "runtime"
+	"strings"
+
+	"github.com/dhow-project/dhow/runtime"
+	"golang.org/x/sys/unix"
+)
+
+// root is a container's file tree as the container sees it, volumes included.
+// Every path is resolved below fd by the kernel: no link and no ".." leads out.
+type root struct{ fd int }
+
+// withRoot calls f with the file tree of a container, running or not.
+func (e *Engine) withRoot(ctx context.Context, c *container, f func(root) error) error {
+	c.mu.Lock()
+	pid := c.st.Pid
+	running := c.run != nil
+	c.mu.Unlock()
+	if running {
+		return rootOfProcess(pid, f)
+	}
+	if err := c.op.lock(ctx); err != nil {
+		return err
+	}
+	defer c.op.unlock()
+	if r, _ := c.current(); r != nil {
+		return rootOfProcess(c.pid(), f)
+	}
+	c.mu.Lock()
+	b := &bundle{e: e, c: c, dir: e.bundleDir(c.id), rec: c.rec}
+	c.mu.Unlock()
+	err := e.withRootfs(ctx, c, func() error {
+		if err := b.prepareVolumes(ctx); err != nil {
+			return err
+		}
+		return inNamespace(e.rootfs(c.id), b.vols, f)
+	})
+	return errors.Join(err, e.cfg.Volumes.Unmount(ctx, c.id))
+}
+
+func (c *container) pid() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.st.Pid
+}
+
+func rootOfProcess(pid int, f func(root) error) error {
+	fd, err := unix.Open(fmt.Sprintf("/proc/%d/root", pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("root of process %d: %w", pid, err)
+	}
+	defer unix.Close(fd)
+	return f(root{fd})
+}
+
+// inNamespace calls f with the root file system and the volumes mounted in a
+// mount namespace of its own thread, which ends with the call: nothing can be
+// left behind.
+func inNamespace(rootfs string, vols []prepared, f func(root) error) error {
+	done := make(chan error)
+	go func() {
+		goruntime.LockOSThread() // never unlocked: the thread dies with the goroutine
+		done <- func() error {
+			if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+				return fmt.Errorf("mount namespace: %w", err)
+			}
+			if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+				return fmt.Errorf("mount namespace: %w", err)
+			}
+			fd, err := unix.Open(rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			for _, v := range vols {
+				if err := (root{fd}).mount(v); err != nil {
+					return fmt.Errorf("mount %s: %w", v.Mount.Target, err)
+				}
+			}
+			return f(root{fd})
+		}()
+	}()
+	return <-done
+}
+
+// mount binds one volume or host path at its target.
+func (r root) mount(v prepared) error {
+	if v.Type != "bind" {
+		return nil // a tmpfs of a container that does not run is empty
+	}
+	st, err := os.Stat(v.Source)
+	if err != nil {
+		return err
+	}
+	at, err := r.target(v.Mount.Target, st.IsDir())
+	if err != nil {
+		return err
+	}
+	defer unix.Close(at)
+	place := fmt.Sprintf("/proc/self/fd/%d", at)
+	if err := unix.Mount(v.Source, place, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return err
+	}
+	if v.Mount.ReadOnly {
+		over, err := r.open(v.Mount.Target, unix.O_PATH)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(over)
+		return unix.Mount("", fmt.Sprintf("/proc/self/fd/%d", over), "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, "")
+	}
+	return nil
+}
+
+// target opens the place of a mount and makes it when it is missing.
+func (r root) target(name string, dir bool) (int, error) {
+	if dir {
+		return r.mkdirAll(name)
+	}
+	parent, err := r.mkdirAll(path.Dir(path.Clean("/" + name)))
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(parent)
+	fd, err := unix.Openat(parent, path.Base(name), unix.O_CREAT|unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
+	if err == nil {
+		unix.Close(fd)
+	}
+	return r.open(name, unix.O_PATH)
+}
+
+// open opens a path below the root; links are followed inside of it.
+func (r root) open(name string, flags int) (int, error) {
+	return openIn(r.fd, name, flags)
+}
+
+func openIn(fd int, name string, flags int) (int, error) {
+	rel := strings.TrimLeft(name, "/")
+	if rel == "" {
+		rel = "."
+	}
+	for {
+		got, err := unix.Openat2(fd, rel, &unix.OpenHow{
+			Flags:   uint64(flags | unix.O_CLOEXEC),
+			Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+		})
+		if err == unix.EINTR || err == unix.EAGAIN { // a rename came in between
+			continue
+		}
+		if err != nil {
+			return -1, &os.PathError{Op: "open", Path: name, Err: err}
+		}
+		return got, nil
+	}
+}
+
+// mkdirAll opens a directory below the root and makes what is missing of it.
+func (r root) mkdirAll(name string) (int, error) {
+	fd, err := r.open(name, unix.O_PATH|unix.O_DIRECTORY)
+	if err == nil || !errors.Is(err, unix.ENOENT) {
+		return fd, err
+	}
+	clean := path.Clean("/" + name)
+	if clean == "/" {
+		return -1, err
+	}
+	parent, err := r.mkdirAll(path.Dir(clean))
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(parent)
+	if err := unix.Mkdirat(parent, path.Base(clean), 0o755); err != nil && err != unix.EEXIST {
+		return -1, &os.PathError{Op: "mkdir", Path: name, Err: err}
+	}
+	return r.open(clean, unix.O_PATH|unix.O_DIRECTORY)
+}
+
+// entry opens the parent of a path, not following a link at its end unless the
+// path ends in "/" or "/.". For the root itself the name is ".".
+func (r root) entry(name string) (parent int, base string, err error) {
+	clean := path.Clean("/" + name)
+	follow := strings.HasSuffix(name, "/") || strings.HasSuffix(name, "/.")
+	if clean == "/" || follow {
+		parent, err = r.open(clean, unix.O_PATH|unix.O_DIRECTORY)
+		return parent, ".", err
+	}
+	parent, err = r.open(path.Dir(clean), unix.O_PATH|unix.O_DIRECTORY)
+	return parent, path.Base(clean), err
+}
+
+// pathError maps the kernel's answers to what callers branch on.
+func pathError(c *container, name string, err error) error {
+	wrap := fmt.Errorf("container %s: path %s: %w", c.name(), name, err)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.ENOENT):
+		return fmt.Errorf("%w: %w", wrap, runtime.ErrNotFound)
+	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP), errors.Is(err, unix.EISDIR):
+		return fmt.Errorf("%w: %w", wrap, runtime.ErrInvalid)
+	case errors.Is(err, unix.EROFS):
+		return fmt.Errorf("%w: %w", wrap, runtime.ErrForbidden)
+	}
+	return wrap
+}

@@ -1,0 +1,117 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/dhow-project/dhow/overlaynet"
+	"github.com/dhow-project/dhow/runtime"
+	"github.com/dhow-project/dhow/stack"
+)
+
+// sharing is what a container takes from others.
+type sharing struct {
+	netNS, pidNS, ipcNS string // paths
+	shm                 string // host directory of the shared /dev/shm
+	files               string // directory of the hosts, hostname and resolv.conf of the network's owner
+}
+
+// sharing finds the namespaces of the containers that rec joins; they must run.
+func (e *Engine) sharing(rec record) (sharing, error) {
+	var out sharing
+	for _, m := range []struct {
+		mode, name string
+		path       *string
+	}{
+		{rec.Spec.NetworkMode, "net", &out.netNS},
+		{rec.Spec.PIDMode, "pid", &out.pidNS},
+		{rec.Spec.IPCMode, "ipc", &out.ipcNS},
+	} {
+		ref, ok := strings.CutPrefix(m.mode, "container:")
+		if !ok {
+			continue
+		}
+		other, err := e.find(ref)
+		if err != nil {
+			return out, fmt.Errorf("join %s namespace: %w", m.name, err)
+		}
+		other.mu.Lock()
+		pid, running, otherRec := other.st.Pid, alive(other.st.Status), other.rec
+		other.mu.Unlock()
+		if !running || pid == 0 {
+			return out, fmt.Errorf("join %s namespace of container %s: %w", m.name, otherRec.Name, runtime.ErrNotRunning)
+		}
+		*m.path = fmt.Sprintf("/proc/%d/ns/%s", pid, m.name)
+		switch m.name {
+		case "net":
+			out.files = e.bundleDir(other.id)
+		case "ipc":
+			if otherRec.Spec.IPCMode != "shareable" {
+				return out, fmt.Errorf("join ipc namespace of container %s: its ipc mode is not shareable: %w", otherRec.Name, runtime.ErrInvalid)
+			}
+			out.shm = e.bundleDir(other.id) + "/shm"
+		}
+	}
+	return out, nil
+}
+
+// sandboxOf is what the container wants of the network; nil when it has no
+// network namespace of its own.
+func sandboxOf(rec record) *overlaynet.Sandbox {
+	s := rec.Spec
+	if s.NetworkMode == "host" || strings.HasPrefix(s.NetworkMode, "container:") {
+		return nil
+	}
+	sb := &overlaynet.Sandbox{
+		ID: rec.ID, Name: rec.Name, DNSNames: []string{rec.Name, short(rec.ID)},
+		Ports: s.Ports, PublishAll: s.PublishAll, DNS: s.DNS, DNSSearch: s.DNSSearch, DNSOptions: s.DNSOptions,
+		PortGroup: portGroup(s.Labels),
+	}
+	if s.Hostname != "" && s.Hostname != short(rec.ID) {
+		sb.DNSNames = append(sb.DNSNames, s.Hostname)
+	}
+	sb.Exposed = append(append(sb.Exposed, rec.Image.ExposedPorts...), s.Expose...)
+	if s.NetworkMode == "none" {
+		sb.None = true
+		return sb
+	}
+	sb.Attachments = attachments(s)
+	return sb
+}
+
+// attachments are the networks of the spec, or the one that its mode names;
+// plain containers are on "bridge".
+func attachments(s stack.ContainerSpec) []stack.Attachment {
+	list := append([]stack.Attachment(nil), s.Networks...)
+	mode := s.NetworkMode
+	if mode == "default" || (mode == "" && len(list) == 0) {
+		mode = "bridge"
+	}
+	if mode != "" {
+		at := -1
+		for i, a := range list {
+			if a.Network == mode {
+				at = i
+			}
+		}
+		if at < 0 {
+			list = append([]stack.Attachment{{Network: mode}}, list...)
+			at = 0
+		}
+		list[0], list[at] = list[at], list[0]
+	}
+	if s.MacAddress != "" && list[0].MacAddress == "" {
+		list[0].MacAddress = s.MacAddress
+	}
+	return list
+}
+
+// portGroup is the service that the container belongs to: its replicas share
+// published ports.
+func portGroup(labels map[string]string) string {
+	project, service := labels["com.docker.compose.project"], labels["com.docker.compose.service"]
+	if project == "" || service == "" || labels["com.docker.compose.oneoff"] == "True" {
+		return ""
+	}
+	return project + "/" + service
+}

@@ -1,0 +1,218 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// store keeps records and states, one small file each.
+//
+// Every write is a new file renamed over the old one, so that a kill -9 leaves
+// one of the two. It does not wait for the disk: after a power cut the
+// processes are gone anyway, and what must not be lost, that a container
+// exists, is synced by flush within a second (see docs/adr/0003).
+type store struct {
+	dir  string
+	seal *sealer
+
+	mu    sync.Mutex
+	dirty map[string]bool // guarded by mu; directories of containers to sync
+	wake  chan struct{}   // buffered; tells flush that there is something
+}
+
+const (
+	recordFile = "record.json"
+	stateFile  = "state.json"
+)
+
+func openStore(dataDir string) (*store, error) {
+	s := &store{dir: filepath.Join(dataDir, "containers"), dirty: map[string]bool{}, wake: make(chan struct{}, 1)}
+	if err := os.MkdirAll(s.dir, 0o710); err != nil {
+		return nil, err
+	}
+	var err error
+	s.seal, err = openSealer(filepath.Join(dataDir, "container-key"))
+	return s, err
+}
+
+func (s *store) path(id string) string    { return filepath.Join(s.dir, id) }
+func (s *store) logPath(id string) string { return filepath.Join(s.dir, id, id+".log") }
+
+// create makes a container's directory with its record and state. The
+// directory appears by one rename, complete.
+func (s *store) create(rec record, st state) error {
+	tmp := s.path(".new-" + rec.ID)
+	if err := os.Mkdir(tmp, 0o710); err != nil {
+		return err
+	}
+	err := s.writeRecord(tmp, rec)
+	if err == nil {
+		err = writeJSON(filepath.Join(tmp, stateFile), st)
+	}
+	if err == nil {
+		err = os.Rename(tmp, s.path(rec.ID))
+	}
+	if err != nil {
+		os.RemoveAll(tmp)
+		return err
+	}
+	s.mark(rec.ID)
+	return nil
+}
+
+func (s *store) saveRecord(rec record) error {
+	if err := s.writeRecord(s.path(rec.ID), rec); err != nil {
+		return fmt.Errorf("save record: %w", err)
+	}
+	s.mark(rec.ID)
+	return nil
+}
+
+func (s *store) writeRecord(dir string, rec record) error {
+	sealed, err := s.seal.sealSpec(rec.Spec)
+	if err != nil {
+		return err
+	}
+	rec.Spec = sealed
+	return writeJSON(filepath.Join(dir, recordFile), rec)
+}
+
+func (s *store) saveState(id string, st state) error {
+	if err := writeJSON(filepath.Join(s.path(id), stateFile), st); err != nil {
+		return fmt.Errorf("save state: %w", err)
+	}
+	s.mark(id)
+	return nil
+}
+
+// remove forgets a container; its directory disappears by one rename.
+func (s *store) remove(id string) error {
+	trash := s.path(".gone-" + id)
+	if err := os.Rename(s.path(id), trash); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(trash)
+}
+
+// load reads all containers and removes what was being made or removed.
+func (s *store) load(report func(id string, err error)) ([]*container, error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	var out []*container
+	for _, entry := range entries {
+		id := entry.Name()
+		if id[0] == '.' {
+			if err := os.RemoveAll(s.path(id)); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		var rec record
+		if err := readJSON(filepath.Join(s.path(id), recordFile), &rec); err != nil || rec.ID != id {
+			report(id, fmt.Errorf("unreadable record: %w", err))
+			continue
+		}
+		if rec.Spec, err = s.seal.openSpec(rec.Spec); err != nil {
+			report(id, fmt.Errorf("secrets: %w", err))
+		}
+		var st state
+		if err := readJSON(filepath.Join(s.path(id), stateFile), &st); err != nil {
+			report(id, fmt.Errorf("unreadable state, taken as stopped: %w", err))
+			st = stoppedState()
+		}
+		out = append(out, newContainer(rec, st))
+	}
+	return out, nil
+}
+
+func (s *store) mark(id string) {
+	s.mu.Lock()
+	s.dirty[id] = true
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// flush syncs what has been written since the last call, all files of one
+// round together so that the disk does it in few commits.
+func (s *store) flush() {
+	s.mu.Lock()
+	ids := s.dirty
+	s.dirty = map[string]bool{}
+	s.mu.Unlock()
+	for id := range ids {
+		for _, name := range []string{recordFile, stateFile, ""} {
+			syncPath(filepath.Join(s.path(id), name))
+		}
+	}
+	if len(ids) > 0 {
+		syncPath(s.dir)
+	}
+}
+
+func syncPath(path string) {
+	if f, err := os.Open(path); err == nil {
+		_ = f.Sync()
+		f.Close()
+	}
+}
+
+// flushLoop flushes at most once a second until done is closed, and then once more.
+func (s *store) flushLoop(done <-chan struct{}) {
+	defer s.flush()
+	for {
+		select {
+		case <-done:
+			return
+		case <-s.wake:
+		}
+		select {
+		case <-done:
+			return
+		case <-time.After(time.Second):
+		}
+		s.flush()
+	}
+}
+
+func writeJSON(path string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return writeFile(path, data, 0o600)
+}
+
+// writeFile replaces path by one rename.
+func writeFile(path string, data []byte, mode os.FileMode) error {
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, data, mode); err != nil {
+		os.Remove(tmp)
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+func readJSON(path string, v any) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, v)
+}
+
+// isDiskFull tells people what to do about an error.
+func isDiskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}

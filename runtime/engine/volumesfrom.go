@@ -1,0 +1,83 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/dhow-project/dhow/runtime"
+	"github.com/dhow-project/dhow/stack"
+)
+
+// withVolumesFrom are the mounts of rec and those that it takes from others.
+// Its own win over others', and those over the image's.
+func (e *Engine) withVolumesFrom(ctx context.Context, rec record) ([]stack.Mount, error) {
+	mounts := slices.Clone(rec.Spec.Mounts)
+	for _, from := range rec.Spec.VolumesFrom {
+		ref, mode, _ := strings.Cut(strings.TrimPrefix(from, "container:"), ":")
+		if mode != "" && mode != "rw" && mode != "ro" && mode != "z" && mode != "Z" {
+			return nil, fmt.Errorf("volumes from %q: mode %q: %w", from, mode, runtime.ErrInvalid)
+		}
+		other, err := e.find(ref)
+		if err != nil {
+			return nil, fmt.Errorf("volumes from: %w", err)
+		}
+		points, err := e.mountPoints(ctx, other)
+		if err != nil {
+			return nil, fmt.Errorf("volumes from %s: %w", other.name(), err)
+		}
+		for _, p := range points {
+			mounts = inherit(mounts, p, mode == "ro")
+		}
+	}
+	return mounts, nil
+}
+
+// inherit adds p unless the container has something of its own there.
+func inherit(mounts []stack.Mount, p runtime.MountPoint, readOnly bool) []stack.Mount {
+	m := stack.Mount{Type: p.Type, Target: p.Target, ReadOnly: readOnly || p.ReadOnly, Propagation: p.Propagation, NoCopy: true}
+	switch p.Type {
+	case stack.MountVolume:
+		m.Source, m.Propagation = p.Name, ""
+	case stack.MountBind:
+		m.Source = p.Source
+	default:
+		return mounts
+	}
+	at := slices.IndexFunc(mounts, func(o stack.Mount) bool { return path.Clean(o.Target) == path.Clean(p.Target) })
+	switch {
+	case at < 0:
+		return append(mounts, m)
+	case mounts[at].FromImage:
+		mounts[at] = m
+	}
+	return mounts
+}
+
+// mountPoints are the mounts of a container as they came out. One that was
+// never started gets its volumes now: containers that only hold data never are.
+func (e *Engine) mountPoints(ctx context.Context, c *container) ([]runtime.MountPoint, error) {
+	c.mu.Lock()
+	points, rec := c.st.Mounts, c.rec
+	c.mu.Unlock()
+	if points != nil || (len(rec.Spec.Mounts) == 0 && len(rec.Spec.VolumesFrom) == 0) {
+		return points, nil
+	}
+	if err := c.op.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer c.op.unlock()
+	b := &bundle{e: e, c: c, dir: e.bundleDir(c.id), rec: rec}
+	err := e.withRootfs(ctx, c, func() error { return b.prepareVolumes(ctx) })
+	if err == nil {
+		c.mu.Lock()
+		points = c.st.Mounts
+		saved := c.st
+		c.mu.Unlock()
+		err = e.store.saveState(c.id, saved)
+	}
+	return points, errors.Join(err, e.cfg.Volumes.Unmount(ctx, c.id))
+}
