@@ -19,6 +19,10 @@ const (
 	TaskRemoved   TaskState = 80 // its container is gone, on request
 )
 
+// StoppedByHand is the Status.Message of a task in TaskReady whose container a
+// person stopped without asking the cluster; it stays so until the next start or apply.
+const StoppedByHand = "stopped by hand"
+
 // Desired is what managers want of a task.
 type Desired string
 
