@@ -1,0 +1,320 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/dhow-project/dhow/cluster/schedule"
+	"github.com/dhow-project/dhow/cluster/state"
+	"github.com/dhow-project/dhow/runtime"
+	"github.com/dhow-project/dhow/stack"
+	"github.com/dhow-project/dhow/stack/plan"
+)
+
+// ApplyStack makes s the wish for its stack, in one command, and returns the
+// plan and the index of the state that holds it. A dryRun returns the plan only
+// (index 0). A plan with refusals is returned together with the error that joins
+// them. The loop brings about what was wished for; this does not wait for it.
+func (m *Manager) ApplyStack(ctx context.Context, s stack.Stack, opt plan.Options, dryRun bool) (*plan.Plan, uint64, error) {
+	if err := check(s); err != nil {
+		return nil, 0, fmt.Errorf("stack %s: %w: %w", s.Name, runtime.ErrInvalid, err)
+	}
+	pins := m.localImages(ctx, s)
+	m.write.Lock()
+	defer m.write.Unlock()
+	snap := m.store.Snapshot()
+	p := m.plan(snap, pin(s, pins, snap), opt)
+	if err := p.Err(); err != nil {
+		return p, 0, fmt.Errorf("stack %s: %w: %w", s.Name, runtime.ErrConflict, err)
+	}
+	changes, err := m.applyChanges(snap, p, time.Now().UnixNano())
+	if err != nil {
+		return p, 0, fmt.Errorf("stack %s: %w", s.Name, err)
+	}
+	if dryRun {
+		return p, 0, nil
+	}
+	index, err := m.propose(ctx, changes)
+	if err != nil {
+		return p, 0, fmt.Errorf("stack %s: %w", s.Name, err)
+	}
+	m.log.Info("stack applied", "stack", s.Name, "steps", len(p.Steps), "index", index)
+	return p, index, nil
+}
+
+func check(s stack.Stack) error {
+	errs := []error{s.Validate()}
+	for _, name := range s.ServiceNames() {
+		for _, expr := range s.Services[name].Deploy.Constraints {
+			if err := schedule.CheckConstraint(expr); err != nil {
+				errs = append(errs, fmt.Errorf("service %s: %w", name, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// plan compares s with the state. What the stack's services are wished to do by
+// a person (stopped, removed containers) is a step too.
+func (m *Manager) plan(snap *state.Snapshot, s stack.Stack, opt plan.Options) *plan.Plan {
+	have := plan.Snapshot{Networks: map[string]bool{"host": true, "none": true}}
+	for _, t := range snap.Tasks(s.Name) {
+		have.Tasks = append(have.Tasks, *t)
+	}
+	for _, n := range snap.Networks() {
+		have.Networks[n.Name] = true
+	}
+	if m.cfg.Volumes != nil {
+		have.Volumes = m.cfg.Volumes.VolumeNames()
+	}
+	if old, ok := assemble(snap, s.Name); ok {
+		for _, sv := range snap.Services(s.Name) {
+			if sv.Removing {
+				delete(old.Services, sv.Name)
+			}
+		}
+		have.Stack = &old
+	}
+	p := plan.Diff(s, have, opt)
+	addStarts(snap, p, s, opt)
+	return p
+}
+
+// addStarts adds what a comparison of definitions cannot see: services whose
+// containers a person took away or stopped behind the cluster's back.
+func addStarts(snap *state.Snapshot, p *plan.Plan, s stack.Stack, opt plan.Options) {
+	chosen := s.ServiceNames()
+	if len(opt.Services) > 0 {
+		chosen = slices.Clone(opt.Services)
+		if !opt.NoDeps {
+			chosen = s.Closure(opt.Services)
+		}
+	}
+	for _, name := range chosen {
+		sv := snap.Service(s.Name, name)
+		if _, has := p.Step(plan.Service, name); has || sv == nil {
+			continue
+		}
+		cause := ""
+		if sv.Desired != stack.DesiredRun {
+			cause = "is not to run: " + string(sv.Desired)
+		}
+		for _, t := range snap.ServiceTasks(s.Name, name) {
+			if byHand(t) {
+				cause = fmt.Sprintf("%s.%d was %s", name, t.Slot, stack.StoppedByHand)
+			}
+		}
+		if cause != "" {
+			p.Steps = append(p.Steps, plan.Step{Action: plan.Start, Kind: plan.Service, Name: name, Cause: cause})
+		}
+	}
+}
+
+func byHand(t *stack.Task) bool {
+	return t.Status.State == stack.TaskReady && t.Status.Message == stack.StoppedByHand
+}
+
+// applyChanges turns a plan into the changes of one command.
+func (m *Manager) applyChanges(snap *state.Snapshot, p *plan.Plan, now int64) ([]state.Change, error) {
+	name := p.Stack.Name
+	old := snap.Stack(name)
+	if len(p.Steps) == 0 && old != nil && !old.Removing {
+		return nil, nil
+	}
+	rec := state.Stack{Name: name, Spec: header(p.Stack), Created: now, Updated: now}
+	if old != nil {
+		rec.Created = old.Created
+	}
+	changes := []state.Change{{Stack: &rec}}
+	networks, err := m.networkChanges(snap, p.Stack, func(key string) bool {
+		_, ok := p.Step(plan.Network, key, plan.Recreate)
+		return ok
+	}, now)
+	if err != nil {
+		return nil, err
+	}
+	changes = append(changes, networks...)
+	files, err := fileChanges(snap, p.Stack)
+	if err != nil {
+		return nil, err
+	}
+	changes = append(changes, files...)
+	for _, sv := range p.Stack.ServiceNames() {
+		changes = append(changes, serviceChanges(snap, p, sv)...)
+	}
+	for _, step := range p.Steps {
+		if step.Kind == plan.Service && step.Action == plan.Remove {
+			changes = append(changes, removeService(snap.Service(name, step.Name), false)...)
+		}
+	}
+	return changes, nil
+}
+
+// serviceChanges stores one service and wakes its tasks, as its step says.
+func serviceChanges(snap *state.Snapshot, p *plan.Plan, name string) []state.Change {
+	step, ok := p.Step(plan.Service, name)
+	old := snap.Service(p.Stack.Name, name)
+	if !ok && old != nil && !old.Removing {
+		return nil
+	}
+	c := state.ServiceChange{Service: state.Service{
+		Stack: p.Stack.Name, Name: name, Spec: withoutContent(p.Stack.Services[name]),
+		Hash: p.Stack.ServiceHash(name), Desired: stack.DesiredRun,
+	}}
+	c.NewVersion = old == nil || step.Action == plan.Recreate || step.Action == plan.Create && old.Hash != c.Hash
+	changes := []state.Change{{Service: &c}}
+	if c.NewVersion {
+		return changes
+	}
+	for _, t := range snap.ServiceTasks(p.Stack.Name, name) {
+		if step.Action == plan.Restart || t.Status.State == stack.TaskFailed || t.Desired == stack.DesiredStop || byHand(t) {
+			changes = append(changes, wake(t)...)
+		}
+	}
+	return changes
+}
+
+// wake asks for a start or restart of a task that has a container; the loop
+// lets it through when the task's dependencies allow.
+func wake(t *stack.Task) []state.Change {
+	if t.Node == "" || t.Desired == stack.DesiredRemove {
+		return nil
+	}
+	c := *t
+	c.Wanted = max(t.Wanted, t.Restarts, t.Status.Restarts) + 1
+	return []state.Change{{Update: &c}}
+}
+
+func removeService(sv *state.Service, volumes bool) []state.Change {
+	if sv == nil {
+		return nil
+	}
+	c := state.ServiceChange{Service: *sv}
+	c.Removing, c.RemoveVolumes = true, volumes
+	return []state.Change{{Service: &c}}
+}
+
+// header is what the stack's own record keeps.
+func header(s stack.Stack) stack.Stack {
+	s.Services, s.Disabled = nil, nil
+	s.Secrets, s.Configs = maps.Clone(s.Secrets), maps.Clone(s.Configs)
+	for key, v := range s.Secrets {
+		v.Data = nil
+		s.Secrets[key] = v
+	}
+	for key, v := range s.Configs {
+		v.Data = nil
+		s.Configs[key] = v
+	}
+	return s
+}
+
+// withoutContent keeps the content of secrets out of service specs.
+func withoutContent(s stack.Service) stack.Service {
+	s = s.Clone()
+	for i := range s.Container.Secrets {
+		s.Container.Secrets[i].Data = nil
+	}
+	for i := range s.Container.Configs {
+		s.Container.Configs[i].Data = nil
+	}
+	return s
+}
+
+// assemble is the inverse of header: a stack as it was applied.
+func assemble(snap *state.Snapshot, name string) (stack.Stack, bool) {
+	rec := snap.Stack(name)
+	if rec == nil {
+		return stack.Stack{}, false
+	}
+	s := rec.Spec.Clone()
+	s.Services = map[string]stack.Service{}
+	for _, sv := range snap.Services(name) {
+		s.Services[sv.Name] = sv.Spec.Clone()
+	}
+	for key, v := range s.Secrets {
+		if rec := snap.Secret(v.Name); rec != nil && !v.External {
+			v.Data = slices.Clone(rec.Spec.Data)
+			s.Secrets[key] = v
+		}
+	}
+	for key, v := range s.Configs {
+		if rec := snap.Config(v.Name); rec != nil && !v.External {
+			v.Data = slices.Clone(rec.Spec.Data)
+			s.Configs[key] = v
+		}
+	}
+	return s, true
+}
+
+// fileChanges stores the content of secrets and configs and forgets those that
+// the stack has no more.
+func fileChanges(snap *state.Snapshot, s stack.Stack) ([]state.Change, error) {
+	var changes []state.Change
+	keep := map[state.Key]bool{}
+	for _, key := range sortedKeys(s.Secrets) {
+		v := s.Secrets[key]
+		old := snap.Secret(v.Name)
+		if err := fileConflict("secret", key, v.Name, v.External, old != nil, s.Name, func() string { return old.Stack }); err != nil {
+			return nil, err
+		}
+		if v.External {
+			continue
+		}
+		keep[state.Key{Table: state.TableSecret, Name: v.Name}] = true
+		if old == nil || old.Spec.Hash() != v.Hash() {
+			changes = append(changes, state.Change{Secret: &state.Secret{Name: v.Name, Stack: s.Name, Spec: v}})
+		}
+	}
+	for _, key := range sortedKeys(s.Configs) {
+		v := s.Configs[key]
+		old := snap.Config(v.Name)
+		if err := fileConflict("config", key, v.Name, v.External, old != nil, s.Name, func() string { return old.Stack }); err != nil {
+			return nil, err
+		}
+		if v.External {
+			continue
+		}
+		keep[state.Key{Table: state.TableConfig, Name: v.Name}] = true
+		if old == nil || old.Spec.Hash() != v.Hash() {
+			changes = append(changes, state.Change{Config: &state.Config{Name: v.Name, Stack: s.Name, Spec: v}})
+		}
+	}
+	for _, k := range fileKeys(snap, s.Name) {
+		if !keep[k] {
+			changes = append(changes, state.Change{Delete: &k})
+		}
+	}
+	return changes, nil
+}
+
+// fileKeys are the secrets and configs that a stack made.
+func fileKeys(snap *state.Snapshot, stackName string) []state.Key {
+	var keys []state.Key
+	for _, v := range snap.StackSecrets(stackName) {
+		keys = append(keys, state.Key{Table: state.TableSecret, Name: v.Name})
+	}
+	for _, v := range snap.StackConfigs(stackName) {
+		keys = append(keys, state.Key{Table: state.TableConfig, Name: v.Name})
+	}
+	return keys
+}
+
+func fileConflict(kind, key, name string, external, exists bool, stackName string, owner func() string) error {
+	switch {
+	case external && !exists:
+		return fmt.Errorf("%s %s is external, and there is none of the name %s: %w", kind, key, name, runtime.ErrNotFound)
+	case !external && exists && owner() != stackName:
+		return fmt.Errorf("%s %s: the name %s is taken by stack %s: %w", kind, key, name, owner(), runtime.ErrConflict)
+	}
+	return nil
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+
+func mapsEqual(a, b map[string]string) bool { return maps.Equal(a, b) }

@@ -1,0 +1,86 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/dhow-project/dhow/cluster/state"
+	"github.com/dhow-project/dhow/stack"
+)
+
+// Assignments returns the tasks of a node, by ID, with what it needs to run
+// them. What they point to is shared and must not be changed.
+func (m *Manager) Assignments(node string) []Assignment {
+	snap := m.store.Snapshot()
+	tasks := snap.NodeTasks(node)
+	out := make([]Assignment, 0, len(tasks))
+	stacks := map[string]*state.Stack{}
+	services := map[[2]string]*state.Service{}
+	for _, t := range tasks {
+		s, ok := stacks[t.Stack]
+		if !ok {
+			s = snap.Stack(t.Stack)
+			stacks[t.Stack] = s
+		}
+		key := [2]string{t.Stack, t.Service}
+		sv, ok := services[key]
+		if !ok {
+			sv = snap.Service(t.Stack, t.Service)
+			services[key] = sv
+		}
+		a := Assignment{Task: *t}
+		if s != nil && sv != nil {
+			a.Stack = &s.Spec
+			a.Service, a.Hash = sv.SpecOf(t.Version)
+			a.Replicas = sv.Spec.Replicas
+		}
+		if a.Service != nil {
+			a.Secrets = contents(a.Service.Container.Secrets, func(key string) ([]byte, bool) {
+				rec := snap.Secret(s.Spec.Secrets[key].Name)
+				if rec == nil {
+					return nil, false
+				}
+				return rec.Spec.Data, true
+			})
+			a.Configs = contents(a.Service.Container.Configs, func(key string) ([]byte, bool) {
+				rec := snap.Config(s.Spec.Configs[key].Name)
+				if rec == nil {
+					return nil, false
+				}
+				return rec.Spec.Data, true
+			})
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// contents finds the data of the files that a service uses, by key; nil when it uses none.
+func contents(refs []stack.FileRef, find func(key string) ([]byte, bool)) map[string][]byte {
+	if len(refs) == 0 {
+		return nil
+	}
+	out := make(map[string][]byte, len(refs))
+	for _, r := range refs {
+		if data, ok := find(r.Source); ok {
+			if data == nil {
+				data = []byte{}
+			}
+			out[r.Source] = data
+		}
+	}
+	return out
+}
+
+// Report stores what a node's agent observed, in one command.
+func (m *Manager) Report(ctx context.Context, reports []TaskReport) error {
+	changes := make([]state.Change, 0, len(reports))
+	for _, r := range reports {
+		r.Status.Time = r.Status.Time.UTC().Round(0)
+		changes = append(changes, state.Change{Status: &state.Status{Task: r.Task, Status: r.Status}})
+	}
+	if _, err := m.propose(ctx, changes); err != nil {
+		return fmt.Errorf("report status: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,167 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dhow-project/dhow/cluster/state"
+	"github.com/dhow-project/dhow/runtime"
+	"github.com/dhow-project/dhow/stack"
+)
+
+// DefaultNetwork is the network of containers that name none; it is made with the cluster.
+const DefaultNetwork = "bridge"
+
+// CreateNetwork adds a network made by hand and returns it with its ID and subnets.
+func (m *Manager) CreateNetwork(ctx context.Context, n stack.Network) (stack.Network, error) {
+	if n.Name == "" {
+		return n, fmt.Errorf("create network: no name: %w", runtime.ErrInvalid)
+	}
+	m.write.Lock()
+	defer m.write.Unlock()
+	snap := m.store.Snapshot()
+	if old := snap.Network(n.Name); old != nil && old.Name == n.Name {
+		return n, fmt.Errorf("create network %s: it exists: %w", n.Name, runtime.ErrConflict)
+	}
+	n.Stack, n.Key, n.External = "", "", false
+	rec, err := m.resolve(snap, n, time.Now().UnixNano())
+	if err != nil {
+		return n, err
+	}
+	_, err = m.propose(ctx, []state.Change{{Network: rec}})
+	return rec.Network, err
+}
+
+// resolve gives a new network its ID and subnets.
+func (m *Manager) resolve(snap *state.Snapshot, n stack.Network, now int64) (*state.Network, error) {
+	var used []stack.Network
+	for _, other := range snap.Networks() {
+		used = append(used, other.Network)
+		if other.Next != nil {
+			used = append(used, *other.Next)
+		}
+	}
+	return m.resolveBeside(used, n, now)
+}
+
+func (m *Manager) resolveBeside(used []stack.Network, n stack.Network, now int64) (*state.Network, error) {
+	rec := &state.Network{Network: n, Asked: n}
+	rec.ID, rec.Created = newHexID(), now
+	if n.Driver == "host" || n.Driver == "none" || n.Driver == "null" {
+		return rec, nil
+	}
+	if m.cfg.Subnets == nil {
+		if len(n.Subnets) == 0 {
+			return nil, fmt.Errorf("network %s: no subnet given and none can be chosen: %w", n.Name, runtime.ErrInvalid)
+		}
+		return rec, nil
+	}
+	subnets, err := m.cfg.Subnets.Pick(n, used)
+	if err != nil {
+		return nil, fmt.Errorf("network %s: %w", n.Name, err)
+	}
+	rec.Subnets = subnets
+	return rec, nil
+}
+
+// RemoveNetwork removes a network that no stack made or uses.
+func (m *Manager) RemoveNetwork(ctx context.Context, nameOrID string) error {
+	m.write.Lock()
+	defer m.write.Unlock()
+	snap := m.store.Snapshot()
+	n := snap.Network(nameOrID)
+	switch {
+	case n == nil:
+		return fmt.Errorf("network %s: %w", nameOrID, runtime.ErrNotFound)
+	case n.Name == DefaultNetwork:
+		return fmt.Errorf("network %s is the default network and stays: %w", n.Name, runtime.ErrForbidden)
+	case n.Network.Stack != "" && snap.Stack(n.Network.Stack) != nil:
+		return fmt.Errorf("network %s belongs to stack %s: %w", n.Name, n.Network.Stack, runtime.ErrConflict)
+	}
+	for _, s := range snap.Stacks() {
+		for _, used := range s.Spec.Networks {
+			if used.External && used.Name == n.Name {
+				return fmt.Errorf("network %s is used by stack %s: %w", n.Name, s.Name, runtime.ErrConflict)
+			}
+		}
+	}
+	_, err := m.propose(ctx, []state.Change{{Delete: &state.Key{Table: state.TableNetwork, Name: n.Name}}})
+	return err
+}
+
+// Network finds a network by name, ID or unique ID prefix.
+func (m *Manager) Network(nameOrID string) (stack.Network, bool) {
+	if n := m.store.Snapshot().Network(nameOrID); n != nil {
+		return n.Network, true
+	}
+	return stack.Network{}, false
+}
+
+// Networks returns all networks, by name.
+func (m *Manager) Networks() []stack.Network {
+	var out []stack.Network
+	for _, n := range m.store.Snapshot().Networks() {
+		out = append(out, n.Network)
+	}
+	return out
+}
+
+// networkChanges makes, replaces and changes the networks of a stack. Those
+// that the stack has no more are left to the loop: containers may still be in them.
+func (m *Manager) networkChanges(snap *state.Snapshot, s stack.Stack, remade func(key string) bool, now int64) ([]state.Change, error) {
+	var used []stack.Network
+	for _, n := range snap.Networks() {
+		used = append(used, n.Network)
+	}
+	var changes []state.Change
+	for _, key := range sortedKeys(s.Networks) {
+		want := s.Networks[key]
+		if want.External {
+			continue
+		}
+		want.Key, want.Stack = key, s.Name
+		rec, err := m.networkChange(snap, want, used, remade(key), now)
+		if err != nil {
+			return nil, err
+		}
+		if rec == nil {
+			continue
+		}
+		changes = append(changes, state.Change{Network: rec})
+		used = append(used, rec.Network)
+		if rec.Next != nil {
+			used = append(used, *rec.Next)
+		}
+	}
+	return changes, nil
+}
+
+// networkChange returns the record to store for one network, nil when it is right as it is.
+func (m *Manager) networkChange(snap *state.Snapshot, want stack.Network, used []stack.Network, remade bool, now int64) (*state.Network, error) {
+	old := snap.Network(want.Name)
+	if old != nil && old.Name != want.Name { // found by ID
+		old = nil
+	}
+	switch {
+	case old == nil:
+		return m.resolveBeside(used, want, now)
+	case old.Network.Stack != want.Stack:
+		return nil, fmt.Errorf("network %s exists and is not of this stack; declare it `external: true` to use it, or choose another name: %w", want.Name, runtime.ErrConflict)
+	case remade:
+		others := slices.DeleteFunc(slices.Clone(used), func(n stack.Network) bool { return n.Name == want.Name })
+		next, err := m.resolveBeside(others, want, now)
+		if err != nil {
+			return nil, err
+		}
+		rec := *old
+		rec.Asked, rec.Next = want, &next.Network
+		return &rec, nil
+	case old.Attachable == want.Attachable && mapsEqual(old.Labels, want.Labels):
+		return nil, nil
+	}
+	rec := *old
+	rec.Attachable, rec.Labels, rec.Asked = want.Attachable, want.Labels, want
+	return &rec, nil
+}

@@ -1,0 +1,101 @@
+package cluster
+
+import (
+	"fmt"
+
+	"github.com/dhow-project/dhow/cluster/schedule"
+	"github.com/dhow-project/dhow/cluster/state"
+	"github.com/dhow-project/dhow/runtime"
+	"github.com/dhow-project/dhow/stack"
+)
+
+// Stacks returns all stacks, by name.
+func (m *Manager) Stacks() []StackStatus {
+	snap := m.store.Snapshot()
+	var out []StackStatus
+	for _, s := range snap.Stacks() {
+		out = append(out, stackStatus(snap, s))
+	}
+	return out
+}
+
+// Stack returns one stack, or runtime.ErrNotFound.
+func (m *Manager) Stack(name string) (StackStatus, error) {
+	snap := m.store.Snapshot()
+	s := snap.Stack(name)
+	if s == nil {
+		return StackStatus{}, fmt.Errorf("stack %s: %w", name, runtime.ErrNotFound)
+	}
+	return stackStatus(snap, s), nil
+}
+
+func stackStatus(snap *state.Snapshot, s *state.Stack) StackStatus {
+	st := StackStatus{Removing: s.Removing, Index: s.Index, Created: s.Created, Updated: s.Updated}
+	st.Stack, _ = assemble(snap, s.Name)
+	for _, sv := range snap.Services(s.Name) {
+		st.Services = append(st.Services, serviceStatus(snap, sv))
+	}
+	for _, t := range snap.Tasks(s.Name) {
+		st.Tasks = append(st.Tasks, *t)
+	}
+	return st
+}
+
+func serviceStatus(snap *state.Snapshot, sv *state.Service) ServiceStatus {
+	st := ServiceStatus{
+		Name: sv.Name, Mode: sv.Spec.Mode, Image: sv.Spec.Container.Image, Desired: sv.Desired,
+		Version: sv.Version, Hash: sv.Hash, Wanted: wantedTasks(snap, sv),
+	}
+	if sv.Removing {
+		st.Desired = stack.DesiredRemove
+	}
+	ready := 0
+	job := sv.Spec.Mode == stack.ReplicatedJob || sv.Spec.Mode == stack.GlobalJob
+	for _, t := range snap.ServiceTasks(sv.Stack, sv.Name) {
+		if st.Message == "" && t.Status.Message != "" {
+			st.Message = t.Status.Message
+		}
+		if t.Version != sv.Version || t.Desired == stack.DesiredRemove {
+			continue
+		}
+		st.Updated++
+		behind := max(t.Wanted, t.Restarts) > t.Status.Restarts && t.Node != ""
+		switch h := t.Status.Health; t.Status.State {
+		case stack.TaskRunning:
+			st.Running++
+			if h == "" || h == "healthy" {
+				st.Healthy++
+				ready += count(!behind && !job)
+			}
+		case stack.TaskCompleted:
+			st.Completed++
+			ready += count(!behind)
+		case stack.TaskFailed:
+			st.Failed++
+		}
+	}
+	st.Ready = sv.Desired == stack.DesiredRun && !sv.Removing && ready >= st.Wanted
+	return st
+}
+
+func count(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// wantedTasks is how many tasks there should be.
+func wantedTasks(snap *state.Snapshot, sv *state.Service) int {
+	switch {
+	case sv.Removing || sv.Desired == stack.DesiredRemove:
+		return 0
+	case sv.Spec.Mode != stack.Global && sv.Spec.Mode != stack.GlobalJob:
+		return sv.Spec.Replicas
+	}
+	n := 0
+	for _, node := range snap.Nodes() {
+		n += count(node.Availability == stack.Active && !node.Down && schedule.Fits(&sv.Spec, node) == "")
+	}
+	return n
+}
