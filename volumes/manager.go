@@ -119,6 +119,7 @@ func (m *Manager) loadVolume(name string) {
 		v = Volume{Name: name, Driver: DefaultDriver}
 	}
 	e := newEntry(v, dir)
+	os.Remove(filepath.Join(dir, journalName+fsx.TempSuffix)) // of a killed writer
 	if _, err := os.Lstat(filepath.Join(dir, journalName)); err == nil {
 		e.recover = true
 		if len(v.Options) == 0 {

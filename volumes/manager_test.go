@@ -233,7 +233,11 @@ func TestSubpath(t *testing.T) {
 	ok(t, os.Symlink("/in", v.Mountpoint+"/rel"))
 	ok(t, os.Symlink("/etc", v.Mountpoint+"/abs"))
 	ok(t, os.Symlink("../../../../../../etc", v.Mountpoint+"/up"))
-	sub := func(s string) stack.Mount { m := vol("v", "/t"+strings.ReplaceAll(s, "/", "_")); m.Subpath = s; return m }
+	sub := func(s string) stack.Mount {
+		m := vol("v", "/t"+strings.ReplaceAll(s, "/", "_"))
+		m.Subpath = s
+		return m
+	}
 	out := must[[]volumes.Prepared](t)(m.Prepare(ctx, "u", []stack.Mount{sub("in"), sub("in/f"), sub("rel/deep")}, ""))
 	for i, want := range []string{"in", "in/f", "in/deep"} {
 		var a, b unix.Stat_t

@@ -55,8 +55,12 @@ func (m *manifest) encode() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Not json.Marshal(sealed{}): it may rewrite raw, and the sum is of its bytes.
-	return fmt.Appendf(nil, "{\"manifest\":%s,\"sha256\":%q}\n", raw, sumOf(raw)), nil
+	return seal(raw), nil
+}
+
+// seal is not json.Marshal(sealed{}): that may rewrite raw, and the sum is of its bytes.
+func seal(raw []byte) []byte {
+	return fmt.Appendf(nil, "{\"manifest\":%s,\"sha256\":%q}\n", raw, sumOf(raw))
 }
 
 func sumOf(b []byte) string {
@@ -71,12 +75,11 @@ func parseManifest(data []byte) (*manifest, error) {
 	if err := json.Unmarshal(data, &s); err != nil {
 		return nil, bad(err.Error())
 	}
-	if sumOf(s.Manifest) != s.Sum {
+	if sumOf(s.Manifest) != s.Sum || !bytes.Equal(seal(s.Manifest), data) {
 		return nil, bad("checksum differs")
 	}
 	var m manifest
-	dec := json.NewDecoder(bytes.NewReader(s.Manifest))
-	if err := dec.Decode(&m); err != nil {
+	if err := json.Unmarshal(s.Manifest, &m); err != nil {
 		return nil, bad(err.Error())
 	}
 	switch {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -97,8 +98,9 @@ func (r *Repo) init() error {
 	if err != nil {
 		return err
 	}
+	ours := []string{"lost+found", "lock", "tmp", "volumes", formatName, formatName + fsx.TempSuffix}
 	for _, e := range entries {
-		if e.Name() != "lost+found" && e.Name() != "lock" && e.Name() != "tmp" && e.Name() != "volumes" && !strings.HasPrefix(e.Name(), ".tmp-") {
+		if !slices.Contains(ours, e.Name()) {
 			return fmt.Errorf("the directory holds other files (%s): %w", e.Name(), runtime.ErrInvalid)
 		}
 	}

@@ -7,10 +7,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// TempSuffix ends the name under which WriteFile writes first. A killed writer
+// leaves that file; the next one takes it over.
+const TempSuffix = ".tmp"
+
 // WriteFile replaces path by a file with data, in one rename. sync makes it
 // durable; without it the file survives a killed process, not a power cut.
+// Calls for one path must not overlap.
 func WriteFile(path string, data []byte, sync bool) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
+	tmp := path + TempSuffix
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
@@ -22,10 +28,10 @@ func WriteFile(path string, data []byte, sync bool) error {
 		err = cerr
 	}
 	if err == nil {
-		err = os.Rename(f.Name(), path)
+		err = os.Rename(tmp, path)
 	}
 	if err != nil {
-		os.Remove(f.Name())
+		os.Remove(tmp)
 		return err
 	}
 	if sync {

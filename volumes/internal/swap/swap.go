@@ -79,6 +79,10 @@ func Begin(root, journal string, inside, durable bool) (*Swap, error) {
 		base = root
 	}
 	s := &Swap{journal: journal, state: state{Phase: phaseStage, Root: root, Base: base, Durable: durable}}
+	var before unix.Stat_t
+	if err := unix.Stat(root, &before); err != nil {
+		return nil, &os.PathError{Op: "stat", Path: root, Err: err}
+	}
 	if err := s.state.write(journal, phaseStage); err != nil {
 		return nil, err
 	}
@@ -86,6 +90,13 @@ func Begin(root, journal string, inside, durable bool) (*Swap, error) {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return nil, errors.Join(err, s.Abort())
 		}
+	}
+	if err := copyMeta(s.state.oldMeta(), root); err != nil {
+		return nil, errors.Join(err, s.Abort())
+	}
+	// Making the directories may have touched the root itself.
+	if err := setTimes(s.state.oldMeta(), &before); err != nil {
+		return nil, errors.Join(err, s.Abort())
 	}
 	return s, nil
 }
@@ -119,13 +130,10 @@ func (s *Swap) Commit() error {
 	return nil
 }
 
-// prepare notes both roots' attributes, which the renames disturb, and makes
-// the staged content durable.
+// prepare notes the new root's attributes, which the renames disturb, and
+// makes the staged content durable.
 func (st *state) prepare() error {
 	if err := copyMeta(st.newMeta(), st.stage()); err != nil {
-		return err
-	}
-	if err := copyMeta(st.oldMeta(), st.Root); err != nil {
 		return err
 	}
 	if st.Durable {
@@ -216,13 +224,32 @@ func (st *state) undo(journal string) error {
 // clean removes the directories, then the journal. The first two tell a
 // recovery that the renames are over.
 func (st *state) clean(journal string) error {
+	kept := st.oldMeta()
+	if st.Phase == phaseIn {
+		kept = st.newMeta()
+	}
+	var times unix.Stat_t
+	known := unix.Stat(kept, &times) == nil
 	for _, dir := range []string{st.stage(), st.old(), st.newMeta(), st.oldMeta()} {
 		if err := fsx.RemoveTree(dir); err != nil {
 			return err
 		}
 	}
+	if known && st.Base == st.Root {
+		if err := setTimes(st.Root, &times); err != nil {
+			return err
+		}
+	}
 	if err := os.Remove(journal); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	return nil
+}
+
+func setTimes(path string, st *unix.Stat_t) error {
+	err := unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{st.Atim, st.Mtim}, 0)
+	if err != nil {
+		return &os.PathError{Op: "set times", Path: path, Err: err}
 	}
 	return nil
 }
