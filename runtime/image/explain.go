@@ -43,9 +43,19 @@ func (r *registry) explain(err error) error {
 	case errors.Is(err, runtime.ErrNotFound), errors.Is(err, runtime.ErrInvalid):
 		return err
 	case errdefs.IsNotFound(err):
-		return fmt.Errorf("registry %s has no such image: %w", r.domain, runtime.ErrNotFound)
+		return r.notFound()
 	}
 	return err
+}
+
+// notFound says who does not have the image, and who was not there to be asked.
+func (r *registry) notFound() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.silent) > 0 && len(r.store.cfg.Mirrors[r.domain]) > 0 {
+		return fmt.Errorf("no mirror of %s has such an image, and %s does not answer: %w", r.domain, strings.Join(r.silent, ", "), runtime.ErrNotFound)
+	}
+	return fmt.Errorf("registry %s has no such image: %w", r.domain, runtime.ErrNotFound)
 }
 
 func (r *registry) explainStatus(e remoteerrors.ErrUnexpectedStatus) error {
@@ -55,7 +65,7 @@ func (r *registry) explainStatus(e remoteerrors.ErrUnexpectedStatus) error {
 	case http.StatusTooManyRequests:
 		return fmt.Errorf("registry %s limits the rate of pulls: %s; wait, log in with `docker login %s`, or set up a mirror", r.domain, e.Status, r.domain)
 	case http.StatusNotFound:
-		return fmt.Errorf("registry %s has no such image: %w", r.domain, runtime.ErrNotFound)
+		return r.notFound()
 	}
 	body := strings.TrimSpace(string(e.Body))
 	if len(body) > 200 {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/leases"
@@ -19,24 +20,43 @@ import (
 // leaseTime is how long an interrupted pull keeps what it has fetched.
 const leaseTime = 24 * time.Hour
 
-// lease protects everything made with the returned context until done, which
-// may be called after ctx has ended. The same kind and subject take up the
-// lease that an interrupted process left.
-func (s *Store) lease(ctx context.Context, kind string, subject digest.Digest) (_ context.Context, done func(), _ error) {
-	id := kind + "/" + subject.String()
-	l, err := s.leases.Create(ctx, leases.WithID(id), leases.WithExpiration(leaseTime))
-	if errdefs.IsAlreadyExists(err) {
-		l, err = leases.Lease{ID: id}, nil
+// lease protects what is made with its context from the collector.
+type lease struct {
+	store *Store
+	id    string
+	once  sync.Once // guards the first end or keep; later ones do nothing
+}
+
+// lease returns a context that protects everything made with it until the
+// lease ends. The same kind and subject take up the lease that an interrupted
+// process left; at one time one holds it.
+func (s *Store) lease(ctx context.Context, kind string, subject digest.Digest) (context.Context, *lease, error) {
+	l := &lease{store: s, id: kind + "/" + subject.String()}
+	if err := s.locks.Lock(ctx, "lease "+l.id); err != nil {
+		return nil, nil, err
 	}
-	if err != nil {
+	_, err := s.leases.Create(ctx, leases.WithID(l.id), leases.WithExpiration(leaseTime))
+	if err != nil && !errdefs.IsAlreadyExists(err) {
+		l.keep()
 		return nil, nil, fmt.Errorf("lease: %w", err)
 	}
-	end := context.WithoutCancel(ctx)
-	return leases.WithLease(ctx, id), func() {
-		if err := s.leases.Delete(end, l); err != nil && !errdefs.IsNotFound(err) {
-			s.log.Warn("end lease", "lease", id, "err", err)
+	return leases.WithLease(ctx, l.id), l, nil
+}
+
+// end gives up the protection; ctx may have ended.
+func (l *lease) end(ctx context.Context) {
+	l.once.Do(func() {
+		err := l.store.leases.Delete(context.WithoutCancel(ctx), leases.Lease{ID: l.id})
+		if err != nil && !errdefs.IsNotFound(err) {
+			l.store.log.Warn("end lease", "lease", l.id, "err", err)
 		}
-	}, nil
+		l.store.locks.Unlock("lease " + l.id)
+	})
+}
+
+// keep leaves the protection to the next attempt, or until leaseTime is over.
+func (l *lease) keep() {
+	l.once.Do(func() { l.store.locks.Unlock("lease " + l.id) })
 }
 
 // sweep removes what a process that died left half-done, except what

@@ -36,20 +36,17 @@ func (s *Store) Load(ctx context.Context, r io.Reader, progress func(runtime.Pro
 
 func (s *Store) load(ctx context.Context, r io.Reader, p *progress) (_ []string, err error) {
 	id := rand.Text()
-	ctx, done, err := s.lease(ctx, "load", digest.FromString(id))
+	ctx, l, err := s.lease(ctx, "load", digest.FromString(id))
 	if err != nil {
 		return nil, err
 	}
-	defer done()
 	defer func() {
-		if err != nil {
-			end := context.WithoutCancel(ctx)
-			s.abort(end, id)
-			done()
-			if _, cerr := s.collect(end); cerr != nil {
-				s.log.Warn("collect after failure", "err", cerr)
-			}
+		if err == nil {
+			l.end(ctx)
+			return
 		}
+		s.abort(context.WithoutCancel(ctx), id)
+		s.abandon(ctx, l)
 	}()
 	index, err := s.importArchive(ctx, r, id)
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/images"
-	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -63,9 +62,9 @@ type group struct {
 
 // groups lists the images as users see them, in no order.
 func (s *Store) groups(ctx context.Context) (map[digest.Digest]*group, error) {
-	records, err := s.images.List(ctx)
+	records, err := s.records(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list images: %w", err)
+		return nil, err
 	}
 	groups := map[digest.Digest]*group{}
 	for _, r := range records {
@@ -95,9 +94,9 @@ func (g *group) describe() runtime.Image {
 
 // describe adds to an image the names of all records that lead to it.
 func (s *Store) describe(ctx context.Context, r *resolved) (*runtime.Image, error) {
-	records, err := s.images.List(ctx)
+	records, err := s.records(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list images: %w", err)
+		return nil, err
 	}
 	img := r.info
 	for _, rec := range records {
@@ -163,16 +162,18 @@ func (s *Store) findName(ctx context.Context, ref, platform string, match platfo
 	if err != nil {
 		return nil, err
 	}
-	record, err := s.images.Get(ctx, name.String())
-	if d, ok := name.(reference.Digested); ok && errdefs.IsNotFound(err) {
-		return s.findDigest(ctx, name.Name(), d.Digest())
+	records, err := s.records(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if errdefs.IsNotFound(err) {
+	i := slices.IndexFunc(records, func(r images.Image) bool { return r.Name == name.String() })
+	if i < 0 {
+		if d, ok := name.(reference.Digested); ok {
+			return s.findDigest(ctx, name.Name(), d.Digest())
+		}
 		return nil, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("image %s: %w", ref, err)
-	}
+	record := records[i]
 	vs, err := s.variants(ctx, record.Target)
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", ref, err)
@@ -188,9 +189,9 @@ func (s *Store) findName(ctx context.Context, ref, platform string, match platfo
 // findDigest finds repo@digest by the digest of the index, of a platform's
 // manifest, or of the config.
 func (s *Store) findDigest(ctx context.Context, repo string, d digest.Digest) (*found, error) {
-	records, err := s.images.List(ctx)
+	records, err := s.records(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list images: %w", err)
+		return nil, err
 	}
 	for _, r := range records {
 		if repository(r.Name) != repo {
@@ -211,9 +212,9 @@ func (s *Store) findDigest(ctx context.Context, repo string, d digest.Digest) (*
 
 // findID finds the one image whose ID, or whose target's digest, begins with hex.
 func (s *Store) findID(ctx context.Context, ref, hex string) (*found, error) {
-	records, err := s.images.List(ctx)
+	records, err := s.records(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list images: %w", err)
+		return nil, err
 	}
 	var f *found
 	for _, r := range records {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/metadata/boltutil"
@@ -59,8 +60,37 @@ func repository(record string) string {
 
 func isDigestName(record string) bool { return strings.Contains(record, "@") }
 
+// recordCache keeps the list of records between changes; all go through names.
+type recordCache struct {
+	mu    sync.RWMutex
+	valid bool           // guarded by mu
+	list  []images.Image // guarded by mu; its elements are never changed
+}
+
+// records lists all names. The caller must not change them.
+func (s *Store) records(ctx context.Context) ([]images.Image, error) {
+	c := &s.recorded
+	c.mu.RLock()
+	list, valid := c.list, c.valid
+	c.mu.RUnlock()
+	if valid {
+		return list, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list, err := s.images.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list images: %w", err)
+	}
+	c.list, c.valid = list, true
+	return list, nil
+}
+
 // names changes records in one transaction. change sees all of them by name.
 func (s *Store) names(ctx context.Context, change func(ctx context.Context, all map[string]images.Image) error) error {
+	s.recorded.mu.Lock()
+	defer s.recorded.mu.Unlock()
+	s.recorded.valid = false
 	return s.db.Update(func(tx *bolt.Tx) error {
 		ctx := boltutil.WithTransaction(ctx, tx)
 		list, err := s.images.List(ctx)

@@ -105,19 +105,25 @@ type fetch struct {
 // interrupted pull for a while, but not one that can never succeed.
 func (f *fetch) run(ctx context.Context, name reference.Named, target ocispec.Descriptor) error {
 	s := f.store
-	ctx, done, err := s.lease(ctx, "pull", target.Digest)
+	ctx, l, err := s.lease(ctx, "pull", target.Digest)
 	if err != nil {
 		return err
 	}
-	if err := f.transfer(ctx, target); err != nil {
-		if isDiskFull(err) || !resumable(ctx, err) {
-			s.abandon(ctx, done)
-		}
+	err = f.transfer(ctx, target)
+	if err == nil {
+		defer l.end(ctx)
+		s.cache.forget()
+		return s.setNames(ctx, []named{{name.String(), target}})
+	}
+	if resumable(ctx, err) {
+		l.keep()
 		return err
 	}
-	defer done()
-	s.cache.forget()
-	return s.setNames(ctx, []named{{name.String(), target}})
+	if isDiskFull(err) {
+		s.abort(context.WithoutCancel(ctx), "")
+	}
+	s.abandon(ctx, l)
+	return err
 }
 
 func (f *fetch) transfer(ctx context.Context, target ocispec.Descriptor) error {
@@ -240,11 +246,9 @@ func retry(ctx context.Context, f func() error) error {
 }
 
 // abandon gives back what a pull that failed for good has fetched.
-func (s *Store) abandon(ctx context.Context, done func()) {
-	ctx = context.WithoutCancel(ctx)
-	s.abort(ctx, "")
-	done()
-	if _, err := s.collect(ctx); err != nil {
+func (s *Store) abandon(ctx context.Context, l *lease) {
+	l.end(ctx)
+	if _, err := s.collect(context.WithoutCancel(ctx)); err != nil {
 		s.log.Warn("collect after failure", "err", err)
 	}
 }

@@ -224,7 +224,7 @@ func TestPullMirror(t *testing.T) {
 		}
 	}
 	_, err = s.Pull(t.Context(), "redis:8", runtime.PullOptions{})
-	wantErr(t, err, nil, "redis:8")
+	wantErr(t, err, runtime.ErrNotFound, "redis:8", "no mirror of docker.io", "registry-1.docker.io:443 does not answer")
 	t.Log(err)
 }
 
@@ -336,6 +336,41 @@ func TestPullDamagedLayer(t *testing.T) {
 	reg.setFront(nil)
 	if _, err := s.Pull(t.Context(), reg.host()+"/app:1", runtime.PullOptions{}); err != nil {
 		t.Errorf("after the damage was repaired: %v", err)
+	}
+}
+
+// Two names of one image pulled at once, of which one fails for good, do not
+// take each other's layers away.
+func TestPullSameImageTwice(t *testing.T) {
+	s, reg := newStore(t, nil), newRegistry(t, false)
+	built := imagetest.Build(t, simple("", "a", "b"))
+	reg.push(t, "app", "1", built)
+	reg.push(t, "bad", "1", built)
+	reg.setFront(func(w http.ResponseWriter, r *http.Request) bool {
+		bad := strings.Contains(r.URL.Path, "/bad/blobs/")
+		if bad {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		return bad
+	})
+	var g errgroup.Group
+	for i := range 6 {
+		g.Go(func() error {
+			_, err := s.Pull(t.Context(), reg.host()+"/"+[]string{"app", "bad"}[i%2]+":1", runtime.PullOptions{})
+			if i%2 == 1 {
+				return nil // it may find everything here already
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.MountRootfs(t.Context(), "c", built.ID(), mountDir(t)+"/root"); err != nil {
+		t.Error(err)
+	}
+	if err := s.Save(t.Context(), []string{reg.host() + "/app:1"}, io.Discard); err != nil {
+		t.Error(err)
 	}
 }
 

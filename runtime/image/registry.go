@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
@@ -40,6 +41,9 @@ type registry struct {
 	auth   *runtime.RegistryAuth // nil: what the node knows
 	creds  *credentials
 	trs    []*http.Transport
+
+	mu     sync.Mutex
+	silent []string // addresses that did not answer; guarded by mu
 }
 
 func (s *Store) registry(name reference.Named, auth *runtime.RegistryAuth) *registry {
@@ -90,7 +94,7 @@ func (r *registry) host(host, scheme string, auth *runtime.RegistryAuth) (docker
 	insecure := r.store.isInsecure(host)
 	tlsConfig.InsecureSkipVerify = insecure && !private
 	tr := docker.DefaultHTTPTransport(tlsConfig)
-	tr.DialContext = r.store.dial
+	tr.DialContext = r.dial
 	r.trs = append(r.trs, tr)
 	client := &http.Client{Transport: tr}
 	if insecure && !private {
@@ -202,6 +206,18 @@ type dialError struct {
 }
 
 func (e *dialError) Error() string { return e.err.Error() }
+
+// dial remembers who did not answer, for when a mirror's answer is reported.
+func (r *registry) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := r.store.dial(ctx, network, addr)
+	var silent *dialError
+	if errors.As(err, &silent) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.silent = append(r.silent, addr)
+	}
+	return conn, err
+}
 
 // dialRegistry opens a connection.
 func dialRegistry(ctx context.Context, network, addr string) (net.Conn, error) {

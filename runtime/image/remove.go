@@ -63,9 +63,9 @@ func (s *Store) Remove(ctx context.Context, ref string, force, _ bool) (runtime.
 
 // groupOf returns the image with all records that lead to it.
 func (s *Store) groupOf(ctx context.Context, f *found) (*group, error) {
-	records, err := s.images.List(ctx)
+	records, err := s.records(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list images: %w", err)
+		return nil, err
 	}
 	g := &group{image: f.image}
 	for _, r := range records {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
@@ -354,5 +355,37 @@ func BenchmarkMountRootfs60(b *testing.B) {
 			}
 		}
 		b.StartTimer()
+	}
+}
+
+// What the engine asks before it makes a container.
+func BenchmarkImage(b *testing.B) {
+	s := newStore(b, nil)
+	var imgs []imagetest.Image
+	for i := range 50 {
+		imgs = append(imgs, simple(fmt.Sprintf("app:%d", i), "base", fmt.Sprint(i)))
+	}
+	load(b, s, imgs...)
+	for b.Loop() {
+		if _, err := s.Image(b.Context(), "app:7", ""); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// Megabytes per second of compressed, hardly compressible layers.
+func BenchmarkLoad(b *testing.B) {
+	noise := make([]byte, 64<<20)
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range noise {
+		noise[i] = byte(r.UintN(64))
+	}
+	archive := imagetest.Archive(b, simple("big:1", string(noise)))
+	b.SetBytes(int64(len(archive)))
+	for b.Loop() {
+		s := newStore(b, nil)
+		if _, err := s.Load(b.Context(), bytes.NewReader(archive), nil); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

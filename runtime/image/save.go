@@ -69,7 +69,7 @@ func (s *Store) exported(f *found) ocispec.Descriptor {
 
 // tagsOf lists the records of an image found by ID: its tags, or one without.
 func (s *Store) tagsOf(ctx context.Context, f *found) ([]string, error) {
-	records, err := s.images.List(ctx)
+	records, err := s.records(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -79,13 +79,14 @@ type Store struct {
 	leases  leases.Manager
 	applier diff.Applier
 
-	locks   *keyedLocks                                                       // by name, blob and chain
-	logger  *log.Entry                                                        // containerd's words, into log
-	cache   cache                                                             // of what never changes
-	gc      sync.RWMutex                                                      // held for reading while a container takes a chain, for writing while views are dropped
-	work    sync.WaitGroup                                                    // background collection
-	options []string                                                          // of every overlay mount
-	dial    func(ctx context.Context, network, addr string) (net.Conn, error) // to registries
+	locks    *keyedLocks                                                       // by name, blob and chain
+	logger   *log.Entry                                                        // containerd's words, into log
+	cache    cache                                                             // of what never changes
+	recorded recordCache                                                       // names
+	gc       sync.RWMutex                                                      // held for reading while a container takes a chain, for writing while views are dropped
+	work     sync.WaitGroup                                                    // background collection
+	options  []string                                                          // of every overlay mount
+	dial     func(ctx context.Context, network, addr string) (net.Conn, error) // to registries
 }
 
 // Open opens or creates the store in c.DataDir. What an earlier process left

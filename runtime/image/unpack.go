@@ -113,11 +113,11 @@ func (s *Store) ensureUnpacked(ctx context.Context, imageID, chain digest.Digest
 	if err != nil {
 		return err
 	}
-	ctx, done, err := s.lease(ctx, "unpack", chain)
+	ctx, l, err := s.lease(ctx, "unpack", chain)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer l.end(ctx)
 	defer s.cache.forget()
 	s.log.Info("unpack image", "image", imageID)
 	if err := s.unpackManifest(ctx, f.image.manifest, newProgress(nil, "")); err != nil {
