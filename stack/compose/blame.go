@@ -199,7 +199,7 @@ var notNumber = regexp.MustCompile(`strconv\.\w+: parsing ("[^"]*"): invalid syn
 
 // tidy takes out of compose-go's message what the error says anyway.
 func (l *load) tidy(err error) string {
-	msg := strings.ReplaceAll(err.Error(), "\n", " ")
+	msg := strings.NewReplacer("\n", " ", l.cwd+"/", "").Replace(err.Error())
 	msg = strings.TrimPrefix(msg, "decoding failed due to the following error(s): ")
 	msg = where.ReplaceAllString(strings.TrimSpace(msg), "")
 	msg = where.ReplaceAllString(strings.TrimSpace(msg), "")

@@ -14,6 +14,9 @@ import (
 // lines of nested anchors would otherwise expand without end.
 const maxNodes = 100_000
 
+// maxDepth bounds how deep values lie in one another.
+const maxDepth = 100
+
 // checker walks one file, after variables were replaced, along the schema. It
 // finds every problem, with its line, where compose-go stops at the first.
 type checker struct {
@@ -21,6 +24,8 @@ type checker struct {
 	bad     map[*yaml.Node]bool // values (or keys) that a second look at the file has to leave out
 	found   Errors
 	visited int
+	depth   int
+	endless bool // a bound was reached: the file must not be expanded any further
 	lone    bool // this is the only file: required keys cannot come from another one
 	vars    *variables
 }
@@ -44,11 +49,10 @@ func (c *checker) report(faults []fault) {
 func (c *checker) value(n *yaml.Node, s *schemaNode, path string) []fault {
 	at := n
 	n = deref(n)
-	if c.visited++; c.visited > maxNodes {
-		if c.visited == maxNodes+1 {
-			return []fault{{path, fmt.Sprintf("the file has more than %d values, aliases counted each time", maxNodes), at.Line, at, false}}
-		}
-		return nil
+	faults, ok := c.enter(at)
+	defer c.leave()
+	if !ok {
+		return faults
 	}
 	if n.Tag == "!reset" || s == nil {
 		return c.variablesOnly(n, path)
@@ -72,6 +76,22 @@ func (c *checker) value(n *yaml.Node, s *schemaNode, path string) []fault {
 	}
 	return nil
 }
+
+// enter counts a value and how deep it lies; not ok when a bound is reached, which is said once.
+func (c *checker) enter(at *yaml.Node) (faults []fault, ok bool) {
+	c.depth++
+	c.visited++
+	if c.visited <= maxNodes && c.depth <= maxDepth {
+		return nil, true
+	}
+	if !c.endless {
+		c.endless = true
+		faults = []fault{{"", fmt.Sprintf("the file has more than %d values, aliases counted each time, or more than %d inside one another", maxNodes, maxDepth), at.Line, at, false}}
+	}
+	return faults, false
+}
+
+func (c *checker) leave() { c.depth-- }
 
 func (s *schemaNode) allows(kind string) bool {
 	return len(s.Type) == 0 || slices.Contains(s.Type, kind)
@@ -113,9 +133,15 @@ func (c *checker) mapping(n *yaml.Node, s *schemaNode, path string) []fault {
 		}
 		seen[name] = key.Line
 		if name == "<<" && key.Tag != "!!str" {
+			entered, ok := c.enter(value)
+			faults = append(faults, entered...)
 			for _, merged := range merges(value) {
+				if !ok {
+					break
+				}
 				faults = append(faults, c.mapping(merged, &schemaNode{Properties: s.Properties, patterns: s.patterns, Additional: s.Additional}, path)...)
 			}
+			c.leave()
 			continue
 		}
 		if key.Kind != yaml.ScalarNode {
@@ -160,6 +186,9 @@ func (c *checker) scalar(n, at *yaml.Node, s *schemaNode, path string) []fault {
 		return []fault{{path, fmt.Sprintf("%q is none of %s", text, enumList(s.Enum)), at.Line, at, false}}
 	case s.pattern != nil && kind == "string" && !s.pattern.MatchString(text):
 		return []fault{{path, fmt.Sprintf("%q is not valid here", text), at.Line, at, false}}
+	}
+	if msg := portRange(path, text); msg != "" {
+		return []fault{{path, msg, at.Line, at, false}}
 	}
 	if f, err := strconv.ParseFloat(text, 64); err == nil {
 		if s.Minimum != nil && f < float64(*s.Minimum) {
@@ -333,4 +362,23 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
+}
+
+// maxPorts bounds one range of ports: each port is a rule of its own on the node.
+const maxPorts = 4096
+
+// portRange says what is wrong with the length of a range of ports, in their short form.
+func portRange(path, text string) string {
+	list, _, isItem := cutLastIndex(path)
+	if !isItem || !strings.HasSuffix(list, ".ports") && !strings.HasSuffix(list, ".expose") {
+		return ""
+	}
+	target, _, _ := strings.Cut(text[strings.LastIndexByte(text, ':')+1:], "/")
+	first, last, isRange := strings.Cut(target, "-")
+	from, errFrom := strconv.Atoi(first)
+	to, errTo := strconv.Atoi(last)
+	if isRange && errFrom == nil && errTo == nil && to-from >= maxPorts {
+		return fmt.Sprintf("%d ports are more than the %d that one range can have", to-from+1, maxPorts)
+	}
+	return ""
 }

@@ -49,6 +49,7 @@ type load struct {
 	byPath  map[string]*source // by absolute path
 	errs    Errors
 	bad     map[*yaml.Node]bool // see checker
+	endless bool                // see checker
 	vars    map[string]Variable
 	warn    []string
 }
@@ -158,7 +159,7 @@ func (l *load) model(ctx context.Context) *types.Project {
 		l.blame(ctx, err)
 	}
 	for range 2 {
-		if l.wholeEntriesBad() {
+		if l.endless || l.wholeEntriesBad() {
 			return nil
 		}
 		p, err := l.compose(ctx, l.pruned())

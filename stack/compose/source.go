@@ -253,6 +253,7 @@ func (l *load) check() {
 			}
 		}
 		l.errs = append(l.errs, c.found...)
+		l.endless = l.endless || c.endless
 		for _, key := range sortedKeys(vars.unset) {
 			l.warn = append(l.warn, vars.unset[key].Error())
 		}
