@@ -9,9 +9,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/runtime/shim/wire"
 )
 
@@ -40,6 +42,9 @@ func launch(ctx context.Context, binary string, c Config) (*Client, error) {
 	if c.Runtime, err = filepath.Abs(path); err != nil {
 		return nil, err
 	}
+	if err := awaitEarlier(ctx, c.Dir); err != nil {
+		return nil, err
+	}
 	if err := prepareDir(c); err != nil {
 		return nil, err
 	}
@@ -60,6 +65,23 @@ func launch(ctx context.Context, binary string, c Config) (*Client, error) {
 		return nil, err
 	}
 	return newClient(c.Dir, conn, pid), nil
+}
+
+// awaitEarlier waits for a shim that is about to end, because its clients left
+// before Run: it removes files whose names the next one uses.
+func awaitEarlier(ctx context.Context, dir string) error {
+	for d := time.Millisecond; livePid(dir) != 0; d *= 2 {
+		if d > time.Second {
+			return fmt.Errorf("another shim runs in %s: %w", dir, runtime.ErrConflict)
+		}
+		sweep()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(d):
+		}
+	}
+	return nil
 }
 
 // prepareDir makes the directory and removes what an earlier run has left.

@@ -22,17 +22,18 @@ func writePid(dir string, pid int) error {
 	return os.WriteFile(filepath.Join(dir, pidFile), fmt.Appendf(nil, "%d %s\n", pid, start), 0o600)
 }
 
-// startTime is field 22 of /proc/PID/stat: clock ticks since boot.
+// startTime is field 22 of /proc/PID/stat: clock ticks since boot. A zombie has
+// none.
 func startTime(pid int) (string, error) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return "", err
 	}
-	_, rest, _ := strings.Cut(string(b), ") ") // the name may hold anything but is in brackets
-	if i := strings.LastIndex(string(b), ") "); i >= 0 {
-		rest = string(b)[i+2:]
+	stat := string(b) // the name may hold anything, but is in brackets
+	fields := strings.Fields(stat[strings.LastIndex(stat, ")")+1:])
+	if len(fields) >= 20 && fields[0] == "Z" {
+		return "", os.ErrProcessDone
 	}
-	fields := strings.Fields(rest)
 	if len(fields) < 20 {
 		return "", fmt.Errorf("/proc/%d/stat: malformed", pid)
 	}
