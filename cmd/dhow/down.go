@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dhow-project/dhow/api"
+	"github.com/dhow-project/dhow/api/client"
+)
+
+type downFlags struct {
+	volumes, removeOrphans bool
+	rmi                    string
+	timeout                time.Duration
+}
+
+func downCmd(a *app) *cobra.Command {
+	var f downFlags
+	c := &cobra.Command{
+		Use:   "down [SERVICE...]",
+		Short: "Stop and remove the stack; volumes stay unless -v",
+		Long: `Stop and remove the stack's containers and networks, dependents first.
+
+Volumes stay: -v removes those that the stack declares and the anonymous ones of its containers, never external ones.`,
+		Example: `  dhow down
+  dhow down -v              and delete its volumes
+  dhow -p shop down         without the file at hand`,
+		ValidArgsFunction: a.completeServices,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.down(cmd.Context(), f, args) },
+	}
+	fl := c.Flags()
+	fl.BoolVarP(&f.volumes, "volumes", "v", false, "also remove the stack's volumes")
+	fl.StringVar(&f.rmi, "rmi", "", "also remove images of services: all, or local (those without a registry's name)")
+	fl.BoolVar(&f.removeOrphans, "remove-orphans", false, "also remove services that the file no longer has (down of a whole stack does so anyway)")
+	fl.DurationVarP(&f.timeout, "timeout", "t", 0, "give up after this time (default: never)")
+	mustComplete(c.RegisterFlagCompletionFunc("rmi", cobra.FixedCompletions([]string{"all", "local"}, cobra.ShellCompDirectiveNoFileComp)))
+	return c
+}
+
+func (a *app) down(ctx context.Context, f downFlags, services []string) error {
+	if f.rmi != "" && f.rmi != "all" && f.rmi != "local" {
+		return usagef("--rmi %s: use all or local", f.rmi)
+	}
+	name, err := a.stackName()
+	if err != nil {
+		return err
+	}
+	c, err := a.daemonClient(ctx)
+	if err != nil {
+		return err
+	}
+	if f.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, f.timeout, fmt.Errorf("not removed after %s", f.timeout))
+		defer cancel()
+	}
+	st, err := c.Stack(ctx, name)
+	if client.IsNotFound(err) {
+		fmt.Fprintf(a.err, "stack %s does not run\n", name)
+		return a.removeLeftVolumes(ctx, c, f, name, services)
+	}
+	if err != nil {
+		return err
+	}
+	if len(services) > 0 {
+		if services, err = a.services(ctx, c, name, services); err != nil {
+			return err
+		}
+	}
+	if err := c.RemoveStack(ctx, name, f.volumes, services...); err != nil && !client.IsNotFound(err) {
+		return err
+	}
+	if err := a.removed(ctx, c, name, services); err != nil {
+		return err
+	}
+	if f.volumes && len(services) == 0 {
+		if err := a.removeVolumes(ctx, c, st); err != nil {
+			return err
+		}
+	}
+	return a.removeImages(ctx, c, f, st, services)
+}
+
+// removed shows progress until the stack, or these services of it, are gone.
+func (a *app) removed(ctx context.Context, c *client.Client, name string, services []string) error {
+	w := watch{app: a, client: c, stack: name, services: services, gone: true}
+	return w.run(ctx)
+}
+
+// removeVolumes removes the volumes that a stack declares, but external ones.
+func (a *app) removeVolumes(ctx context.Context, c *client.Client, st api.StackStatus) error {
+	var errs []error
+	for _, key := range sortedKeys(st.Stack.Volumes) {
+		v := st.Stack.Volumes[key]
+		if v.External {
+			continue
+		}
+		switch err := c.RemoveVolume(ctx, v.Name, false); {
+		case err == nil:
+			fmt.Fprintln(a.err, "removed volume", v.Name)
+		case !client.IsNotFound(err):
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeLeftVolumes serves a `down -v` that comes after a `down`: the file still says which volumes there were.
+func (a *app) removeLeftVolumes(ctx context.Context, c *client.Client, f downFlags, name string, services []string) error {
+	if !f.volumes || len(services) > 0 {
+		return nil
+	}
+	p, err := a.load(ctx)
+	if err != nil || p.Stack.Name != name {
+		return err
+	}
+	return a.removeVolumes(ctx, c, api.StackStatus{Stack: p.Stack})
+}
+
+func (a *app) removeImages(ctx context.Context, c *client.Client, f downFlags, st api.StackStatus, services []string) error {
+	if f.rmi == "" {
+		return nil
+	}
+	chosen := map[string]bool{}
+	for _, s := range services {
+		chosen[s] = true
+	}
+	refs := map[string]bool{}
+	for name, s := range st.Stack.Services {
+		if (len(services) == 0 || chosen[name]) && (f.rmi == "all" || isLocalName(s.Container.Image)) {
+			refs[s.Container.Image] = true
+		}
+	}
+	var errs []error
+	for _, ref := range sortedKeys(refs) {
+		switch _, err := c.RemoveImage(ctx, ref, false, false); {
+		case err == nil:
+			fmt.Fprintln(a.err, "removed image", ref)
+		case !client.IsNotFound(err):
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// isLocalName says whether a reference names no registry and no user, as images built for a stack do.
+func isLocalName(ref string) bool {
+	for _, r := range ref {
+		if r == '/' {
+			return false
+		}
+	}
+	return true
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}

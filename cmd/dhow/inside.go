@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dhow-project/dhow/api"
+	"github.com/dhow-project/dhow/api/client"
+	"github.com/dhow-project/dhow/internal/table"
+	"github.com/dhow-project/dhow/runtime"
+)
+
+func topCmd(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "top [SERVICE...]", Short: "List the processes of services", Example: "  dhow top web", ValidArgsFunction: a.completeServices,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, name, services, err := a.target(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			list, err := a.containers(cmd.Context(), c, name, services, false)
+			if err != nil {
+				return err
+			}
+			for i, ct := range list {
+				top, err := c.Top(cmd.Context(), ct.ID, "")
+				if client.IsConflict(err) || client.IsNotFound(err) {
+					continue // ended meanwhile
+				}
+				if err != nil {
+					return err
+				}
+				if i > 0 {
+					fmt.Fprintln(a.out)
+				}
+				fmt.Fprintln(a.out, containerName(ct))
+				if err := printTop(a, top.Titles, top.Processes); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+func printTop(a *app, titles []string, rows [][]string) error {
+	cols := make([]table.Column[[]string], len(titles))
+	for i, t := range titles {
+		cols[i] = table.Column[[]string]{Head: t, Value: func(r []string) string {
+			if i < len(r) {
+				return r[i]
+			}
+			return ""
+		}}
+	}
+	if len(cols) > 0 {
+		cols[len(cols)-1].Min = 20 // the command
+	}
+	return table.Print(a.out, a.fit(table.Options{}), rows, cols)
+}
+
+func portCmd(a *app) *cobra.Command {
+	var protocol string
+	var index int
+	c := &cobra.Command{
+		Use: "port SERVICE PORT", Short: "Print where a port of a service is published", Example: "  dhow port web 80",
+		Args: cobra.ExactArgs(2), ValidArgsFunction: a.completeOneService,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			want, err := strconv.ParseUint(args[1], 10, 16)
+			if err != nil {
+				return usagef("port %s: use a number from 1 to 65535", args[1])
+			}
+			_, ct, err := a.oneContainer(cmd.Context(), args[0], index, false)
+			if err != nil {
+				return err
+			}
+			for _, p := range containerRow("", ct).Publishers {
+				if uint64(p.TargetPort) == want && p.Protocol == protocol && p.PublishedPort != 0 {
+					fmt.Fprintln(a.out, net.JoinHostPort(p.URL, strconv.Itoa(int(p.PublishedPort))))
+					return nil
+				}
+			}
+			return fmt.Errorf("service %s does not publish port %s/%s", args[0], args[1], protocol)
+		},
+	}
+	c.Flags().StringVar(&protocol, "protocol", "tcp", "tcp or udp")
+	c.Flags().IntVar(&index, "index", 0, "number of the container (default: the first that runs)")
+	return c
+}
+
+func waitCmd(a *app) *cobra.Command {
+	var downAfter bool
+	c := &cobra.Command{
+		Use: "wait SERVICE...", Short: "Wait until the first of these services ends, and end with its exit code",
+		Example: "  dhow wait tests", Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeServices,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			code, err := a.waitFirst(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			if downAfter {
+				if err := a.down(cmd.Context(), downFlags{}, nil); err != nil {
+					return err
+				}
+			}
+			fmt.Fprintln(a.out, code)
+			if code != 0 {
+				return exitError(code)
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&downAfter, "down-project", false, "then remove the stack")
+	return c
+}
+
+func (a *app) waitFirst(ctx context.Context, services []string) (int, error) {
+	c, name, services, err := a.target(ctx, services)
+	if err != nil {
+		return 0, err
+	}
+	list, err := a.containers(ctx, c, name, services, true)
+	if err != nil {
+		return 0, err
+	}
+	if len(list) == 0 {
+		return 0, fmt.Errorf("no container of %s", strings.Join(services, ", "))
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	first := make(chan client.Waited, len(list))
+	for _, ct := range list {
+		ch, err := c.WaitContainer(ctx, ct.ID, runtime.WaitNotRunning)
+		if err != nil {
+			return 0, err
+		}
+		go func() { first <- <-ch }()
+	}
+	w := <-first
+	return w.Code, w.Err
+}
+
+func eventsCmd(a *app) *cobra.Command {
+	var asJSON bool
+	var since, until string
+	c := &cobra.Command{
+		Use: "events [SERVICE...]", Short: "Print what happens to the stack's containers, until Ctrl-C",
+		Example: "  dhow events\n  dhow events --json --since 1h --until 0s", ValidArgsFunction: a.completeServices,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			now := time.Now()
+			from, err := parseTime(since, now)
+			if err != nil {
+				return usagef("--since %s: %w", since, err)
+			}
+			to, err := parseTime(until, now)
+			if err != nil {
+				return usagef("--until %s: %w", until, err)
+			}
+			name, err := a.stackName()
+			if err != nil {
+				return err
+			}
+			cl, err := a.daemonClient(cmd.Context())
+			if err != nil {
+				return err
+			}
+			f := client.Filters{"type": {"container"}, "label": {labelProject + "=" + name}}
+			return cl.Events(cmd.Context(), from, to, f, func(e api.EventMessage) error {
+				if len(args) == 0 || slices.Contains(args, e.Actor.Attributes[labelService]) {
+					return a.printEvent(e, asJSON)
+				}
+				return nil
+			})
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "one object a line")
+	c.Flags().StringVar(&since, "since", "", "from this time on: 2026-01-02T15:04:05Z, or 10m ago")
+	c.Flags().StringVar(&until, "until", "", "up to this time, then end")
+	return c
+}
+
+func (a *app) printEvent(e api.EventMessage, asJSON bool) error {
+	attrs := map[string]string{}
+	for k, v := range e.Actor.Attributes {
+		if !strings.HasPrefix(k, "com.docker.compose.") {
+			attrs[k] = v
+		}
+	}
+	t := time.Unix(0, e.TimeNano)
+	if asJSON {
+		return json.NewEncoder(a.out).Encode(map[string]any{
+			"time": t.Format(time.RFC3339Nano), "type": e.Type, "action": e.Action, "id": e.Actor.ID,
+			"service": e.Actor.Attributes[labelService], "attributes": attrs,
+		})
+	}
+	var parts []string
+	for _, k := range sortedKeys(attrs) {
+		parts = append(parts, k+"="+attrs[k])
+	}
+	_, err := fmt.Fprintf(a.out, "%s %s %s %s (%s)\n", t.Format("2006-01-02 15:04:05.000000"), e.Type, e.Action, e.Actor.ID[:min(12, len(e.Actor.ID))], strings.Join(parts, ", "))
+	return err
+}

@@ -1,0 +1,273 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dhow-project/dhow/api"
+	"github.com/dhow-project/dhow/api/client"
+	"github.com/dhow-project/dhow/runtime"
+	"github.com/dhow-project/dhow/stack"
+)
+
+// logRequest says which output to print.
+type logRequest struct {
+	stack        string
+	services     []string // empty: all
+	follow       bool
+	untilStopped bool // with follow: end when nothing runs any more
+	tail         string
+	since, until string
+	timestamps   bool
+	noPrefix     bool
+	noColor      bool
+}
+
+func logsCmd(a *app) *cobra.Command {
+	var r logRequest
+	c := &cobra.Command{
+		Use: "logs [SERVICE...]", Short: "Print the output of services",
+		Example: `  dhow logs                      everything that was printed
+  dhow logs -f --tail 20 web     the last lines of web, and what comes
+  dhow logs --since 10m`,
+		ValidArgsFunction: a.completeServices,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, name, services, err := a.target(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			r.stack, r.services = name, services
+			return a.followLogs(cmd.Context(), c, r)
+		},
+	}
+	fl := c.Flags()
+	fl.BoolVarP(&r.follow, "follow", "f", false, "go on with what comes, also of containers that start later")
+	fl.StringVarP(&r.tail, "tail", "n", "all", "number of last lines of each container, or all")
+	fl.StringVar(&r.since, "since", "", "from this time on: 2026-01-02T15:04:05Z, or 10m ago")
+	fl.StringVar(&r.until, "until", "", "up to this time")
+	fl.BoolVarP(&r.timestamps, "timestamps", "t", false, "print the time of each line")
+	fl.BoolVar(&r.noPrefix, "no-log-prefix", false, "print no names of containers")
+	fl.BoolVar(&r.noColor, "no-color", false, "print no colours")
+	return c
+}
+
+func (r logRequest) options(now time.Time) (runtime.LogOptions, error) {
+	o := runtime.LogOptions{Stdout: true, Stderr: true, Follow: r.follow, Tail: -1}
+	var err error
+	if r.tail != "" && r.tail != "all" {
+		if o.Tail, err = strconv.Atoi(r.tail); err != nil || o.Tail < 0 {
+			return o, usagef("--tail %s: use a number or all", r.tail)
+		}
+	}
+	if o.Since, err = parseTime(r.since, now); err != nil {
+		return o, usagef("--since %s: %w", r.since, err)
+	}
+	if o.Until, err = parseTime(r.until, now); err != nil {
+		return o, usagef("--until %s: %w", r.until, err)
+	}
+	return o, nil
+}
+
+// parseTime takes a moment, seconds since 1970, or a duration before now; "" is the zero time.
+func parseTime(s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if d, err := time.ParseDuration(s); err == nil {
+		return now.Add(-d), nil
+	}
+	if sec, err := strconv.ParseFloat(s, 64); err == nil {
+		return time.Unix(0, int64(sec*1e9)), nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02"} {
+		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, errors.New("use a time such as 2026-01-02T15:04:05Z or a duration such as 10m")
+}
+
+// followLogs prints the output of a stack's containers. With follow it picks up containers that start later.
+func (a *app) followLogs(ctx context.Context, c *client.Client, r logRequest) error {
+	opt, err := r.options(time.Now())
+	if err != nil {
+		return err
+	}
+	list, err := a.containers(ctx, c, r.stack, r.services, true)
+	if err != nil {
+		return err
+	}
+	p := &prefixer{out: a.out, plain: r.noPrefix, colour: a.fancy(a.out) && !r.noColor}
+	if !r.follow {
+		for _, ct := range list {
+			p.widen(shortName(ct))
+		}
+		for _, ct := range list {
+			if err := p.copy(ctx, c, ct, opt, r.timestamps); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	seen := map[string]bool{}
+	pick := func(list []container.Summary, o runtime.LogOptions) {
+		for _, ct := range list {
+			if !seen[ct.ID] {
+				seen[ct.ID] = true
+				p.widen(shortName(ct))
+				g.Go(func() error { return p.copy(gctx, c, ct, o, r.timestamps) })
+			}
+		}
+	}
+	pick(list, opt)
+	fresh := opt
+	fresh.Tail, fresh.Since = -1, time.Time{} // containers that come later are printed from their start
+	g.Go(func() error {
+		err := c.WatchStack(gctx, r.stack, func(st api.StackStatus) error {
+			now, err := a.containers(gctx, c, r.stack, r.services, false)
+			if err != nil {
+				return err
+			}
+			pick(now, fresh)
+			if r.untilStopped && len(now) == 0 && settled(st) {
+				return io.EOF
+			}
+			return nil
+		})
+		if client.IsNotFound(err) || errors.Is(err, io.EOF) {
+			return nil
+		}
+		return err
+	})
+	err = g.Wait()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// settled says whether no task of the stack will run by itself.
+func settled(st api.StackStatus) bool {
+	for _, t := range st.Tasks {
+		if t.Desired == stack.DesiredRun && t.Status.State < stack.TaskCompleted {
+			return false
+		}
+	}
+	return true
+}
+
+// shortName is the container's name without its stack: "web-1".
+func shortName(ct container.Summary) string {
+	return strings.TrimPrefix(containerName(ct), ct.Labels[labelProject]+"-")
+}
+
+// prefixer writes whole lines of several containers, each with its name.
+type prefixer struct {
+	plain, colour bool
+
+	mu    sync.Mutex // guards what follows
+	out   io.Writer
+	width int
+}
+
+func (p *prefixer) widen(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.width = max(p.width, len(name))
+}
+
+func (p *prefixer) copy(ctx context.Context, c *client.Client, ct container.Summary, o runtime.LogOptions, stamps bool) error {
+	w := &lineWriter{line: func(b []byte) error { return p.print(shortName(ct), b) }}
+	err := c.Logs(ctx, ct.ID, o, stamps, w, w)
+	if client.IsNotFound(err) {
+		err = nil // removed meanwhile
+	}
+	return errors.Join(err, w.flush())
+}
+
+// palette are colours that are readable on dark and on light terminals.
+var palette = []int{36, 33, 32, 35, 34, 96, 93, 92, 95, 94}
+
+func (p *prefixer) print(name string, line []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.plain {
+		_, err := p.out.Write(line)
+		return err
+	}
+	prefix := fmt.Sprintf("%-*s  | ", p.width, name)
+	if p.colour {
+		service, _, _ := strings.Cut(name, "-")
+		h := fnv.New32a()
+		h.Write([]byte(service))
+		prefix = fmt.Sprintf("\x1b[%dm%s\x1b[0m", palette[h.Sum32()%uint32(len(palette))], prefix)
+	}
+	_, err := p.out.Write(append([]byte(prefix), line...))
+	return err
+}
+
+// lineWriter hands on whole lines. Two streams of one container may share it.
+type lineWriter struct {
+	line func([]byte) error
+	mu   sync.Mutex
+	rest []byte // guarded by mu: a line without its end
+}
+
+// longLine bounds what is held back while the end of a line is missing.
+const longLine = 1 << 20
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := len(p)
+	for {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			break
+		}
+		if err := w.line(append(w.rest, p[:i+1]...)); err != nil {
+			return 0, err
+		}
+		w.rest, p = w.rest[:0], p[i+1:]
+	}
+	w.rest = append(w.rest, p...)
+	if len(w.rest) > longLine {
+		return n, w.flushLocked()
+	}
+	return n, nil
+}
+
+func (w *lineWriter) flush() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.flushLocked()
+}
+
+func (w *lineWriter) flushLocked() error {
+	if len(w.rest) == 0 {
+		return nil
+	}
+	line := append(w.rest, '\n')
+	w.rest = nil
+	return w.line(line)
+}
+
+// containerLogs calls each with the last lines of one container.
+func (a *app) containerLogs(ctx context.Context, c *client.Client, id string, tail int, each func([]byte)) error {
+	w := &lineWriter{line: func(b []byte) error { each(b); return nil }}
+	err := c.Logs(ctx, id, runtime.LogOptions{Stdout: true, Stderr: true, Tail: tail}, false, w, w)
+	return errors.Join(err, w.flush())
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/moby/moby/api/types/network"
+	"github.com/spf13/cobra"
+
+	"github.com/dhow-project/dhow/api/client"
+	"github.com/dhow-project/dhow/internal/table"
+)
+
+func networkCmd(a *app) *cobra.Command {
+	return group("network", "Networks: list, inspect, create, remove", "  dhow network ls\n  dhow network inspect shop_front",
+		networkLsCmd(a), networkInspectCmd(a), networkCreateCmd(a), networkRmCmd(a), networkPruneCmd(a))
+}
+
+// networkRow is a line of `dhow network ls`, with docker's field names.
+type networkRow struct {
+	ID, Name, Driver, Scope, Labels, Subnets string
+	Internal, IPv6                           bool
+}
+
+func networkLsCmd(a *app) *cobra.Command {
+	var o table.Options
+	var filter []string
+	c := &cobra.Command{
+		Use: "ls", Short: "List networks", Args: cobra.NoArgs, Example: "  dhow network ls",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f, err := parseFilters(filter)
+			if err != nil {
+				return err
+			}
+			c, err := a.daemonClient(cmd.Context())
+			if err != nil {
+				return err
+			}
+			list, err := c.Networks(cmd.Context(), f)
+			if err != nil {
+				return err
+			}
+			var rows []networkRow
+			for _, n := range list {
+				var subnets []string
+				for _, cfg := range n.IPAM.Config {
+					subnets = append(subnets, cfg.Subnet.String())
+				}
+				rows = append(rows, networkRow{
+					ID: shortID(n.ID), Name: n.Name, Driver: n.Driver, Scope: n.Scope, Labels: labelList(n.Labels),
+					Subnets: strings.Join(subnets, ","), Internal: n.Internal, IPv6: n.EnableIPv6,
+				})
+			}
+			return table.Print(a.out, a.fit(o), rows, []table.Column[networkRow]{
+				{Head: "NETWORK ID", Value: func(r networkRow) string { return r.ID }},
+				{Head: "NAME", Value: func(r networkRow) string { return r.Name }, Min: 20},
+				{Head: "DRIVER", Value: func(r networkRow) string { return r.Driver }},
+				{Head: "SUBNETS", Value: func(r networkRow) string { return r.Subnets }, Min: 16},
+			})
+		},
+	}
+	listFlags(c, &o)
+	c.Flags().StringArrayVar(&filter, "filter", nil, "KEY=VALUE: driver, id, label, name")
+	return c
+}
+
+func networkInspectCmd(a *app) *cobra.Command {
+	return inspectCmd(a, "network", func(cmd *cobra.Command, c *client.Client, name string) (any, error) {
+		return c.Network(cmd.Context(), name)
+	})
+}
+
+func networkCreateCmd(a *app) *cobra.Command {
+	var req network.CreateRequest
+	var ipv6 bool
+	var labels, opts map[string]string
+	c := &cobra.Command{
+		Use: "create NAME", Short: "Create a network", Args: cobra.ExactArgs(1), Example: "  dhow network create --internal backend",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			req.Name, req.Labels, req.Options = args[0], labels, opts
+			if ipv6 {
+				req.EnableIPv6 = &ipv6
+			}
+			c, err := a.daemonClient(cmd.Context())
+			if err != nil {
+				return err
+			}
+			id, err := c.CreateNetwork(cmd.Context(), req)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(a.out, id)
+			return nil
+		},
+	}
+	c.Flags().StringVarP(&req.Driver, "driver", "d", "bridge", "network driver")
+	c.Flags().BoolVar(&req.Internal, "internal", false, "no way out of the network")
+	c.Flags().BoolVar(&req.Attachable, "attachable", false, "containers made by hand may join")
+	c.Flags().BoolVar(&ipv6, "ipv6", false, "IPv6 addresses too")
+	c.Flags().StringToStringVar(&labels, "label", nil, "KEY=VALUE")
+	c.Flags().StringToStringVarP(&opts, "opt", "o", nil, "option of the driver: KEY=VALUE")
+	return c
+}
+
+func networkRmCmd(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "rm NETWORK...", Short: "Remove networks that nothing uses", Args: cobra.MinimumNArgs(1), Aliases: []string{"remove"},
+		Example: "  dhow network rm backend",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.removeEach(cmd, args, func(c *client.Client, name string) error { return c.RemoveNetwork(cmd.Context(), name) })
+		},
+	}
+}
+
+func networkPruneCmd(a *app) *cobra.Command {
+	var force bool
+	var filter []string
+	c := &cobra.Command{
+		Use: "prune", Short: "Remove networks that nothing uses and no stack owns", Args: cobra.NoArgs, Example: "  dhow network prune",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f, err := parseFilters(filter)
+			if err != nil {
+				return err
+			}
+			c, err := a.daemonClient(cmd.Context())
+			if err != nil {
+				return err
+			}
+			rep, err := c.PruneNetworks(cmd.Context(), f)
+			if err != nil {
+				return err
+			}
+			for _, n := range rep.NetworksDeleted {
+				fmt.Fprintln(a.out, "removed network", n)
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVarP(&force, "force", "f", false, "accepted for scripts: dhow does not ask")
+	c.Flags().StringArrayVar(&filter, "filter", nil, "label=KEY[=VALUE]")
+	return c
+}

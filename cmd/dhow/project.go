@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dhow-project/dhow/api/client"
+	"github.com/dhow-project/dhow/stack/compose"
+)
+
+func (a *app) composeOptions(services []string) compose.Options {
+	return compose.Options{
+		Files: a.files, ProjectDir: a.projectDir, ProjectName: a.project, EnvFiles: a.envFiles,
+		Env: a.env, Profiles: a.profiles, Services: services,
+	}
+}
+
+// load reads the stack's files.
+func (a *app) load(ctx context.Context, services ...string) (*compose.Project, error) {
+	p, err := compose.Load(ctx, a.composeOptions(services))
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range p.Warnings {
+		fmt.Fprintln(a.err, "warning:", w)
+	}
+	return p, nil
+}
+
+// stackName is the name of the stack that a command is about: -p and
+// COMPOSE_PROJECT_NAME are enough, so that a stack can be handled without its file.
+func (a *app) stackName() (string, error) { return compose.Name(a.composeOptions(nil)) }
+
+// services of a stack that runs: args checked against it, or all of them.
+func (a *app) services(ctx context.Context, c *client.Client, stackName string, args []string) ([]string, error) {
+	st, err := c.Stack(ctx, stackName)
+	if err != nil {
+		return nil, err
+	}
+	known := make([]string, 0, len(st.Services))
+	set := map[string]bool{}
+	for _, s := range st.Services {
+		known = append(known, s.Name)
+		set[s.Name] = true
+	}
+	sort.Strings(known)
+	if len(args) == 0 {
+		return known, nil
+	}
+	for _, s := range args {
+		if !set[s] {
+			return nil, fmt.Errorf("stack %s has no service %s; it has: %s", stackName, s, strings.Join(known, ", "))
+		}
+	}
+	return args, nil
+}
+
+// completeServices completes names of services from the file.
+func (a *app) completeServices(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	p, err := compose.Load(cmd.Context(), a.composeOptions(nil))
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	given := map[string]bool{}
+	for _, s := range args {
+		given[s] = true
+	}
+	var names []string
+	for name := range p.Stack.Services {
+		if !given[name] {
+			names = append(names, name)
+		}
+	}
+	sort.Strings(names)
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeOneService completes only the first argument.
+func (a *app) completeOneService(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	return a.completeServices(cmd, args, word)
+}

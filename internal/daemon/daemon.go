@@ -1,0 +1,101 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	goruntime "runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dhow-project/dhow/api/server"
+)
+
+// grace is how long requests may take to finish when the daemon ends.
+const grace = 5 * time.Second
+
+// Run is a daemon from start to end of ctx. Containers are taken over at the
+// start and left running at the end.
+func Run(ctx context.Context, cfg Config) error {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{cfg.DataDir, cfg.RunDir} {
+		// Others may pass: container root file systems and named sockets lie below.
+		if err := os.MkdirAll(dir, 0o711); err != nil {
+			return err
+		}
+		held, err := lock(dir)
+		if err != nil {
+			return err
+		}
+		defer held.Close()
+	}
+	started := time.Now()
+	n, err := open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := n.close(); err != nil {
+			cfg.Log.Error("close", "error", err)
+		}
+	}()
+	listener, err := server.Listen(cfg.Socket)
+	if err != nil {
+		return err
+	}
+	cfg.Log.Info("daemon is ready", "socket", cfg.Socket, "data", cfg.DataDir, "version", cfg.Version, "took", time.Since(started))
+	return n.run(ctx, listener, started)
+}
+
+// run holds the node's loops together: the first that ends with an error ends all.
+func (n *node) run(ctx context.Context, l net.Listener, started time.Time) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return named("cluster", n.cluster.Run(ctx)) })
+	g.Go(func() error { return named("network", n.network.Run(ctx)) })
+	g.Go(func() error { return named("engine", n.engine.Run(ctx)) })
+	g.Go(func() error { return named("agent", n.agent.Run(ctx)) })
+	g.Go(func() error { return named("api", server.Serve(ctx, l, server.New(n.api(started)), grace)) })
+	if n.cfg.Ready != nil {
+		n.cfg.Ready()
+	}
+	if err := notify("READY=1"); err != nil {
+		n.cfg.Log.Warn("tell systemd", "error", err)
+	}
+	if err := n.backups.Resume(ctx); err != nil {
+		n.cfg.Log.Error("resume containers that a backup paused", "error", err)
+	}
+	if err := g.Wait(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// named adds which part ended; the end of ctx is no error.
+func named(part string, err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", part, err)
+}
+
+func (n *node) api(started time.Time) server.Config {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	return server.Config{
+		Engine: n.engine, Images: n.images, Volumes: n.volumes, Networks: n.cluster, Stacks: n.cluster,
+		Backups: n.backups, Bus: n.bus, Log: n.cfg.Log.With("part", "api"),
+		Facts: server.Facts{
+			NodeID: n.cluster.NodeID(), Hostname: host, Version: n.cfg.Version, DataDir: n.cfg.DataDir, RunDir: n.cfg.RunDir,
+			Started: started, Runtimes: n.cfg.Runtimes, DefaultRuntime: n.cfg.DefaultRuntime,
+			Labels: []string{"os=" + goruntime.GOOS, "arch=" + goruntime.GOARCH},
+		},
+	}
+}

@@ -1,0 +1,245 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dhow-project/dhow/cluster"
+	"github.com/dhow-project/dhow/overlaynet"
+	"github.com/dhow-project/dhow/overlaynet/dns"
+	"github.com/dhow-project/dhow/overlaynet/lb"
+	"github.com/dhow-project/dhow/overlaynet/link"
+	"github.com/dhow-project/dhow/runtime"
+	"github.com/dhow-project/dhow/runtime/agent"
+	"github.com/dhow-project/dhow/runtime/engine"
+	"github.com/dhow-project/dhow/runtime/events"
+	"github.com/dhow-project/dhow/runtime/image"
+	"github.com/dhow-project/dhow/stack"
+	"github.com/dhow-project/dhow/volumes"
+	"github.com/dhow-project/dhow/volumes/backup"
+	"github.com/dhow-project/dhow/volumes/backup/dirrepo"
+	"github.com/dhow-project/dhow/volumes/bind"
+	"github.com/dhow-project/dhow/volumes/local"
+	"github.com/dhow-project/dhow/volumes/tmpfs"
+)
+
+// node is the opened parts of one daemon, in the order in which they need each other.
+type node struct {
+	cfg     Config
+	bus     *events.Bus
+	images  *image.Store
+	volumes *volumes.Manager
+	links   *link.Links
+	cluster *cluster.Manager
+	network *overlaynet.Manager
+	engine  *engine.Engine
+	agent   *agent.Agent
+	backups *backup.Service
+	closers []func() error // in the order of opening
+}
+
+// open opens all parts; on an error those that are open are closed again.
+func open(ctx context.Context, cfg Config) (n *node, err error) {
+	n = &node{cfg: cfg, bus: events.New()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.close())
+		}
+	}()
+	for _, step := range []struct {
+		name string
+		open func(context.Context) error
+	}{
+		{"images", n.openImages}, {"volumes", n.openVolumes}, {"cluster", n.openCluster},
+		{"network", n.openNetwork}, {"engine", n.openEngine}, {"agent", n.openAgent},
+	} {
+		if err := step.open(ctx); err != nil {
+			return nil, fmt.Errorf("open %s: %w", step.name, err)
+		}
+	}
+	return n, nil
+}
+
+func (n *node) close() error {
+	var errs []error
+	for i := len(n.closers) - 1; i >= 0; i-- {
+		errs = append(errs, n.closers[i]())
+	}
+	n.closers = nil
+	return errors.Join(errs...)
+}
+
+func (n *node) openImages(context.Context) (err error) {
+	n.images, err = image.Open(image.Config{
+		DataDir: filepath.Join(n.cfg.DataDir, "images"), Log: n.cfg.Log.With("part", "image"),
+		Mirrors: n.cfg.Mirrors, InsecureRegistries: n.cfg.InsecureRegistries,
+		InUse: n.imageUsers, Publish: n.bus.Publish,
+	})
+	if err == nil {
+		n.closers = append(n.closers, n.images.Close)
+	}
+	return err
+}
+
+// imageUsers names the containers of an image.
+func (n *node) imageUsers(imageID string) []string {
+	if n.engine == nil {
+		return nil
+	}
+	list, err := n.engine.List(context.Background(), runtime.Filter{All: true})
+	if err != nil {
+		return []string{"(containers cannot be listed: " + err.Error() + ")"}
+	}
+	var users []string
+	for _, c := range list {
+		if c.ImageID == imageID {
+			users = append(users, c.Name)
+		}
+	}
+	return users
+}
+
+func (n *node) openVolumes(context.Context) (err error) {
+	n.volumes, err = volumes.Open(volumes.Config{
+		DataDir: n.cfg.DataDir, RunDir: n.cfg.RunDir, Log: n.cfg.Log.With("part", "volumes"),
+		Drivers: map[string]volumes.Driver{volumes.DefaultDriver: local.New()},
+		Makers:  map[stack.MountType]volumes.Maker{stack.MountBind: bind.New(), stack.MountTmpfs: tmpfs.New()},
+		Images:  n.images, Publish: n.bus.Publish,
+	})
+	return err
+}
+
+func (n *node) openCluster(context.Context) (err error) {
+	pools, err := n.cfg.pools()
+	if err != nil {
+		return err
+	}
+	if n.links, err = link.New(link.Config{RunDir: n.cfg.RunDir, Log: n.cfg.Log.With("part", "link")}); err != nil {
+		return err
+	}
+	n.closers = append(n.closers, n.links.Close)
+	self, err := thisNode()
+	if err != nil {
+		return err
+	}
+	n.cluster, err = cluster.Open(cluster.Config{
+		DataDir: n.cfg.DataDir, Node: self, Log: n.cfg.Log.With("part", "cluster"),
+		Subnets: subnets{pools: pools, avoid: n.links.Avoid}, Images: n.images, Volumes: volumeNames{n.volumes},
+	})
+	if err == nil {
+		n.closers = append(n.closers, n.cluster.Close)
+	}
+	return err
+}
+
+// thisNode is what the scheduler knows of this machine.
+func thisNode() (stack.Node, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return stack.Node{}, err
+	}
+	var mem unix.Sysinfo_t
+	if err := unix.Sysinfo(&mem); err != nil {
+		return stack.Node{}, fmt.Errorf("read the size of memory: %w", err)
+	}
+	return stack.Node{
+		Hostname: host, OS: goruntime.GOOS, Architecture: goruntime.GOARCH,
+		NanoCPUs: int64(goruntime.NumCPU()) * 1e9, Memory: int64(mem.Totalram) * int64(mem.Unit),
+	}, nil
+}
+
+// volumeNames fits cluster.VolumeNames.
+type volumeNames struct{ m *volumes.Manager }
+
+func (v volumeNames) VolumeNames() map[string]bool {
+	list, err := v.m.List(context.Background())
+	if err != nil {
+		return nil
+	}
+	names := make(map[string]bool, len(list))
+	for _, vol := range list {
+		names[vol.Name] = true
+	}
+	return names
+}
+
+func (n *node) openNetwork(context.Context) error {
+	log := n.cfg.Log.With("part", "network")
+	names := dns.New(dns.Config{Log: log})
+	n.closers = append(n.closers, names.Close)
+	n.network = overlaynet.New(overlaynet.Options{
+		RunDir: n.cfg.RunDir, Log: log, Source: n.cluster, Links: n.links, Names: names,
+		Rules: lb.New(lb.Config{RunDir: n.cfg.RunDir, Log: log}), Ports: lb.NewPorts(log),
+	})
+	return nil
+}
+
+func (n *node) openEngine(ctx context.Context) (err error) {
+	n.engine, err = engine.Open(engine.Config{
+		DataDir: filepath.Join(n.cfg.DataDir, "engine"), RunDir: n.cfg.RunDir, Shim: n.cfg.Shim,
+		Runtimes: n.cfg.Runtimes, DefaultRuntime: n.cfg.DefaultRuntime, CgroupParent: n.cfg.CgroupParent,
+		Log: n.cfg.Log.With("part", "engine"), Images: n.images, Networks: n.network, Volumes: n.volumes, Bus: n.bus,
+	})
+	if err != nil {
+		return err
+	}
+	n.backups = backup.New(backup.Config{
+		Volumes: n.volumes, Users: quiet{n.engine}, DataDir: n.cfg.DataDir,
+		Engines: map[string]backup.Opener{"file": dirrepo.Open}, Log: n.cfg.Log.With("part", "backup"),
+	})
+	return nil
+}
+
+// quiet fits backup.Users: what is gone, or already as wanted, is no error.
+type quiet struct{ e *engine.Engine }
+
+func (q quiet) Running(ctx context.Context, id string) (bool, error) {
+	c, err := q.e.Inspect(ctx, id)
+	if errors.Is(err, runtime.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return c.State.Status == runtime.Running, nil
+}
+
+func (q quiet) Pause(ctx context.Context, id string) error { return q.e.Pause(ctx, id) }
+
+func (q quiet) Unpause(ctx context.Context, id string) error {
+	c, err := q.e.Inspect(ctx, id)
+	if errors.Is(err, runtime.ErrNotFound) || err == nil && c.State.Status != runtime.Paused {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return q.e.Unpause(ctx, id)
+}
+
+// stopGrace is the engine's own: nil lets the container's stop_grace_period decide.
+var stopGrace *time.Duration
+
+func (q quiet) Stop(ctx context.Context, id string) error {
+	return ignore(q.e.Stop(ctx, id, "", stopGrace), runtime.ErrNotModified, runtime.ErrNotFound)
+}
+
+func (q quiet) Start(ctx context.Context, id string) error {
+	return ignore(q.e.Start(ctx, id), runtime.ErrNotModified, runtime.ErrNotFound)
+}
+
+func ignore(err error, fine ...error) error {
+	for _, f := range fine {
+		if errors.Is(err, f) {
+			return nil
+		}
+	}
+	return err
+}
