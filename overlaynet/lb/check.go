@@ -103,6 +103,11 @@ func (m model) elements() map[string]int {
 			n["internal"]++
 		}
 		for _, g := range s.Gateways {
+			if g.Addr().Is4() {
+				n["own4"]++
+			} else {
+				n["own6"]++
+			}
 			switch {
 			case !s.Masquerade || s.Internal:
 			case g.Addr().Is4():

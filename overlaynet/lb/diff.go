@@ -85,6 +85,11 @@ func (b *batch) segment(s overlaynet.Segment, do edit) {
 	}
 	b.edit(b.same(), do, nftables.SetElement{Key: append(slices.Clone(name), name...)})
 	for _, g := range s.Gateways {
+		own, lo := b.own4(), g.Masked().Addr().AsSlice()
+		if g.Addr().Is6() {
+			own = b.own6()
+		}
+		b.edit(own, do, nftables.SetElement{Key: append(slices.Clone(name), lo...), KeyEnd: append(slices.Clone(name), lastOf(g).AsSlice()...)})
 		if !s.Masquerade || s.Internal {
 			continue
 		}
@@ -98,13 +103,16 @@ func (b *batch) segment(s overlaynet.Segment, do edit) {
 
 // rangeOf is a prefix as the two elements of an interval set.
 func rangeOf(p netip.Prefix) []nftables.SetElement {
-	first := p.Addr()
-	b := first.AsSlice()
+	return []nftables.SetElement{{Key: p.Addr().AsSlice()}, {Key: lastOf(p).Next().AsSlice(), IntervalEnd: true}}
+}
+
+func lastOf(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().AsSlice()
 	for i := p.Bits(); i < len(b)*8; i++ {
 		b[i/8] |= 0x80 >> (i % 8)
 	}
-	last, _ := netip.AddrFromSlice(b)
-	return []nftables.SetElement{{Key: first.AsSlice()}, {Key: last.Next().AsSlice(), IntervalEnd: true}}
+	a, _ := netip.AddrFromSlice(b)
+	return a
 }
 
 func ifname(s string) []byte {

@@ -18,7 +18,7 @@ import (
 func holder(f overlaynet.Frontend) string {
 	inodes := map[string]bool{}
 	for _, table := range []string{f.Protocol, f.Protocol + "6"} {
-		file, err := os.Open("/proc/self/net/" + table)
+		file, err := os.Open("/proc/thread-self/net/" + table)
 		if err != nil {
 			continue
 		}

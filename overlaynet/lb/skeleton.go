@@ -16,6 +16,8 @@ const (
 
 var (
 	ifPair   = nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIFName)
+	ifAddr4  = nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIPAddr)
+	ifAddr6  = nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIP6Addr)
 	portKey  = nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeInetService)
 	hostKey4 = nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService)
 	hostKey6 = nftables.MustConcatSetType(nftables.TypeIP6Addr, nftables.TypeInetProto, nftables.TypeInetService)
@@ -44,21 +46,24 @@ func (b *batch) set(name string, key nftables.SetDatatype, opt ...func(*nftables
 }
 
 func concat(s *nftables.Set)   { s.Concatenation = true }
+func native(s *nftables.Set)   { s.KeyByteOrder = binaryutil.NativeEndian } // how nft prints names
 func interval(s *nftables.Set) { s.Interval = true }
 func verdicts(s *nftables.Set) { s.IsMap, s.DataType = true, nftables.TypeVerdict }
 
-func (b *batch) bridges() *nftables.Set  { return b.set("bridges", nftables.TypeIFName) }
-func (b *batch) internal() *nftables.Set { return b.set("internal", nftables.TypeIFName) }
+func (b *batch) bridges() *nftables.Set  { return b.set("bridges", nftables.TypeIFName, native) }
+func (b *batch) internal() *nftables.Set { return b.set("internal", nftables.TypeIFName, native) }
 func (b *batch) same() *nftables.Set     { return b.set("same", ifPair, concat) }
 func (b *batch) masq4() *nftables.Set    { return b.set("masq4", nftables.TypeIPAddr, interval) }
 func (b *batch) masq6() *nftables.Set    { return b.set("masq6", nftables.TypeIP6Addr, interval) }
+func (b *batch) own4() *nftables.Set     { return b.set("own4", ifAddr4, concat, interval) }
+func (b *batch) own6() *nftables.Set     { return b.set("own6", ifAddr6, concat, interval) }
 func (b *batch) any4() *nftables.Set     { return b.set("any4", portKey, concat, verdicts) }
 func (b *batch) any6() *nftables.Set     { return b.set("any6", portKey, concat, verdicts) }
 func (b *batch) host4() *nftables.Set    { return b.set("host4", hostKey4, concat, verdicts) }
 func (b *batch) host6() *nftables.Set    { return b.set("host6", hostKey6, concat, verdicts) }
 
 func (b *batch) sets() []*nftables.Set {
-	return []*nftables.Set{b.bridges(), b.internal(), b.same(), b.masq4(), b.masq6(), b.any4(), b.any6(), b.host4(), b.host6()}
+	return []*nftables.Set{b.bridges(), b.internal(), b.same(), b.masq4(), b.masq6(), b.own4(), b.own6(), b.any4(), b.any6(), b.host4(), b.host6()}
 }
 
 // rebuild replaces the table by one with the content of m.
@@ -129,7 +134,10 @@ func (b *batch) skeleton() []fixedChain {
 		),
 		b.base("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource,
 			rule(ifIn(b.bridges(), true), inLoopback(saddr4(reg1)), masquerade()),
-			rule(iifname(reg1), oifname(reg2), inSet(b.same(), false), ctDNAT(), masquerade()), // back to its own network, or itself
+			// Back to the asker's own network, or to itself. br_netfilter hides the
+			// incoming link, so the source address tells.
+			rule(ctDNAT(), oifname(reg1), family2(unix.NFPROTO_IPV4), saddr4(reg32s+4), inSet(b.own4(), false), masquerade()),
+			rule(ctDNAT(), oifname(reg1), family2(unix.NFPROTO_IPV6), saddr6(reg2), inSet(b.own6(), false), masquerade()),
 			rule(ifOut(b.bridges()), family(unix.NFPROTO_IPV4), saddr4(reg1), inSet(b.masq4(), false), masquerade()),
 			rule(ifOut(b.bridges()), family(unix.NFPROTO_IPV6), saddr6(reg1), inSet(b.masq6(), false), masquerade()),
 		),
@@ -160,6 +168,14 @@ func family(f byte) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: reg1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: reg1, Data: []byte{f}},
+	}
+}
+
+// family2 is family without touching the first register.
+func family2(f byte) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: reg2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: reg2, Data: []byte{f}},
 	}
 }
 

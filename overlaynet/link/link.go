@@ -145,7 +145,7 @@ func (l *Links) plug(sp *space, p overlaynet.Plug) error {
 	l.note(p.Host, true)
 	steps := []step{
 		{"create veth " + p.Host, create, nil},
-		{"bring up " + p.Host, upPort(p.Host), nil},
+		{"bring up " + p.Host, upPort(p.Host, p.Segment.Separate, bridgeFiltered()), nil},
 	}
 	err = l.host.do(steps...)
 	if errors.Is(err, unix.EEXIST) { // a half-made one, or one whose other end was moved away
@@ -156,12 +156,18 @@ func (l *Links) plug(sp *space, p overlaynet.Plug) error {
 		l.note(p.Host, false)
 		return err
 	}
-	if p.Segment.Separate {
-		if err := l.host.do(step{"isolate port", isolatePort(l.host.index(p.Host)), nil}); err != nil {
-			return err
-		}
+	if err := sp.configure(p); err != nil {
+		return err
 	}
-	return sp.configure(p)
+	return l.host.do(step{"settle " + p.Host, settle(p.Host), nil}, step{"settle bridge", settle(p.Segment.Bridge), nil})
+}
+
+// bridgeFiltered tells whether br_netfilter is at work (Kubernetes and Docker
+// turn it on). It translates a connection to a published port while it is
+// still in the bridge, so a container reaches itself through its own port only.
+func bridgeFiltered() bool {
+	b, err := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-iptables")
+	return err == nil && len(b) > 0 && b[0] == '1'
 }
 
 // RemoveSandbox removes the namespace and its links. Removing the host's ends

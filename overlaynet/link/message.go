@@ -25,7 +25,7 @@ func flagsUp() *nl.IfInfomsg {
 }
 
 // newVeth makes both ends at once: the host's in the bridge, the other in the
-// namespace nsfd with its name and MAC, up.
+// namespace nsfd with its name and MAC.
 func newVeth(p overlaynet.Plug, master, nsfd int) (*nl.NetlinkRequest, error) {
 	mac, err := net.ParseMAC(p.MAC)
 	if err != nil {
@@ -42,7 +42,7 @@ func newVeth(p overlaynet.Plug, master, nsfd int) (*nl.NetlinkRequest, error) {
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("veth"))
 	peer := info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(vethInfoPeer, nil)
-	peer.AddChild(flagsUp())
+	peer.AddChild(nl.NewIfInfomsg(unix.AF_UNSPEC)) // it cannot come up before the pair is tied
 	peer.AddRtAttr(unix.IFLA_IFNAME, nul(p.Interface))
 	peer.AddRtAttr(unix.IFLA_ADDRESS, mac)
 	peer.AddRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(nsfd)))
@@ -54,15 +54,32 @@ func newVeth(p overlaynet.Plug, master, nsfd int) (*nl.NetlinkRequest, error) {
 }
 
 // upPort brings the host's end up. It gets no IPv6 address of its own (which
-// would cost a duplicate address detection on every bridge port).
-func upPort(name string) *nl.NetlinkRequest {
-	req := nl.NewNetlinkRequest(unix.RTM_SETLINK, 0)
+// would cost a duplicate address detection on every bridge port). isolated
+// keeps it from other isolated ports; hairpin lets frames leave through the
+// port that they came in by.
+func upPort(name string, isolated, hairpin bool) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, 0)
 	req.AddData(flagsUp())
 	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nul(name)))
 	spec := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
 	spec.AddRtAttr(unix.AF_INET6, nil).AddRtAttr(unix.IFLA_INET6_ADDR_GEN_MODE, []byte{addrGenNone})
 	req.AddData(spec)
+	if isolated || hairpin {
+		info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+		info.AddRtAttr(nl.IFLA_INFO_SLAVE_KIND, nl.NonZeroTerminated("bridge"))
+		data := info.AddRtAttr(nl.IFLA_INFO_SLAVE_DATA, nil)
+		data.AddRtAttr(unix.IFLA_BRPORT_ISOLATED, flag(isolated))
+		data.AddRtAttr(unix.IFLA_BRPORT_MODE, flag(hairpin))
+		req.AddData(info)
+	}
 	return req
+}
+
+func flag(on bool) []byte {
+	if on {
+		return []byte{1}
+	}
+	return []byte{0}
 }
 
 // joinBridge makes the link a port of the bridge, up; nothing happens when it is.
@@ -72,18 +89,6 @@ func joinBridge(index, master int) *nl.NetlinkRequest {
 	m.Index = int32(index)
 	req.AddData(m)
 	req.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(master))))
-	return req
-}
-
-// isolatePort keeps a port from reaching other isolated ports of its bridge.
-func isolatePort(index int) *nl.NetlinkRequest {
-	req := nl.NewNetlinkRequest(unix.RTM_SETLINK, 0)
-	m := nl.NewIfInfomsg(unix.AF_BRIDGE)
-	m.Index = int32(index)
-	req.AddData(m)
-	prot := nl.NewRtAttr(unix.IFLA_PROTINFO|unix.NLA_F_NESTED, nil)
-	prot.AddRtAttr(unix.IFLA_BRPORT_ISOLATED, []byte{1})
-	req.AddData(prot)
 	return req
 }
 
@@ -116,6 +121,16 @@ func bridgeMAC(s overlaynet.Segment) []byte {
 
 func delLink(name string) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(unix.RTM_DELLINK, 0)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nul(name)))
+	return req
+}
+
+// settle asks for a link, which makes the kernel finish a change of carrier
+// (since 6.8). Otherwise a work queue does later, and until then frames to the
+// new port are lost: the container's first ARP would wait a second.
+func settle(name string) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, 0)
 	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nul(name)))
 	return req

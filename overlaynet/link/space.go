@@ -30,10 +30,18 @@ func (sp *space) close() {
 
 // inThread runs f on an operating system thread of its own, which may change
 // its namespace: the thread ends with the goroutine and is not used again.
+// The process's first thread cannot end, and what others see of the process
+// (/proc/PID/net) is seen through it: it is never the one.
 func inThread(f func() error) error {
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // never unlocked
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			err := inThread(f) // on another thread, as this one is taken
+			runtime.UnlockOSThread()
+			done <- err
+			return
+		}
 		done <- f()
 	}()
 	return <-done
@@ -157,7 +165,7 @@ func (sp *space) configure(p overlaynet.Plug) error {
 	if err := sp.writeSysctls(sys); err != nil {
 		return err
 	}
-	var steps []step
+	steps := []step{{"bring up " + p.Interface, upLink(index), nil}}
 	for _, a := range p.Addrs {
 		steps = append(steps, step{"add address " + a.String(), address(index, a, false), nil})
 	}
