@@ -32,7 +32,6 @@ func (m *Manager) Assignments(node string) []Assignment {
 		if s != nil && sv != nil {
 			a.Stack = &s.Spec
 			a.Service, a.Hash = sv.SpecOf(t.Version)
-			a.Replicas = sv.Spec.Replicas
 		}
 		if a.Service != nil {
 			a.Secrets = contents(a.Service.Container.Secrets, func(key string) ([]byte, bool) {

@@ -84,19 +84,8 @@ type ServiceStatus struct {
 	Message   string        `json:"message,omitempty"` // what it waits for, or why it failed: of the first task that has something to say
 }
 
-// Assignment is one task with all that its node needs to run it.
-type Assignment struct {
-	Task     stack.Task
-	Service  *stack.Service // spec of Task.Version; not to be changed
-	Stack    *stack.Stack   // without Services and Data: names of networks, volumes, secrets, configs. Not to be changed
-	Hash     string         // of the service version, for Compose's config-hash label
-	Secrets  map[string][]byte
-	Configs  map[string][]byte
-	Replicas int
-}
-
-// TaskReport is what an agent observed of one task.
-type TaskReport struct {
-	Task   string // ID
-	Status stack.TaskStatus
-}
+// Assignment and TaskReport are what passes between managers and agents.
+type (
+	Assignment = stack.Assignment
+	TaskReport = stack.TaskReport
+)
