@@ -26,6 +26,7 @@ type checker struct {
 	visited int
 	depth   int
 	endless bool // a bound was reached: the file must not be expanded any further
+	casts   bool // text stands where a number or a boolean belongs
 	lone    bool // this is the only file: required keys cannot come from another one
 	vars    *variables
 }
@@ -181,6 +182,9 @@ func (c *checker) scalar(n, at *yaml.Node, s *schemaNode, path string) []fault {
 	if !s.fits(kind, text) {
 		return typeFault(at, s.Type, path)
 	}
+	if kind == "string" && readsAsOther(text) && !slices.Contains(s.Type, "null") { // null: values of environment, labels and the like
+		c.casts = true
+	}
 	switch {
 	case len(s.Enum) > 0 && !slices.ContainsFunc(s.Enum, func(v any) bool { return fmt.Sprint(v) == text }):
 		return []fault{{path, fmt.Sprintf("%q is none of %s", text, enumList(s.Enum)), at.Line, at, false}}
@@ -219,12 +223,24 @@ func (s *schemaNode) fits(kind, text string) bool {
 				return true
 			}
 		case "boolean":
-			if slices.Contains([]string{"true", "false", "yes", "no", "on", "off", "y", "n"}, strings.ToLower(text)) && kind == "string" {
+			if kind == "string" && readsAsOther(text) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// readsAsOther reports whether text could be a number or a boolean.
+func readsAsOther(text string) bool {
+	if text == "" || len(text) > 32 {
+		return false
+	}
+	if _, err := strconv.ParseFloat(text, 64); err == nil {
+		return true
+	}
+	_, isInt := strconv.ParseInt(text, 0, 64)
+	return isInt == nil || slices.Contains([]string{"true", "false", "yes", "no", "on", "off", "y", "n"}, strings.ToLower(text))
 }
 
 func scalarKind(n *yaml.Node) string {

@@ -254,6 +254,7 @@ func (l *load) check() {
 		}
 		l.errs = append(l.errs, c.found...)
 		l.endless = l.endless || c.endless
+		l.casts = l.casts || c.casts
 		for _, key := range sortedKeys(vars.unset) {
 			l.warn = append(l.warn, vars.unset[key].Error())
 		}
