@@ -386,3 +386,38 @@ func TestResume(t *testing.T) {
 	f.ok(f.s.Resume(ctx))
 	f.running()
 }
+
+// TestConcurrent: backups of one volume into one repository do not meet; a
+// restore and a backup exclude each other with a conflict.
+func TestConcurrent(t *testing.T) {
+	f := setup(t)
+	one := f.snap()
+	errs := make(chan error, 12)
+	for i := range cap(errs) {
+		go func() {
+			var err error
+			if i%4 == 3 {
+				_, err = f.s.Restore(ctx, f.repo, "db", backup.RestoreOptions{Mode: backup.Live})
+			} else {
+				_, err = f.s.Backup(ctx, "db", f.repo, backup.Live)
+			}
+			if errors.Is(err, runtime.ErrConflict) || errors.Is(err, runtime.ErrNotFound) {
+				err = nil
+			}
+			errs <- err
+		}()
+	}
+	for range cap(errs) {
+		f.ok(<-errs)
+	}
+	if diff := cmp.Diff(one, f.snap()); diff != "" {
+		t.Error(diff)
+	}
+	checks, err := f.s.Verify(ctx, f.repo, "")
+	f.ok(err)
+	for _, c := range checks {
+		if c.Err != "" {
+			t.Error(c)
+		}
+	}
+}

@@ -81,8 +81,12 @@ func importEntry(ctx context.Context, x *extractor, h *tar.Header, content io.Re
 	if err := x.add(ctx, e, nil); err != nil {
 		return err
 	}
-	return x.punched(e, size, content)
+	return x.punched(ctx, e, size, content)
 }
+
+// maxHoled bounds the size of a file with holes, which costs an archive
+// nothing but whoever reads it time: the largest file of ext4.
+const maxHoled = 16 << 40
 
 func fromHeader(h *tar.Header) (*Entry, error) {
 	e := &Entry{
@@ -134,7 +138,10 @@ func fromHeader(h *tar.Header) (*Entry, error) {
 
 // punched writes content of size bytes into the file that was just made,
 // leaving out blocks of zeros.
-func (x *extractor) punched(e *Entry, size int64, content io.Reader) error {
+func (x *extractor) punched(ctx context.Context, e *Entry, size int64, content io.Reader) error {
+	if size > maxHoled {
+		return corrupt("file %q has %d bytes", e.Name, size)
+	}
 	base := e.Name[strings.LastIndexByte(e.Name, '/')+1:]
 	f, err := fsx.OpenWrite(x.dir, base)
 	if err != nil {
@@ -143,6 +150,9 @@ func (x *extractor) punched(e *Entry, size int64, content io.Reader) error {
 	defer f.Close()
 	const step = 64 << 10
 	for at := int64(0); at < size; at += step {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		b := x.buf[:min(step, size-at)]
 		if _, err := io.ReadFull(content, b); err != nil {
 			return cut(err)

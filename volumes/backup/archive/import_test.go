@@ -49,7 +49,7 @@ func TestHostile(t *testing.T) {
 		"link to nothing":      tarOf(t, link("l", "nothing", tar.TypeLink)),
 		"a file on the way":    tarOf(t, tar.Header{Name: "f"}, tar.Header{Name: "f/g"}),
 		"root that is a file":  tarOf(t, tar.Header{Name: "."}),
-		"more than the disk":   tarOf(t, tar.Header{Name: "x"})[:512],
+		"cut after a header":   tarOf(t, tar.Header{Name: "x"})[:512],
 		"bzip2":                []byte("BZh91AY&SY"),
 		"nothing":              {},
 		"an empty tar archive": make([]byte, 1024),
