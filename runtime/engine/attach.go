@@ -70,12 +70,15 @@ type lateStreams struct {
 	err   error
 	left  chan struct{} // closed by Close
 	leave sync.Once
+
+	launched chan struct{} // closed when the start has come to its end, well or not
+	failed   bool          // it went wrong; set before launched is closed
 }
 
 var errNeverStarted = errors.New("the container did not start")
 
 func newLateStreams(opt runtime.AttachOptions) *lateStreams {
-	return &lateStreams{opt: opt, ready: make(chan struct{}), left: make(chan struct{})}
+	return &lateStreams{opt: opt, ready: make(chan struct{}), left: make(chan struct{}), launched: make(chan struct{})}
 }
 
 // connect joins the streams to the shim's. The attachment outlives ctx.
@@ -97,6 +100,12 @@ func (l *lateStreams) connect(ctx context.Context, client *shim.Client) {
 			_ = l.real.Close()
 		}()
 	})
+}
+
+// settle tells how the start came out.
+func (l *lateStreams) settle(err error) {
+	l.failed = err != nil
+	close(l.launched)
 }
 
 func (l *lateStreams) fail() {
@@ -149,7 +158,18 @@ func (r lateReader) Read(p []byte) (int, error) {
 	if real == nil {
 		return 0, io.EOF
 	}
-	return real.Read(p)
+	n, err := real.Read(p)
+	if err != nil && err != io.EOF {
+		// A start that went wrong ends the output; nothing of it was lost.
+		select {
+		case <-r.l.launched:
+			if r.l.failed {
+				err = io.EOF
+			}
+		case <-r.l.left:
+		}
+	}
+	return n, err
 }
 
 type lateWriter struct{ l *lateStreams }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -29,6 +30,11 @@ import (
 var shimBinary string
 
 func TestMain(m *testing.M) {
+	if os.Getenv("ENGINE_TEST_DAEMON") != "" {
+		shimBinary = os.Getenv("ENGINE_TEST_SHIM")
+		daemon()
+		return
+	}
 	dir, err := os.MkdirTemp("", "dhow-engine-test")
 	if err != nil {
 		panic(err)
@@ -39,12 +45,6 @@ func TestMain(m *testing.M) {
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build shim: %v\n%s", err, out)
 		os.Exit(1)
-	}
-	if os.Getenv("ENGINE_TEST_DAEMON") != "" {
-		shimBinary = os.Getenv("ENGINE_TEST_SHIM")
-		os.RemoveAll(dir)
-		daemon()
-		return
 	}
 	code := m.Run()
 	os.RemoveAll(dir)
@@ -111,7 +111,7 @@ func (n *node) open() {
 	n.Engine, err = engine.Open(engine.Config{
 		DataDir: filepath.Join(n.dir, "data", "engine"), RunDir: filepath.Join(n.dir, "run"), Shim: shimBinary,
 		Images: n.images, Networks: n.net, Volumes: n.volumes, Bus: n.bus,
-		Log: slog.New(slog.NewTextHandler(n.Output(), &slog.HandlerOptions{Level: level})),
+		Log: slog.New(slog.NewTextHandler(n.output(), &slog.HandlerOptions{Level: level})),
 	})
 	if err != nil {
 		n.Fatal(err)
@@ -129,6 +129,14 @@ func (n *node) open() {
 			n.Error(err)
 		}
 	})
+}
+
+// output is where the engine logs: the test's, or standard error.
+func (n *node) output() io.Writer {
+	if _, outside := n.TB.(*fatal); outside {
+		return os.Stderr
+	}
+	return n.Output()
 }
 
 // reopen ends the engine and opens another one on what it left.
@@ -392,5 +400,3 @@ func (n *node) until(ch <-chan runtime.Event, ok func(runtime.Event) bool) runti
 func sh(script string) stack.ContainerSpec {
 	return stack.ContainerSpec{Command: []string{"sh", "-c", script}}
 }
-
-func daemon() {}

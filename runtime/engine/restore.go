@@ -274,9 +274,8 @@ func (e *Engine) withRootfs(ctx context.Context, c *container, f func() error) e
 	if err == nil {
 		err = f()
 	}
-	err = errors.Join(err, e.cfg.Images.UnmountRootfs(ctx, c.id, e.rootfs(c.id)))
-	if err != nil {
-		return err
+	if unmountErr := e.cfg.Images.UnmountRootfs(ctx, c.id, e.rootfs(c.id)); unmountErr != nil {
+		return errors.Join(err, unmountErr)
 	}
-	return removeFlat(dir)
+	return errors.Join(err, removeFlat(dir))
 }

@@ -156,6 +156,9 @@ func (b *bundle) launch(ctx context.Context) error {
 		l.connect(ctx, b.client)
 	}
 	pid, err := b.client.Run(ctx)
+	for _, l := range late {
+		l.settle(err)
+	}
 	if err != nil {
 		return err
 	}

@@ -148,9 +148,15 @@ func (e *Engine) signal(ctx context.Context, c *container, r *run, sig syscall.S
 	if err == nil {
 		e.publish(c, "kill", "signal", strconv.Itoa(int(sig)))
 	}
-	if c.status() == runtime.Paused {
-		err = errors.Join(err, r.client.Resume(ctx))
+	if c.status() != runtime.Paused || r.client.Resume(ctx) != nil { // already ended
+		return err
 	}
+	c.mu.Lock()
+	if c.run == r && c.st.Status == runtime.Paused {
+		c.st.Status = runtime.Running
+		c.touchLocked()
+	}
+	c.mu.Unlock()
 	return err
 }
 

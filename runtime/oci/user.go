@@ -22,8 +22,13 @@ func lookupUser(rootfs, who string, groupAdd []string) (specs.User, string, erro
 	if err != nil {
 		return specs.User{}, "", fmt.Errorf("user %q: %w: %w", who, err, runtime.ErrInvalid)
 	}
-	out := specs.User{UID: uint32(u.Uid), GID: uint32(u.Gid)}
+	// The primary group is listed as well: a process that drops it must not
+	// come into files that are closed to the group (CVE-2022-36109).
+	out := specs.User{UID: uint32(u.Uid), GID: uint32(u.Gid), AdditionalGids: []uint32{uint32(u.Gid)}}
 	for _, g := range u.Sgids {
+		if g == u.Gid {
+			continue
+		}
 		out.AdditionalGids = append(out.AdditionalGids, uint32(g))
 	}
 	if len(groupAdd) > 0 {
