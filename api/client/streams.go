@@ -58,9 +58,6 @@ func (s *Stream) Output(stdout, stderr io.Writer) error {
 
 // hijack sends a request and keeps the connection as a stream.
 func (c *Client) hijack(ctx context.Context, r request) (*Stream, error) {
-	if r.body == nil {
-		r.body = struct{}{}
-	}
 	req, err := c.build(ctx, r)
 	if err != nil {
 		return nil, err

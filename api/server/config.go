@@ -8,7 +8,6 @@ import (
 
 	"github.com/dhow-project/dhow/cluster"
 	"github.com/dhow-project/dhow/runtime"
-	"github.com/dhow-project/dhow/runtime/image"
 	"github.com/dhow-project/dhow/stack"
 	"github.com/dhow-project/dhow/stack/plan"
 	"github.com/dhow-project/dhow/volumes"
@@ -27,6 +26,10 @@ type Config struct {
 	Bus      Bus
 	Facts    Facts
 	Log      *slog.Logger // nil: discarded
+
+	// Layers tells the bytes of all unpacked layers, each counted once, and by
+	// image ID the bytes that it shares with others. nil: images share nothing.
+	Layers func(ctx context.Context) (total int64, shared map[string]int64, err error)
 }
 
 // Engine runs the containers of this node. ref is an ID, a unique prefix of
@@ -137,11 +140,6 @@ type connector interface {
 // (ErrForbidden: they are wrong) and returns an identity token, if there is one.
 type authenticator interface {
 	Login(ctx context.Context, registry string, auth runtime.RegistryAuth) (token string, err error)
-}
-
-// usageTeller is an image store that knows which layers images share.
-type usageTeller interface {
-	DiskUsage(ctx context.Context) (*image.DiskUsage, error)
 }
 
 // Facts describe the daemon. Empty ones are found out or left out.

@@ -27,8 +27,14 @@ func (s *server) onExec(pattern string, h handler) {
 	})
 }
 
+// execCreateRequest has what older clients also send.
+type execCreateRequest struct {
+	container.ExecCreateRequest
+	Detach bool // the start says it again, and that counts
+}
+
 func (s *server) createExec(w http.ResponseWriter, r *http.Request) error {
-	var req container.ExecCreateRequest
+	var req execCreateRequest
 	if err := readJSON(w, r, &req); err != nil {
 		return err
 	}
@@ -92,7 +98,7 @@ func (s *server) startExec(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return errors.Join(err, streams.Close())
 	}
-	connect(conn, streams, e.Spec.TTY, keys)
+	connect(conn, streams, session{tty: e.Spec.TTY, endInput: true, keys: keys})
 	return nil
 }
 

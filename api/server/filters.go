@@ -36,25 +36,38 @@ func readFilters(r *http.Request, known ...string) (filters, error) {
 }
 
 func parseFilters(raw string) (filters, error) {
-	var maps map[string]map[string]bool
-	if err := json.Unmarshal([]byte(raw), &maps); err == nil {
-		f := filters{}
-		for key, values := range maps {
-			f[key] = []string{}
-			for value, on := range values {
-				if on {
-					f[key] = append(f[key], value)
-				}
-			}
-			sort.Strings(f[key])
+	var byKey map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(raw), &byKey); err != nil {
+		return nil, invalid("invalid filter: %s is not a map of lists or of maps", raw)
+	}
+	f := filters{}
+	for key, data := range byKey {
+		values, err := filterValues(data)
+		if err != nil {
+			return nil, invalid("invalid filter '%s': %s is neither a list nor a map of booleans", key, data)
 		}
-		return f, nil
+		f[key] = values
 	}
-	var lists map[string][]string
-	if err := json.Unmarshal([]byte(raw), &lists); err != nil {
-		return nil, invalid("invalid filter: %s is neither a map of lists nor a map of maps", raw)
+	return f, nil
+}
+
+// filterValues reads ["a"] and {"a":true}.
+func filterValues(data json.RawMessage) ([]string, error) {
+	var values []string
+	if json.Unmarshal(data, &values) == nil {
+		return values, nil
 	}
-	return lists, nil
+	var set map[string]bool
+	if err := json.Unmarshal(data, &set); err != nil {
+		return nil, err
+	}
+	for value, on := range set {
+		if on {
+			values = append(values, value)
+		}
+	}
+	sort.Strings(values)
+	return values, nil
 }
 
 func contains(list []string, s string) bool {

@@ -47,6 +47,11 @@ func (c *wire) CloseWrite() error {
 // hijack takes over the connection and answers 101 to a client that asked for
 // an upgrade, 200 to one that did not.
 func hijack(w http.ResponseWriter, r *http.Request, contentType string) (*wire, error) {
+	if r.ContentLength > 0 { // what is left of a body would be taken for input
+		if _, err := io.Copy(io.Discard, io.LimitReader(r.Body, maxBody)); err != nil {
+			return nil, fmt.Errorf("read body: %w", err)
+		}
+	}
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return nil, fmt.Errorf("hijack connection: %w", err)

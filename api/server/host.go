@@ -59,24 +59,19 @@ func operatingSystem() (name, version string) {
 
 // layersSize is what all layers occupy: each once, where the store can tell.
 func (s *server) layersSize(r *http.Request, out *api.DiskUsage) (int64, error) {
-	store, can := s.Images.(usageTeller)
-	if !can {
+	if s.Layers == nil {
 		var sum int64
 		for i := range out.Images {
 			sum += out.Images[i].Size
 		}
 		return sum, nil
 	}
-	usage, err := store.DiskUsage(r.Context())
+	total, shared, err := s.Layers(r.Context())
 	if err != nil {
 		return 0, err
-	}
-	shared := map[string]int64{}
-	for _, img := range usage.Images {
-		shared[img.ID] = img.Shared
 	}
 	for i := range out.Images {
 		out.Images[i].SharedSize = shared[out.Images[i].ID]
 	}
-	return usage.Layers, nil
+	return total, nil
 }

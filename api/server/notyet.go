@@ -18,12 +18,15 @@ func (s *server) notYetRoutes() {
 			"GET /secrets", "GET /secrets/{rest...}", "POST /secrets/{rest...}", "DELETE /secrets/{rest...}",
 			"GET /configs", "GET /configs/{rest...}", "POST /configs/{rest...}", "DELETE /configs/{rest...}",
 		},
-		"plugins": {"POST /plugins/{rest...}", "GET /plugins/{rest...}", "DELETE /plugins/{rest...}"},
+		"plugins": {"POST /plugins/{rest...}", "GET /plugins/privileges", "DELETE /plugins/{rest...}"},
 		"asking a registry about an image without pulling it": {"GET /distribution/{rest...}"},
 	} {
 		for _, pattern := range patterns {
 			s.handle(pattern, func(http.ResponseWriter, *http.Request) error { return notYet("not offered yet: %s", what) })
 		}
 	}
+	s.handle("GET /plugins/{name}/json", func(_ http.ResponseWriter, r *http.Request) error {
+		return notFound("plugin %q not found", r.PathValue("name")) // docker inspect asks for every kind of thing
+	})
 	s.handle("GET /plugins", func(w http.ResponseWriter, _ *http.Request) error { return ok(w, []struct{}{}) })
 }

@@ -58,7 +58,7 @@ func (s *server) attach(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return errors.Join(err, streams.Close())
 	}
-	connect(conn, streams, c.Spec.TTY, keys)
+	connect(conn, streams, session{tty: c.Spec.TTY, endInput: c.Spec.StdinOnce, keys: keys})
 	return nil
 }
 
@@ -80,58 +80,58 @@ func (s *server) attachLogs(w http.ResponseWriter, r *http.Request, c *runtime.C
 	return nil
 }
 
+// session says how a client and a process are connected.
+type session struct {
+	tty      bool
+	endInput bool   // the end of the client's direction is the end of the process's input
+	keys     []byte // what leaves a terminal
+}
+
 // connect moves bytes until the process has no more output, the client has
-// gone or it sends the detach keys. The end of the client's direction is the
-// end of the process's input only; the end of output ends our direction and
-// then the connection.
-func connect(conn *wire, streams *runtime.Streams, tty bool, keys []byte) {
-	detached := make(chan struct{})
-	var once sync.Once
-	leave := func() { once.Do(func() { close(detached) }) }
-	gone := make(chan struct{})
+// gone, or it leaves a terminal by the detach keys or the end of its input.
+// Without a terminal the end of the client's direction ends no more than that
+// direction; the end of output ends ours and then the connection.
+func connect(conn *wire, streams *runtime.Streams, how session) {
+	left := make(chan struct{})
+	leave := sync.OnceFunc(func() { close(left) })
+	input, output := make(chan struct{}), make(chan struct{})
 	go func() {
-		defer close(gone)
-		if readInput(conn, streams.Stdin, keys) {
-			leave()
-			return
-		}
-		waitGone(conn)
+		defer close(input)
+		readInput(conn, streams.Stdin, how)
 		leave()
 	}()
-	output := make(chan struct{})
 	go func() {
 		defer close(output)
-		if copyOutput(conn, streams, tty) != nil {
+		if copyOutput(conn, streams, how.tty) != nil {
 			leave() // nobody reads any more
 		}
 	}()
 	select {
 	case <-output:
-	case <-detached:
+	case <-left:
 	}
 	_ = streams.Close()
 	_ = conn.CloseWrite()
 	_ = conn.Close()
-	<-gone
+	<-input
 	<-output
 }
 
-// readInput copies the client's direction to stdin. It returns true when the
-// detach keys were seen, false when the direction has ended.
-func readInput(conn io.Reader, stdin io.WriteCloser, keys []byte) bool {
-	if stdin == nil {
-		_, _ = io.Copy(io.Discard, conn)
-		return false
+// readInput copies the client's direction to stdin and returns when the client has left.
+func readInput(conn *wire, stdin io.WriteCloser, how session) {
+	switch {
+	case stdin == nil:
+	case how.tty:
+		_, _ = copyEscaped(stdin, conn, how.keys) // the reason to leave does not matter
+		return
+	default: // every byte is data: no keys
+		_, _ = io.Copy(stdin, conn)
+		if how.endInput {
+			_ = stdin.Close()
+		}
 	}
-	escaped, err := copyEscaped(stdin, conn, keys)
-	if escaped {
-		return true
-	}
-	_ = stdin.Close()
-	if err != nil { // the process took no more: what the client still sends has no reader
-		_, _ = io.Copy(io.Discard, conn)
-	}
-	return false
+	_, _ = io.Copy(io.Discard, conn) // what the process does not take has no reader
+	waitGone(conn.Conn)
 }
 
 func copyOutput(conn io.Writer, streams *runtime.Streams, tty bool) error {

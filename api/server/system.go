@@ -90,7 +90,7 @@ func (s *server) info(w http.ResponseWriter, r *http.Request) error {
 		NCPU: goruntime.NumCPU(), MemTotal: memoryTotal(), GenericResources: []swarm.GenericResource{}, DockerRootDir: f.DataDir,
 		HTTPProxy: os.Getenv("HTTP_PROXY"), HTTPSProxy: os.Getenv("HTTPS_PROXY"), NoProxy: os.Getenv("NO_PROXY"),
 		Labels: list(f.Labels), Runtimes: map[string]system.RuntimeWithStatus{}, DefaultRuntime: first(f.DefaultRuntime, "runc"),
-		Swarm: swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive}, LiveRestoreEnabled: true, InitBinary: "dhow-shim",
+		Swarm: swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive, RemoteManagers: []swarm.Peer{}}, LiveRestoreEnabled: true, InitBinary: "dhow-shim",
 		SecurityOptions: []string{"name=seccomp,profile=builtin"}, CDISpecDirs: []string{"/etc/cdi", "/var/run/cdi"}, Warnings: list(f.Warnings),
 	}
 	out.RegistryConfig.InsecureRegistryCIDRs = loopback()

@@ -36,6 +36,9 @@ func toSpec(req *createRequest, in surroundings) (spec stack.ContainerSpec, warn
 		return spec, nil, invalid("Image: an image is required")
 	}
 	spec.Platform = in.platform
+	if in.image != nil { // the one that was looked at, whatever its name means by the time of the start
+		spec.ImageID = in.image.ID
+	}
 	if err := specOfConfig(&spec, req, in.image); err != nil {
 		return spec, nil, err
 	}

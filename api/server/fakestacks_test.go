@@ -1,0 +1,97 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/dhow-project/dhow/cluster"
+	"github.com/dhow-project/dhow/runtime"
+	"github.com/dhow-project/dhow/stack"
+	"github.com/dhow-project/dhow/stack/plan"
+)
+
+// fakeStacks keeps stacks and a log of what was asked.
+type fakeStacks struct {
+	mu      sync.Mutex
+	all     map[string]cluster.StackStatus // guarded by mu
+	index   uint64                         // guarded by mu
+	changed chan struct{}                  // guarded by mu; closed and replaced at every change
+	calls   []string                       // guarded by mu
+}
+
+func newFakeStacks() *fakeStacks {
+	return &fakeStacks{all: map[string]cluster.StackStatus{}, changed: make(chan struct{})}
+}
+
+func (f *fakeStacks) touchLocked(call string) {
+	f.calls = append(f.calls, call)
+	f.index++
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+func (f *fakeStacks) ApplyStack(_ context.Context, s stack.Stack, opt plan.Options, dryRun bool) (*plan.Plan, uint64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := plan.Diff(s, plan.Snapshot{}, opt)
+	if dryRun {
+		return p, 0, nil
+	}
+	f.touchLocked("apply " + s.Name)
+	f.all[s.Name] = cluster.StackStatus{Stack: s, Index: f.index}
+	return p, f.index, nil
+}
+
+func (f *fakeStacks) RemoveStack(_ context.Context, name string, opt cluster.RemoveOptions) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, found := f.all[name]; !found {
+		return fmt.Errorf("stack %s: %w", name, runtime.ErrNotFound)
+	}
+	delete(f.all, name)
+	f.touchLocked(fmt.Sprintf("remove %s %+v", name, opt))
+	return nil
+}
+
+func (f *fakeStacks) Control(_ context.Context, name string, services []string, action cluster.Action) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.touchLocked(fmt.Sprintf("%s %s %v", action, name, services))
+	return nil
+}
+
+func (f *fakeStacks) Scale(_ context.Context, name string, counts map[string]int) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.touchLocked(fmt.Sprintf("scale %s %v", name, counts))
+	st := f.all[name]
+	st.Index = f.index
+	f.all[name] = st
+	return nil
+}
+
+func (f *fakeStacks) Stacks() (out []cluster.StackStatus) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, st := range f.all {
+		out = append(out, st)
+	}
+	return out
+}
+
+func (f *fakeStacks) Stack(name string) (cluster.StackStatus, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	st, found := f.all[name]
+	if !found {
+		return st, fmt.Errorf("stack %s: %w", name, runtime.ErrNotFound)
+	}
+	return st, nil
+}
+
+func (f *fakeStacks) Changed() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changed
+}
