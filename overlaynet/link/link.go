@@ -24,11 +24,12 @@ type Config struct {
 // Links makes namespaces and links in the network namespace that the process
 // was in when New was called.
 type Links struct {
-	cfg  Config
-	mark string
-	dir  string
-	host *sock
-	pool pool
+	cfg    Config
+	mark   string
+	dir    string
+	host   *sock
+	pool   pool
+	reaper reaper
 
 	mu    sync.Mutex
 	known map[string]bool // guarded by mu: names of host-side links that should exist
@@ -174,18 +175,18 @@ func bridgeFiltered() bool {
 // at once, rather than waiting for the kernel to tear the namespace down,
 // makes the addresses free to use again when it returns.
 func (l *Links) RemoveSandbox(_ context.Context, id string, plugs []overlaynet.Plug) error {
-	var steps []step
+	var names []string
 	for _, p := range plugs {
 		l.note(p.Host, false)
-		steps = append(steps, step{"remove " + p.Host, delLink(p.Host), []unix.Errno{unix.ENODEV}})
+		names = append(names, p.Host)
 	}
-	return errors.Join(l.host.do(steps...), unmount(filepath.Join(l.dir, id)))
+	return errors.Join(l.remove(names...), unmount(filepath.Join(l.dir, id)))
 }
 
 // Unplug takes one plug from a living sandbox.
 func (l *Links) Unplug(_ context.Context, _ string, p overlaynet.Plug) error {
 	l.note(p.Host, false)
-	return l.host.do(step{"remove " + p.Host, delLink(p.Host), []unix.Errno{unix.ENODEV}})
+	return l.remove(p.Host)
 }
 
 // Reroute sets the default routes of a living sandbox.

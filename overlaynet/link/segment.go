@@ -94,5 +94,5 @@ func keepUplinksLearning() error {
 // RemoveSegment removes the bridge.
 func (l *Links) RemoveSegment(_ context.Context, s overlaynet.Segment) error {
 	l.note(s.Bridge, false)
-	return l.host.do(step{"remove bridge " + s.Bridge, delLink(s.Bridge), []unix.Errno{unix.ENODEV}})
+	return l.remove(s.Bridge)
 }

@@ -32,14 +32,14 @@ func (l *Links) Sweep(_ context.Context, segments []overlaynet.Segment, sandboxe
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}
-	var steps []step
+	var names []string
 	for _, i := range links {
 		if strings.HasPrefix(i.Name, l.mark) && !keep[i.Name] {
 			l.note(i.Name, false)
-			steps = append(steps, step{"remove " + i.Name, delLink(i.Name), []unix.Errno{unix.ENODEV}})
+			names = append(names, i.Name)
 		}
 	}
-	errs := []error{l.host.do(steps...)}
+	errs := []error{l.remove(names...)}
 	files, err := os.ReadDir(l.dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		errs = append(errs, err)
