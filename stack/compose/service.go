@@ -142,20 +142,10 @@ func (l *load) container(p *types.Project, path string, s types.ServiceConfig) s
 			l.fail(path+".image", "%q is not an image reference: %s", c.Image, err)
 		}
 	}
-	l.userns(path, &c)
-	return c
-}
-
-// userns maps the empty spellings of the modes to none.
-func (l *load) userns(path string, c *stack.ContainerSpec) {
 	if c.NetworkMode == "default" {
 		c.NetworkMode = "bridge"
 	}
-	for i, h := range c.DNS {
-		if h == "" {
-			l.fail(fmt.Sprintf("%s.dns[%d]", path, i), "is empty")
-		}
-	}
+	return c
 }
 
 func (l *load) pull(path, policy string) string {
