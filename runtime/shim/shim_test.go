@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -71,16 +72,42 @@ func TestSignals(t *testing.T) {
 			t.Errorf("kill after the end: %v", err)
 		}
 	}
-	cl := start(t, makeConfig(t, nil, "sh", "-c", "trap 'exit 5' TERM; echo ready; while :; do sleep 0.01; done"))
-	cl2 := cl
-	if err := cl2.Kill(ctx, syscall.SIGTERM, false); err != nil {
+	c := makeConfig(t, nil, "sh", "-c", "trap 'exit 5' TERM; echo ready; while :; do sleep 0.01; done")
+	cl := launch(t, c)
+	s, err := cl.Attach(ctx, runtime.AttachOptions{Stdout: true})
+	if err != nil {
 		t.Fatal(err)
 	}
-	_ = cl2
-	if err := cl.Kill(ctx, syscall.SIGKILL, false); err != nil && !errors.Is(err, runtime.ErrNotRunning) {
+	defer s.Close()
+	if _, err := cl.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, cl)
+	expect(t, s.Stdout, "ready\n")
+	if err := cl.Kill(ctx, syscall.SIGTERM, false); err != nil {
+		t.Fatal(err)
+	}
+	if x := wait(t, cl); x.Code != 5 || x.Signal != 0 {
+		t.Errorf("%+v", x)
+	}
+}
+
+// Garbage ends its own connection only.
+func TestGarbage(t *testing.T) {
+	needRunc(t)
+	c := makeConfig(t, nil, "sleep", "1000")
+	cl := start(t, c)
+	for _, b := range []string{"GET / HTTP/1.1\r\n\r\n", "\xff\xff\xff\xff\xff\xff\xff\xff\xff", "\x00\x00\x00\x00\x63\x00\x00\x00\x00", "\x02\x00\x00\x00\x08\x00\x00\x00\x00\xff\xff"} {
+		conn, err := net.Dial("unix", filepath.Join(c.Dir, "shim.sock"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(conn, b)
+		io.Copy(io.Discard, conn) // until it hangs up
+		conn.Close()
+	}
+	if st, err := cl.State(testContext(t)); err != nil || st.Phase != "running" {
+		t.Errorf("%+v, %v", st, err)
+	}
 }
 
 func TestRuntimeRefuses(t *testing.T) {
