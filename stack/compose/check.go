@@ -182,7 +182,7 @@ func (c *checker) scalar(n, at *yaml.Node, s *schemaNode, path string) []fault {
 	if !s.fits(kind, text) {
 		return typeFault(at, s.Type, path)
 	}
-	if kind == "string" && readsAsOther(text) && !slices.Contains(s.Type, "null") { // null: values of environment, labels and the like
+	if kind == "string" && s.casts() && readsAsOther(text) {
 		c.casts = true
 	}
 	switch {
@@ -229,6 +229,12 @@ func (s *schemaNode) fits(kind, text string) bool {
 		}
 	}
 	return false
+}
+
+// casts reports whether compose-go may turn text into a number or a boolean
+// here. Where null is fine too are the values of environment, labels and the like.
+func (s *schemaNode) casts() bool {
+	return !slices.Contains(s.Type, "null") && slices.ContainsFunc(s.Type, func(t string) bool { return t != "string" })
 }
 
 // readsAsOther reports whether text could be a number or a boolean.
