@@ -28,6 +28,7 @@ const (
 	hubName     = "docker.io"
 	hubHost     = "registry-1.docker.io"
 	dialTimeout = 10 * time.Second
+	stallTime   = time.Minute // without a byte, before a connection counts as lost
 )
 
 var defaultCertsDirs = []string{"/etc/dhow/certs.d", "/etc/docker/certs.d"}
@@ -216,7 +217,24 @@ func (r *registry) dial(ctx context.Context, network, addr string) (net.Conn, er
 		defer r.mu.Unlock()
 		r.silent = append(r.silent, addr)
 	}
-	return conn, err
+	if err != nil {
+		return nil, err
+	}
+	return &liveConn{conn, r.store.stall}, nil
+}
+
+// liveConn fails a read that waits too long for a byte, so that a download
+// from a registry that has gone silent is tried again instead of hanging.
+type liveConn struct {
+	net.Conn
+	stall time.Duration
+}
+
+func (c *liveConn) Read(p []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(c.stall)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
 }
 
 // dialRegistry opens a connection.

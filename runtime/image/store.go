@@ -87,6 +87,7 @@ type Store struct {
 	work     sync.WaitGroup                                                    // background collection
 	options  []string                                                          // of every overlay mount
 	dial     func(ctx context.Context, network, addr string) (net.Conn, error) // to registries
+	stall    time.Duration                                                     // silence after which a registry\'s connection is given up
 }
 
 // Open opens or creates the store in c.DataDir. What an earlier process left
@@ -106,7 +107,7 @@ func open(c Config) (*Store, error) {
 	if strings.ContainsAny(c.DataDir, ":,\\") { // they separate overlay's options
 		return nil, fmt.Errorf("data dir must not contain a colon, comma or backslash: %w", runtime.ErrInvalid)
 	}
-	s := &Store{cfg: c, log: c.Log, dial: dialRegistry, locks: newKeyedLocks(), cache: newCache(),
+	s := &Store{cfg: c, log: c.Log, dial: dialRegistry, stall: stallTime, locks: newKeyedLocks(), cache: newCache(),
 		rootfs: filepath.Join(c.DataDir, "rootfs"), pins: filepath.Join(c.DataDir, "pins")}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
