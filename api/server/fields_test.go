@@ -83,7 +83,7 @@ var samples = map[string]any{
 	"HostConfig.Tmpfs": map[string]string{"/t": "size=1m"}, "HostConfig.Isolation": nil, // "default" changes nothing
 	"HostConfig.Init": true, "HostConfig.OomKillDisable": true, "HostConfig.PidsLimit": int64(5),
 	"HostConfig.DeviceRequests.Driver": nil, "HostConfig.DeviceRequests.DeviceIDs": nil, // tested below together
-	"HostConfig.Mounts.Type": mount.TypeVolume, "HostConfig.Mounts.Target": "/elsewhere",
+	"HostConfig.Mounts.Type": mount.TypeVolume, "HostConfig.Mounts.Source": "/other", "HostConfig.Mounts.Target": "/elsewhere",
 }
 
 // base is a request on which every mapped field can be changed alone.
@@ -126,6 +126,9 @@ func TestMappedFieldsChangeTheSpec(t *testing.T) {
 		t.Run(path, func(t *testing.T) {
 			req := base()
 			fitMount(req, path)
+			if path == "NetworkDisabled" {
+				req.NetworkingConfig.EndpointsConfig = nil // they contradict each other
+			}
 			if !setPath(reflect.ValueOf(req).Elem(), strings.Split(path, "."), sample) {
 				t.Fatalf("cannot set %s", path)
 			}
