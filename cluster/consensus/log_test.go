@@ -112,7 +112,7 @@ func TestBootIsFast(t *testing.T) {
 		mustClose(t, l)
 	}
 	t.Logf("restart with 500 commands: %s", best)
-	if best > 100*time.Millisecond {
+	if best > 100*time.Millisecond && !raceEnabled {
 		t.Errorf("restart took %s", best)
 	}
 }

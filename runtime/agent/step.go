@@ -36,6 +36,7 @@ func Step(t stack.Task, o Observed) (Action, stack.TaskStatus) {
 	switch t.Desired {
 	case stack.DesiredRemove:
 		if o.Container == nil {
+			st = t.Status
 			st.State, st.Message = stack.TaskRemoved, ""
 			return None, st
 		}

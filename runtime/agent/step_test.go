@@ -1,0 +1,77 @@
+package agent
+
+import (
+	"testing"
+
+	"github.com/dhow-project/dhow/runtime"
+	"github.com/dhow-project/dhow/stack"
+)
+
+func TestStep(t *testing.T) {
+	const run, stop, pause, remove = stack.DesiredRun, stack.DesiredStop, stack.DesiredPause, stack.DesiredRemove
+	in := func(s runtime.Status) *runtime.Container {
+		return &runtime.Container{ID: "c", State: runtime.State{Status: s}}
+	}
+	exited := func(code int) *runtime.Container {
+		return &runtime.Container{ID: "c", State: runtime.State{Status: runtime.Exited, ExitCode: code}}
+	}
+	byHand := &runtime.Container{ID: "c", State: runtime.State{Status: runtime.Exited, ExitCode: 143, ManuallyStopped: true}}
+	killed := &runtime.Container{ID: "c", State: runtime.State{Status: runtime.Exited, ExitCode: 137, OOMKilled: true}}
+	cases := []struct {
+		name     string
+		desired  stack.Desired
+		restarts uint64
+		reported stack.TaskStatus
+		c        *runtime.Container
+		unfit    bool
+		want     Action
+		state    stack.TaskState
+		message  string
+	}{
+		{"new", run, 0, stack.TaskStatus{State: stack.TaskAssigned}, nil, false, Create, stack.TaskPreparing, ""},
+		{"created", run, 0, stack.TaskStatus{}, in(runtime.Created), false, Start, stack.TaskReady, ""},
+		{"running", run, 0, stack.TaskStatus{}, in(runtime.Running), false, None, stack.TaskRunning, ""},
+		{"vanished", run, 0, stack.TaskStatus{State: stack.TaskRunning, ContainerID: "c"}, nil, false, Create, stack.TaskPreparing, ""},
+		{"restarting", run, 0, stack.TaskStatus{}, in(runtime.Restarting), false, None, stack.TaskReady, "restarts after exit code 0"},
+		{"completed", run, 0, stack.TaskStatus{}, exited(0), false, None, stack.TaskCompleted, ""},
+		{"failed", run, 0, stack.TaskStatus{}, exited(3), false, None, stack.TaskFailed, "exit code 3"},
+		{"out of memory", run, 0, stack.TaskStatus{}, killed, false, None, stack.TaskFailed, "exit code 137, out of memory"},
+		{"completed, container removed", run, 0, stack.TaskStatus{State: stack.TaskCompleted, ContainerID: "c"}, nil, false, None, stack.TaskCompleted, ""},
+		{"completed, asked again", run, 1, stack.TaskStatus{State: stack.TaskCompleted, ContainerID: "c"}, exited(0), false, Start, stack.TaskCompleted, ""},
+		{"completed, removed, asked again", run, 1, stack.TaskStatus{State: stack.TaskCompleted, ContainerID: "c"}, nil, false, Create, stack.TaskPreparing, ""},
+		{"could not be made", run, 0, stack.TaskStatus{State: stack.TaskFailed, Message: "no image"}, nil, false, Create, stack.TaskPreparing, ""},
+		{"restart", run, 1, stack.TaskStatus{}, in(runtime.Running), false, Restart, stack.TaskRunning, ""},
+		{"restart followed", run, 1, stack.TaskStatus{Restarts: 1}, in(runtime.Running), false, None, stack.TaskRunning, ""},
+		{"stopped by hand", run, 0, stack.TaskStatus{}, byHand, false, None, stack.TaskReady, stack.StoppedByHand},
+		{"stopped by hand, asked", run, 1, stack.TaskStatus{}, byHand, false, Start, stack.TaskReady, stack.StoppedByHand},
+		{"paused by hand", run, 0, stack.TaskStatus{Followed: run}, in(runtime.Paused), false, None, stack.TaskRunning, ""},
+		{"unpause", run, 0, stack.TaskStatus{Followed: pause}, in(runtime.Paused), false, Unpause, stack.TaskRunning, ""},
+		{"peer is another one", run, 0, stack.TaskStatus{}, in(runtime.Running), true, Recreate, stack.TaskRunning, ""},
+		{"peer is another one, but done", run, 0, stack.TaskStatus{}, exited(0), true, None, stack.TaskCompleted, ""},
+		{"stop", stop, 0, stack.TaskStatus{}, in(runtime.Running), false, Stop, stack.TaskRunning, ""},
+		{"stop while restarting", stop, 0, stack.TaskStatus{}, in(runtime.Restarting), false, Stop, stack.TaskReady, "restarts after exit code 0"},
+		{"stop a frozen one", stop, 0, stack.TaskStatus{}, in(runtime.Paused), false, Stop, stack.TaskRunning, ""},
+		{"stopped", stop, 0, stack.TaskStatus{}, byHand, false, None, stack.TaskReady, "stopped"},
+		{"stop before there is one", stop, 0, stack.TaskStatus{State: stack.TaskAssigned}, nil, false, None, stack.TaskReady, "stopped"},
+		{"stop what has completed", stop, 0, stack.TaskStatus{}, exited(0), false, None, stack.TaskCompleted, ""},
+		{"pause", pause, 0, stack.TaskStatus{}, in(runtime.Running), false, Pause, stack.TaskRunning, ""},
+		{"paused", pause, 0, stack.TaskStatus{}, in(runtime.Paused), false, None, stack.TaskRunning, ""},
+		{"remove", remove, 0, stack.TaskStatus{}, in(runtime.Running), false, Remove, stack.TaskRunning, ""},
+		{"removed", remove, 0, stack.TaskStatus{State: stack.TaskRunning}, nil, false, None, stack.TaskRemoved, ""},
+		{"removed before it was made", remove, 0, stack.TaskStatus{State: stack.TaskAssigned}, nil, false, None, stack.TaskRemoved, ""},
+		{"removed after it had failed", remove, 0, stack.TaskStatus{State: stack.TaskFailed, ContainerID: "c", Message: "exit code 1"}, nil, false, None, stack.TaskRemoved, ""},
+	}
+	for _, c := range cases {
+		task := stack.Task{ID: "t", Desired: c.desired, Restarts: c.restarts, Status: c.reported}
+		act, st := Step(task, Observed{c.c, c.unfit})
+		if act != c.want || st.State != c.state || st.Message != c.message {
+			t.Errorf("%s: %q %d %q, want %q %d %q", c.name, act, st.State, st.Message, c.want, c.state, c.message)
+		}
+		if act == None { // what was reported leads to the same
+			task.Status = st
+			if again, st2 := Step(task, Observed{c.c, c.unfit}); again != None || !same(st, st2) {
+				t.Errorf("%s: not stable: %q %+v", c.name, again, st2)
+			}
+		}
+	}
+}
