@@ -38,6 +38,9 @@ func (a *app) stackName() (string, error) { return compose.Name(a.composeOptions
 // services of a stack that runs: args checked against it, or all of them.
 func (a *app) services(ctx context.Context, c *client.Client, stackName string, args []string) ([]string, error) {
 	st, err := c.Stack(ctx, stackName)
+	if client.IsNotFound(err) {
+		return nil, hinted{fmt.Errorf("stack %s does not run: %w", stackName, err), "  see: dhow ls; start it with: dhow up"}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dhow-project/dhow/api"
+	"github.com/dhow-project/dhow/api/client"
 	"github.com/dhow-project/dhow/internal/table"
 	"github.com/dhow-project/dhow/stack"
 )
@@ -115,6 +116,9 @@ func (a *app) printServices(rows []psRow) error {
 
 func (a *app) psRows(ctx context.Context, args []string, all bool) ([]psRow, error) {
 	c, name, services, err := a.target(ctx, args)
+	if len(args) == 0 && client.IsNotFound(err) {
+		return nil, nil // nothing runs: an empty list
+	}
 	if err != nil {
 		return nil, err
 	}

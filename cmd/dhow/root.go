@@ -2,6 +2,7 @@ package main
 
 import (
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/dhow-project/dhow/api/client"
 )
@@ -25,26 +26,22 @@ The file is compose.yaml in this directory or one above, or what -f and COMPOSE_
   dhow logs -f web          follow a service's output
   dhow plan                 what an up would change, and why
   dhow down                 stop and remove it; volumes stay`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		Version:       version,
-		Args:          cobra.NoArgs,
+		SilenceUsage:     true,
+		SilenceErrors:    true,
+		TraverseChildren: true, // global flags stand before the command, where logs -f and dhow -f do not meet
+		Version:          version,
+		Args:             cobra.NoArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			return c.Help()
+		},
 	}
 	root.SetVersionTemplate("dhow {{.Version}}\n")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return hinted{usageError{err}, "  see: " + c.CommandPath() + " --help"}
 	})
-	f := root.PersistentFlags()
-	f.StringVarP(&a.host, "host", "H", "", "daemon to talk to: unix://PATH (DHOW_HOST; default "+client.DefaultHost+")")
-	f.StringArrayVarP(&a.files, "file", "f", nil, "Compose file; several are merged, - is standard input (COMPOSE_FILE)")
-	f.StringVarP(&a.project, "project-name", "p", "", "name of the stack (COMPOSE_PROJECT_NAME; default: name: in the file, then the directory)")
-	f.StringVar(&a.projectDir, "project-directory", "", "base of relative paths (default: directory of the first file)")
-	f.StringArrayVar(&a.envFiles, "env-file", nil, "file of variables, instead of .env")
-	f.StringArrayVar(&a.profiles, "profile", nil, "enable services of this profile (COMPOSE_PROFILES)")
-	f.StringVar(&a.ansi, "ansi", "auto", "colours and live progress: auto, never or always")
+	a.globalFlags(root.Flags())
 	mustComplete(root.RegisterFlagCompletionFunc("ansi", cobra.FixedCompletions([]string{"auto", "never", "always"}, cobra.ShellCompDirectiveNoFileComp)))
 	mustComplete(root.RegisterFlagCompletionFunc("file", cobra.FixedCompletions([]string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt)))
-
 	root.AddGroup(
 		&cobra.Group{ID: groupStack, Title: "Stacks:"},
 		&cobra.Group{ID: groupInside, Title: "Inside a stack:"},
@@ -60,7 +57,41 @@ The file is compose.yaml in this directory or one above, or what -f and COMPOSE_
 		startCmd(a), stopCmd(a), restartCmd(a), pauseCmd(a), unpauseCmd(a), killCmd(a), rmCmd(a))
 	add(groupInside, logsCmd(a), execCmd(a), runCmd(a), cpCmd(a), topCmd(a), statsCmd(a), portCmd(a), eventsCmd(a))
 	add(groupNode, imagesCmd(a), loadCmd(a), volumeCmd(a), networkCmd(a), systemCmd(a), daemonCmd(a), versionCmd(a))
+	for _, c := range root.Commands() {
+		a.acceptGlobalFlags(c)
+	}
 	return root
+}
+
+// globalFlags are those of every command.
+func (a *app) globalFlags(f *pflag.FlagSet) {
+	f.StringVarP(&a.host, "host", "H", "", "daemon to talk to: unix://PATH (DHOW_HOST; default "+client.DefaultHost+")")
+	f.StringArrayVarP(&a.files, "file", "f", nil, "Compose file; several are merged, - is standard input (COMPOSE_FILE)")
+	f.StringVarP(&a.project, "project-name", "p", "", "name of the stack (COMPOSE_PROJECT_NAME; default: name: in the file, then the directory)")
+	f.StringVar(&a.projectDir, "project-directory", "", "base of relative paths (default: directory of the first file)")
+	f.StringArrayVar(&a.envFiles, "env-file", nil, "file of variables, instead of .env")
+	f.StringArrayVar(&a.profiles, "profile", nil, "enable services of this profile (COMPOSE_PROFILES)")
+	f.StringVar(&a.ansi, "ansi", "auto", "colours and live progress: auto, never or always")
+}
+
+// acceptGlobalFlags lets global flags also stand behind the command, as far as
+// it has no flag of the same name or letter. They are not listed again.
+func (a *app) acceptGlobalFlags(c *cobra.Command) {
+	global := pflag.NewFlagSet("", pflag.ContinueOnError)
+	a.globalFlags(global)
+	global.VisitAll(func(f *pflag.Flag) {
+		if c.Flags().Lookup(f.Name) != nil {
+			return
+		}
+		if c.Flags().ShorthandLookup(f.Shorthand) != nil {
+			f.Shorthand = ""
+		}
+		f.Hidden = true
+		c.Flags().AddFlag(f)
+	})
+	for _, sub := range c.Commands() {
+		a.acceptGlobalFlags(sub)
+	}
 }
 
 // mustComplete panics when a completion names a flag that does not exist: a bug that every run shows.

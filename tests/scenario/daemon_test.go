@@ -107,8 +107,8 @@ func TestKillAtAnyMomentConverges(t *testing.T) {
 name: churn
 services:
   a: {image: busybox, command: [sleep, "1000"], stop_signal: SIGKILL, deploy: {replicas: 6}}
-  b: {image: busybox, command: [sleep, "1000"], stop_signal: SIGKILL, volumes: ["v:/v"], ports: ["9000:9000"]}
-volumes: {v: {}}
+  b: {image: busybox, command: [sleep, "1000"], stop_signal: SIGKILL, volumes: ["vol:/v"], ports: ["9000:9000"]}
+volumes: {vol: {}}
 `)
 	for i, delay := range []time.Duration{0, 20, 60, 120, 250, 500} {
 		s.Step(fmt.Sprintf("killed %d ms into up", delay), func() {

@@ -127,14 +127,14 @@ func TestOneShotsAndFailures(t *testing.T) {
 		s.Compose(`
 name: jobs
 services:
-  init: {image: busybox, command: [sh, -c, "echo prepared > /d/f"], volumes: ["d:/d"]}
+  init: {image: busybox, command: [sh, -c, "echo prepared > /d/f"], volumes: ["disk:/d"]}
   app:
     image: busybox
     command: [sh, -c, "cat /d/f && sleep 1000"]
     stop_signal: SIGKILL
-    volumes: ["d:/d"]
+    volumes: ["disk:/d"]
     depends_on: {init: {condition: service_completed_successfully}}
-volumes: {d: {}}
+volumes: {disk: {}}
 `)
 		s.Run("up", "-d", "--wait")
 		if out := s.Run("logs", "--no-log-prefix", "app"); out != "prepared\n" {
