@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -118,6 +119,9 @@ func killVictim(t *testing.T, v victimSpec, after time.Duration) {
 	_ = cmd.Wait()
 	if cmd.ProcessState.ExitCode() != -1 {
 		t.Fatalf("victim ended by itself: %s", stderr.String())
+	}
+	if mounts := readFile(t, "/proc/self/mountinfo"); strings.Contains(mounts, v.Dir) {
+		t.Errorf("a mount was left behind:\n%s", mounts)
 	}
 }
 

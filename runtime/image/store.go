@@ -174,7 +174,7 @@ func (s *Store) openStores(db *bolt.DB) error {
 	s.snaps = s.db.Snapshotter(snapshotterName)
 	s.images = metadata.NewImageStore(s.db)
 	s.leases = metadata.NewLeaseManager(s.db)
-	s.applier = apply.NewFileSystemApplier(s.content)
+	s.applier = directApplier{apply.NewFileSystemApplier(s.content)}
 	return nil
 }
 

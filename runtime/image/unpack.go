@@ -40,6 +40,18 @@ func (s *Store) unpacker(ctx context.Context, p *progress) (*unpack.Unpacker, er
 		unpack.WithFetchAllContent())
 }
 
+// directApplier extracts the lowest layer straight into its directory, like
+// the others. Left alone, containerd would bind-mount it somewhere below /tmp
+// first, and a process that is killed meanwhile would leave that mount behind.
+type directApplier struct{ diff.Applier }
+
+func (a directApplier) Apply(ctx context.Context, d ocispec.Descriptor, mounts []mount.Mount, opts ...diff.ApplyOpt) (ocispec.Descriptor, error) {
+	if len(mounts) == 1 && mounts[0].Type == "bind" {
+		mounts = []mount.Mount{{Type: "overlay", Source: "overlay", Options: []string{"upperdir=" + mounts[0].Source}}}
+	}
+	return a.Applier.Apply(ctx, d, mounts, opts...)
+}
+
 // watchedSnapshots reports each layer that has been committed.
 type watchedSnapshots struct {
 	snapshots.Snapshotter
