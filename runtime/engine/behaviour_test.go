@@ -46,6 +46,8 @@ func TestSpecReachesTheProcess(t *testing.T) {
 		{"resolv.conf", stack.ContainerSpec{DNSSearch: []string{"corp"}, DNSOptions: []string{"ndots:2"}, Command: []string{"cat", "/etc/resolv.conf"}}, "nameserver 10.9.0.1\nsearch corp\noptions ndots:2\n"},
 		{"device", stack.ContainerSpec{Devices: []stack.Device{{Source: "/dev/fuse", Target: "/dev/myfuse", Permissions: "r"}}, Command: []string{"sh", "-c", "(: < /dev/myfuse) && echo yes; (: > /dev/myfuse) 2>/dev/null || echo no"}}, "yes\nno\n"},
 		{"memory limit", stack.ContainerSpec{Resources: stack.Resources{Memory: 64 << 20, PidsLimit: 50}, CgroupnsMode: "host", Command: []string{"sh", "-c", "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/pids/pids.max 2>/dev/null || cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max"}}, "67108864\n50\n"},
+		{"privileged", stack.ContainerSpec{Privileged: true, Command: []string{"sh", "-c", "grep Seccomp: /proc/self/status; test -b /dev/" + blockDevice(t) + " && echo disk; mount -t tmpfs x /tmp && echo mounted"}}, "Seccomp:\t0\ndisk\nmounted\n"},
+		{"bind", stack.ContainerSpec{Mounts: []stack.Mount{{Type: stack.MountBind, Source: n.dir, Target: "/host", ReadOnly: true}}, Command: []string{"sh", "-c", "ls -d /host/data; touch /host/x 2>/dev/null || echo no"}}, "/host/data\nno\n"},
 		{"tty", stack.ContainerSpec{TTY: true, ConsoleSize: [2]uint16{31, 97}, Command: []string{"sh", "-c", "stty size; echo $TERM"}}, "31 97\r\nxterm\r\n"},
 		{"host network", stack.ContainerSpec{NetworkMode: "host", Command: []string{"readlink", "/proc/self/ns/net"}}, hostNS(t, "net") + "\n"},
 		{"host pid", stack.ContainerSpec{PIDMode: "host", Command: []string{"readlink", "/proc/self/ns/pid"}}, hostNS(t, "pid") + "\n"},
@@ -59,6 +61,31 @@ func TestSpecReachesTheProcess(t *testing.T) {
 		})
 	}
 	n.TB = t
+}
+
+func TestInit(t *testing.T) {
+	n := newNode(t)
+	if _, err := os.Stat("/usr/bin/tini-static"); err != nil {
+		t.Skip("SKIP: no tini-static (apt-get install tini)")
+	}
+	spec := stack.ContainerSpec{Init: true, Command: []string{"sh", "-c", "cat /proc/1/comm; echo $$"}}
+	if out, _ := n.run(spec); !strings.HasPrefix(out, "docker-init\n") || out == "docker-init\n1\n" {
+		t.Errorf("%q", out)
+	}
+}
+
+// blockDevice is a disk of this machine.
+func blockDevice(t *testing.T) string {
+	entries, err := os.ReadDir("/sys/block")
+	if err != nil || len(entries) == 0 {
+		t.Skip("SKIP: no block device")
+	}
+	for _, e := range entries {
+		if _, err := os.Stat("/dev/" + e.Name()); err == nil {
+			return e.Name()
+		}
+	}
+	return ""
 }
 
 func hostNS(t *testing.T, kind string) string {

@@ -19,7 +19,7 @@ func (b *builder) mounts() error {
 	own := append([]Mount(nil), b.in.Mounts...)
 	if c.Init {
 		if b.in.InitPath == "" {
-			return invalid("init: this daemon has no init program")
+			return invalid("init: no init program on this host: install the package tini (tini-static)")
 		}
 		own = append(own, Mount{Type: "bind", Source: b.in.InitPath, Target: InitTarget, Options: []string{"bind", "ro"}})
 	}
