@@ -63,12 +63,16 @@ func (w watch) follow(ctx context.Context, d *progress.Display) (*stack.Task, er
 		if last != nil {
 			verdicts, wait := w.judge(*last, running, time.Now())
 			done := true
+			var bad verdict // one with a container is the cause of those that only depend on it
 			for _, v := range verdicts {
 				d.Set(v.item.Name, v.item)
-				if v.failed != nil {
-					return v.failed, fmt.Errorf("service %s: %s", v.failed.Service, v.why)
+				if v.failed != nil && (bad.failed == nil || bad.failed.Status.ContainerID == "") {
+					bad = v
 				}
 				done = done && v.done
+			}
+			if bad.failed != nil {
+				return bad.failed, fmt.Errorf("service %s: %s", bad.failed.Service, bad.why)
 			}
 			if done {
 				return nil, nil

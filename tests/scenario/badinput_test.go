@@ -24,7 +24,7 @@ func TestBadInputChangesNothing(t *testing.T) {
 		{"two mistakes at once", "name: good\nservices:\n  a:\n    image: busybox\n    imagee: x\n    networks: [nope]\n", []string{"imagee", "nope"}},
 		{"build is not honoured yet", "name: good\nservices:\n  a:\n    build: .\n", []string{"compose.yaml:4", "build"}},
 		{"missing image", "name: good\nservices:\n  a:\n    image: 127.0.0.1:1/nope:1\n", []string{"127.0.0.1:1"}},
-		{"missing bind source", "name: good\nservices:\n  a:\n    image: busybox\n    volumes: [{type: bind, source: ./nope, target: /x}]\n", []string{"nope"}},
+		{"missing bind source", "name: other\nservices:\n  a:\n    image: busybox\n    volumes: [{type: bind, source: ./nope, target: /x, bind: {create_host_path: false}}]\n", []string{"nope"}},
 		{"required variable", "name: good\nservices:\n  a:\n    image: ${IMAGE:?say which}\n", []string{"IMAGE", "say which"}},
 	} {
 		s.Step(tc.name, func() {
