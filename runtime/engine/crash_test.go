@@ -263,8 +263,11 @@ func (n *node) reboot(ids map[string]string) {
 		n.ok(err)
 		n.ok(os.WriteFile(path, bytes.ReplaceAll(data, bytes.TrimSpace(boot), []byte("earlier")), 0o600))
 	}
-	for _, m := range n.mounts() {
-		n.ok(exec.Command("umount", "-l", m).Run())
+	// Reading the list of mounts can miss one while others on the machine mount and unmount: look again.
+	for left := n.mounts(); len(left) > 0; left = n.mounts() {
+		for _, m := range left {
+			n.ok(exec.Command("umount", "-l", m).Run())
+		}
 	}
 	n.ok(os.RemoveAll(filepath.Join(n.dir, "run")))
 }

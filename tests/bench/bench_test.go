@@ -144,7 +144,7 @@ func replicas(b *testing.B, h *netlab.Host, r *report) {
 	must(b, h.TryWith(in, "up", "-d"))
 	time.Sleep(3 * time.Second) // idle is a state that takes a moment to reach
 	total := 0
-	shims := processes("dhow-shim", h.RunDir)
+	shims := processes("dhow-shim ", "")
 	for _, pid := range shims {
 		kib, err := memory(pid, "Pss")
 		if err != nil {
