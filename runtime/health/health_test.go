@@ -93,7 +93,9 @@ func TestDelayReachesTheFirstDueProbe(t *testing.T) {
 func TestMonitorReportsAndStops(t *testing.T) {
 	reports := make(chan runtime.Health, 16)
 	m := Start(Config{Interval: time.Millisecond, Timeout: time.Second, Retries: 1}, time.Now(), runtime.Health{},
-		func(context.Context) runtime.HealthResult { return runtime.HealthResult{Start: time.Now(), ExitCode: 1} },
+		func(context.Context) runtime.HealthResult {
+			return runtime.HealthResult{Start: time.Now(), ExitCode: 1}
+		},
 		func(h runtime.Health) {
 			select {
 			case reports <- h:

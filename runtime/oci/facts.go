@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/containerd/containerd/v2/pkg/cap"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,6 +28,8 @@ type Facts struct {
 	AppArmor        bool
 	AppArmorProfile string // loaded default profile; "" for none
 	SELinux         bool
+
+	MissingABIs []specs.Arch // of the seccomp profile; see missingABIs
 }
 
 // Rlimit is a limit of this process; math.MaxUint64 is unlimited.
@@ -64,6 +67,7 @@ func HostFacts() Facts {
 		f.AppArmor = strings.HasPrefix(string(b), "Y")
 	}
 	f.SELinux = exists("/sys/fs/selinux/enforce")
+	f.MissingABIs = missingABIs()
 	return f
 }
 

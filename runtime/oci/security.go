@@ -52,6 +52,7 @@ func (b *builder) seccomp(profile string) (err error) {
 	case "unconfined":
 	case "", "builtin":
 		b.s.Linux.Seccomp = seccomp.DefaultProfile(b.s)
+		b.s.Linux.Seccomp.Architectures = without(b.s.Linux.Seccomp.Architectures, b.in.Facts.MissingABIs)
 	default:
 		b.s.Linux.Seccomp, err = parseProfile([]byte(profile), b.s.Process.Capabilities.Bounding)
 	}

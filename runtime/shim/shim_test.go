@@ -3,6 +3,7 @@ package shim_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -157,6 +158,39 @@ func TestAttachBeforeStart(t *testing.T) {
 	}
 	if x := wait(t, cl); x.Code != 0 {
 		t.Errorf("%+v", x)
+	}
+}
+
+// TestInputBeforeStart: what a client sends while the container is being
+// started is the beginning of its input, and so is the end of it.
+func TestInputBeforeStart(t *testing.T) {
+	needRunc(t)
+	for _, size := range []int{0, 5, 40 << 10, 200 << 10} {
+		c := makeConfig(t, func(c *shim.Config, _ spec) { c.Stdin, c.StdinOnce = true, true }, "wc", "-c")
+		cl := launch(t, c)
+		s, err := cl.Attach(testContext(t), runtime.AttachOptions{Stdin: true, Stdout: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent := make(chan error, 1)
+		go func() {
+			_, err := io.WriteString(s.Stdin, strings.Repeat("x", size))
+			sent <- errors.Join(err, s.Stdin.Close())
+		}()
+		if size < 64<<10 { // more would wait for the process
+			if err := <-sent; err != nil {
+				t.Fatal(err)
+			}
+			sent <- nil
+		}
+		if _, err := cl.Run(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		out, err := io.ReadAll(s.Stdout)
+		if err != nil || strings.TrimSpace(string(out)) != fmt.Sprint(size) {
+			t.Errorf("sent %d: %q, %v, %v", size, out, err, <-sent)
+		}
+		_ = s.Close()
 	}
 }
 

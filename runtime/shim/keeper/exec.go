@@ -52,6 +52,7 @@ func (k *keeper) exec(c *conn, id uint32, m wire.ExecMsg) {
 		return
 	}
 	x := &execution{session: session{k: k, tty: m.TTY, held: true}, id: m.ID, rows: m.Rows, cols: m.Cols}
+	x.in.s = &x.session
 	k.execs[m.ID] = x
 	c.session = &x.session // its end, even now, is that of the stdin
 	c.streams = m.Streams

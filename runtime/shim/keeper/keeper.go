@@ -100,6 +100,7 @@ func start(env []string) (*keeper, error) {
 	// not keep a container from running.
 	k.log, _ = record.Open(logCfg, time.Now())
 	k.main = session{k: k, tty: cfg.TTY, log: k.log, held: true}
+	k.main.in.s = &k.main
 
 	syscall.CloseOnExec(k.listener)
 	syscall.SetNonblock(k.listener, true)

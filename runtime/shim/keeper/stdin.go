@@ -6,25 +6,28 @@ import "syscall"
 // clients have to wait.
 const maxInput = 64 << 10
 
-// stdin is the writing end of a process's standard input.
+// stdin is the writing end of a process's standard input. What clients send
+// before there is a process waits for it.
 type stdin struct {
-	s     *session
-	w     *watch
-	fd    int
-	open  bool
-	ended bool // close when the queue is written
-	queue []byte
+	s      *session
+	w      *watch
+	fd     int
+	open   bool
+	ended  bool // close when the queue is written
+	closed bool // for good
+	queue  []byte
 }
 
-func (in *stdin) set(s *session, fd int) {
+func (in *stdin) set(fd int) {
 	syscall.SetNonblock(fd, true)
-	in.s, in.fd, in.open = s, fd, true
-	in.w = s.k.loop.watch(fd, func(uint32) { in.flush() })
+	in.fd, in.open = fd, true
+	in.w = in.s.k.loop.watch(fd, func(uint32) { in.flush() })
+	in.flush()
 }
 
 // write takes a client's input.
 func (in *stdin) write(p []byte) {
-	if !in.open || in.ended {
+	if in.closed || in.ended {
 		return
 	}
 	in.queue = append(in.queue, p...)
@@ -32,6 +35,10 @@ func (in *stdin) write(p []byte) {
 }
 
 func (in *stdin) flush() {
+	if !in.open {
+		in.hold(len(in.queue) > maxInput)
+		return
+	}
 	for in.open && len(in.queue) > 0 {
 		n, err := syscall.Write(in.fd, in.queue)
 		if err == syscall.EINTR {
@@ -85,7 +92,7 @@ func (in *stdin) hold(full bool) {
 // end closes the input after what is queued. A terminal gets the character
 // that means end of file.
 func (in *stdin) end() {
-	if !in.open || in.ended {
+	if in.closed || in.ended {
 		return
 	}
 	if in.s.tty {
@@ -97,11 +104,13 @@ func (in *stdin) end() {
 }
 
 func (in *stdin) close() {
-	if !in.open {
+	if in.closed {
 		return
 	}
-	in.s.k.loop.want(in.w, 0)
-	syscall.Close(in.fd)
-	in.open, in.queue = false, nil
+	if in.open {
+		in.s.k.loop.want(in.w, 0)
+		syscall.Close(in.fd)
+	}
+	in.open, in.closed, in.queue = false, true, nil
 	in.hold(false)
 }

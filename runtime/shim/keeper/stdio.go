@@ -37,7 +37,7 @@ func (s *session) open(withStdin bool) (files [3]int, err error) {
 			return files, err
 		}
 		files[0] = p[0]
-		s.in.set(s, p[1])
+		s.in.set(p[1])
 	} else if files[0], err = syscall.Open("/dev/null", syscall.O_RDONLY|syscall.O_CLOEXEC, 0); err != nil {
 		return files, err
 	}
@@ -59,7 +59,7 @@ func (s *session) openTTY(master int, withStdin bool) {
 		return
 	}
 	if fd, err := dupCloexec(master); err == nil {
-		s.in.set(s, fd)
+		s.in.set(fd)
 	}
 }
 
