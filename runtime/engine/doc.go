@@ -7,7 +7,7 @@
 //
 // A container is one object here, whether it came from a task or from `docker
 // run`, and whether it runs or not. What does not change is its record, what
-// does is its state; both are small files (package doc of store below), so
+// does is its state; both are small files (see store), so
 // that a kill -9 at any line leaves the old or the new one.
 //
 //	DataDir/containers/ID/record.json   spec, image, name; secrets sealed

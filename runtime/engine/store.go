@@ -17,7 +17,7 @@ import (
 // Every write is a new file renamed over the old one, so that a kill -9 leaves
 // one of the two. It does not wait for the disk: after a power cut the
 // processes are gone anyway, and what must not be lost, that a container
-// exists, is synced by flush within a second (see docs/adr/0003).
+// exists, is synced by flush within a second (see docs/adr/0007).
 type store struct {
 	dir  string
 	seal *sealer
