@@ -9,6 +9,8 @@ PKG     ?= ./...
 TESTFLAGS ?=
 
 export CGO_ENABLED ?= 0
+# deps puts a Go here where the distribution's is too old.
+export PATH := $(CURDIR)/build/go/bin:$(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test race e2e fuzz bench lint images deps install uninstall clean
@@ -55,6 +57,7 @@ install: build ## programs, systemd unit and completions below PREFIX (/usr/loca
 	bin/dhow completion bash > $(DESTDIR)/usr/share/bash-completion/completions/dhow
 	bin/dhow completion zsh > $(DESTDIR)/usr/share/zsh/vendor-completions/_dhow
 	bin/dhow completion fish > $(DESTDIR)/usr/share/fish/vendor_completions.d/dhow.fish
+	@[ -n "$(DESTDIR)" ] || getent group dhow >/dev/null || groupadd --system dhow # may use the socket
 	@echo 'installed; start it with: systemctl daemon-reload && systemctl enable --now dhow'
 
 uninstall: ## remove what install put there; data in /var/lib/dhow stays
