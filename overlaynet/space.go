@@ -263,7 +263,7 @@ func (s *space) connected() *Connected {
 func (s *space) endpoint(j *join) runtime.Endpoint {
 	sum := sha256.Sum256([]byte(s.sb.ID + "\x00" + j.net.key()))
 	e := runtime.Endpoint{
-		Network: j.net.def.Name, NetworkID: j.net.def.ID, EndpointID: hex.EncodeToString(sum[:]),
+		Network: j.net.def.Name, NetworkID: j.net.def.ID, Driver: j.net.def.Driver, EndpointID: hex.EncodeToString(sum[:]),
 		Interface: j.plug.Interface, MacAddress: j.plug.MAC, Aliases: j.at.Aliases, DNSNames: s.sb.DNSNames,
 	}
 	if j.addr4.IsValid() {

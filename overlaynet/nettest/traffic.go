@@ -1,0 +1,130 @@
+package nettest
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	goruntime "runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// In runs f in the namespace at path; "" is the host's.
+func In(t testing.TB, path string, f func() error) error {
+	t.Helper()
+	if path == "" {
+		return f()
+	}
+	done := make(chan error)
+	go func() {
+		goruntime.LockOSThread() // the thread ends with the goroutine
+		if unix.Gettid() == unix.Getpid() {
+			err := In(t, path, f) // but the first cannot end
+			goruntime.UnlockOSThread()
+			done <- err
+			return
+		}
+		h, err := netns.GetFromPath(path)
+		if err == nil {
+			err = netns.Set(h)
+			h.Close()
+		}
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// Serve answers every TCP connection or UDP datagram on the port in the
+// namespace with NAME REMOTE-ADDRESS.
+func Serve(t testing.TB, path, name, network, addr string) {
+	t.Helper()
+	Must(t, In(t, path, func() error {
+		if strings.HasPrefix(network, "udp") {
+			pc, err := net.ListenPacket(network, addr)
+			if err != nil {
+				return err
+			}
+			t.Cleanup(func() { pc.Close() })
+			go func() {
+				buf := make([]byte, 2048)
+				for {
+					_, from, err := pc.ReadFrom(buf)
+					if err != nil {
+						return
+					}
+					_, _ = pc.WriteTo([]byte(name+" "+hostOf(from)+"\n"), from)
+				}
+			}()
+			return nil
+		}
+		ln, err := net.Listen(network, addr)
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { ln.Close() })
+		go func() {
+			for {
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				fmt.Fprintf(c, "%s %s\n", name, hostOf(c.RemoteAddr()))
+				_ = c.(*net.TCPConn).CloseWrite()
+				_, _ = io.Copy(io.Discard, c)
+				c.Close()
+			}
+		}()
+		return nil
+	}))
+}
+
+func hostOf(a net.Addr) string {
+	h, _, _ := net.SplitHostPort(a.String())
+	return h
+}
+
+// Ask connects from the namespace and returns what the server says.
+func Ask(t testing.TB, path, network, addr string) (string, error) {
+	t.Helper()
+	var line string
+	err := In(t, path, func() error {
+		c, err := net.DialTimeout(network, addr, 700*time.Millisecond)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if strings.HasPrefix(network, "udp") {
+			if _, err := c.Write([]byte("?")); err != nil {
+				return err
+			}
+		}
+		_ = c.SetReadDeadline(time.Now().Add(700 * time.Millisecond))
+		line, err = bufio.NewReader(c).ReadString('\n')
+		line = strings.TrimSpace(line)
+		return err
+	})
+	return line, err
+}
+
+func WantAsk(t testing.TB, what, path, network, addr, want string) {
+	t.Helper()
+	got, err := Ask(t, path, network, addr)
+	if err != nil || got != want {
+		t.Errorf("%s: %s %s: got %q, %v; want %q", what, network, addr, got, err, want)
+	}
+}
+
+func WantNone(t testing.TB, what, path, network, addr string) {
+	t.Helper()
+	if got, err := Ask(t, path, network, addr); err == nil {
+		t.Errorf("%s: %s %s answered %q; want nothing", what, network, addr, got)
+	}
+}
