@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -263,13 +264,19 @@ func (n *node) reboot(ids map[string]string) {
 		n.ok(err)
 		n.ok(os.WriteFile(path, bytes.ReplaceAll(data, bytes.TrimSpace(boot), []byte("earlier")), 0o600))
 	}
-	// Reading the list of mounts can miss one while others on the machine mount and unmount: look again.
-	for left := n.mounts(); len(left) > 0; left = n.mounts() {
-		for _, m := range left {
+	// Reading the list of mounts can miss one while others on the machine mount and unmount: look again
+	// until nothing is busy.
+	run := filepath.Join(n.dir, "run")
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		for _, m := range n.mounts() {
 			n.ok(exec.Command("umount", "-l", m).Run())
 		}
+		err := os.RemoveAll(run)
+		if !errors.Is(err, syscall.EBUSY) || time.Now().After(deadline) {
+			n.ok(err)
+			return
+		}
 	}
-	n.ok(os.RemoveAll(filepath.Join(n.dir, "run")))
 }
 
 // TestSweepTouchesOwnRemainsOnly: bundles and cgroups without record go, those

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/dhow-project/dhow/runtime"
@@ -52,6 +53,7 @@ func additionalGroups(rootfs string, names []string) ([]uint32, error) {
 	for i, g := range gids {
 		out[i] = uint32(g)
 	}
+	slices.Sort(out) // they come in the order of a map
 	return out, nil
 }
 
