@@ -3,185 +3,169 @@ package lb
 import (
 	"context"
 	"encoding/binary"
-	"errors"
+	"encoding/hex"
 	"fmt"
-	"os"
-	"strconv"
-	"time"
+	"slices"
+	"sort"
+	"strings"
 
 	"github.com/google/nftables"
-	"golang.org/x/sys/unix"
-
-	"github.com/dhow-project/dhow/overlaynet"
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
 )
 
-// Check compares the number of rules of each chain and of elements of each
-// set with what should be there, and writes the table anew when they differ.
-// Tracked connections are not touched by that.
+// Check compares the table in the kernel with what should be there, rule by
+// rule and element by element, and writes it anew when they differ. Tracked
+// connections are not touched by that.
 func (r *Rules) Check(context.Context) (bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.built {
 		return false, nil
 	}
-	if r.intactLocked() {
+	want := &batch{t: r.table, into: newPicture()}
+	want.content(r.model)
+	have, err := r.seeLocked()
+	if err != nil {
+		return false, fmt.Errorf("packet filter: read: %w", err)
+	}
+	what := want.into.differs(have)
+	if what == "" {
 		return false, nil
 	}
+	r.log.Warn("packet filter: the table had been changed by somebody else; writing it anew", "table", r.table.Name, "at", what)
 	if err := r.transactLocked(func(b *batch) { b.rebuild(r.model) }); err != nil {
 		return false, fmt.Errorf("packet filter: repair: %w", err)
 	}
 	return true, nil
 }
 
-func (r *Rules) intactLocked() bool {
-	b := &batch{c: r.conn, t: r.table}
-	if r.conn == nil {
-		c, err := nftables.New()
-		if err != nil {
-			return false
+// picture is the content of a table in a form that can be compared: lines by
+// the name of their chain ("chain forward") or set ("set any4").
+type picture struct{ lines map[string][]string }
+
+func newPicture() *picture { return &picture{map[string][]string{}} }
+
+func (p *picture) chain(ch *nftables.Chain) {
+	line := "chain"
+	if ch.Hooknum != nil && ch.Priority != nil && ch.Policy != nil {
+		line = fmt.Sprintf("hook %d priority %d policy %d", *ch.Hooknum, *ch.Priority, *ch.Policy)
+	}
+	p.lines["chain "+ch.Name] = append(p.lines["chain "+ch.Name], line)
+}
+
+func (p *picture) rule(chain, tag string) {
+	p.lines["chain "+chain] = append(p.lines["chain "+chain], tag)
+}
+
+func (p *picture) set(name string) { p.lines["set "+name] = append(p.lines["set "+name], "") }
+
+func (p *picture) element(set string, e nftables.SetElement) {
+	line := hex.EncodeToString(e.Key)
+	if len(e.KeyEnd) > 0 {
+		line += "-" + hex.EncodeToString(e.KeyEnd)
+	}
+	if e.IntervalEnd {
+		line += " end"
+	}
+	if e.VerdictData != nil {
+		line += fmt.Sprintf(": %d %s", e.VerdictData.Kind, e.VerdictData.Chain)
+	}
+	p.lines["set "+set] = append(p.lines["set "+set], line)
+}
+
+// differs names the first chain or set that is not alike; "" when all are.
+func (p *picture) differs(have *picture) string {
+	names := map[string]bool{}
+	for n := range p.lines {
+		names[n] = true
+	}
+	for n := range have.lines {
+		names[n] = true
+	}
+	sorted := make([]string, 0, len(names))
+	for n := range names {
+		sorted = append(sorted, n)
+	}
+	sort.Strings(sorted)
+	for _, n := range sorted {
+		a, b := p.lines[n], have.lines[n]
+		if strings.HasPrefix(n, "set ") { // in no order
+			a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
 		}
-		b.c = c
+		if !slices.Equal(a, b) {
+			return n
+		}
 	}
-	chains, err := b.c.ListChainsOfTableFamily(nftables.TableFamilyINet)
+	return ""
+}
+
+// seeLocked reads the table.
+func (r *Rules) seeLocked() (*picture, error) {
+	c, err := nftables.New(nftables.AsLasting()) // its own: an error in a dump leaves answers behind
 	if err != nil {
-		return false
+		return nil, err
 	}
-	have := map[string]int{}
+	defer c.CloseLasting()
+	have := newPicture()
+	chains, err := c.ListChainsOfTableFamily(r.table.Family)
+	if err != nil {
+		return nil, err
+	}
 	for _, ch := range chains {
 		if ch.Table.Name != r.table.Name {
 			continue
 		}
-		rules, err := b.c.GetRules(r.table, ch)
+		have.chain(ch)
+		rules, err := c.GetRules(r.table, ch)
 		if err != nil {
-			return false
+			return nil, err
 		}
-		have[ch.Name] = len(rules)
-	}
-	want := b.ruleCounts(r.model)
-	if len(have) != len(want) {
-		return false
-	}
-	for name, n := range want {
-		if have[name] != n {
-			return false
+		for _, x := range rules {
+			have.rule(ch.Name, tagIn(x.UserData))
 		}
 	}
-	for _, s := range b.sets() {
-		elems, err := b.c.GetSetElements(s)
-		if err != nil || len(elems) != r.model.elements()[s.Name] {
-			return false
+	for _, s := range (&batch{t: r.table}).sets() {
+		elems, err := c.GetSetElements(s)
+		if err != nil {
+			continue // it is gone: the comparison says so
+		}
+		have.set(s.Name)
+		for _, e := range elems {
+			if s.IsMap {
+				e.VerdictData = verdictIn(e.Val)
+			}
+			have.element(s.Name, e)
 		}
 	}
-	return true
+	return have, nil
 }
 
-func (b *batch) ruleCounts(m model) map[string]int {
-	want := map[string]int{}
-	for _, ch := range b.skeleton() {
-		want[ch.chain.Name] = len(ch.rules)
+// tagIn reads a rule's comment.
+func tagIn(data []byte) string {
+	if len(data) < 2 || len(data) < 2+int(data[1]) {
+		return "" // somebody else's, or none
 	}
-	for f := range m.frontends {
-		want[b.chainOf(f).Name] = 1
-	}
-	for a, port := range m.resolvers {
-		for _, proto := range []string{"udp", "tcp"} {
-			if port != 53 {
-				want[b.chainOf(overlaynet.Frontend{Protocol: proto, Addr: a, Port: 53}).Name] = 1
-			}
-		}
-	}
-	return want
+	tag, _ := userdata.GetString(data, userdata.TypeComment)
+	return tag
 }
 
-// elements counts what each set holds; an interval has two ends.
-func (m model) elements() map[string]int {
-	n := map[string]int{}
-	for _, s := range m.segments {
-		n["bridges"]++
-		n["same"]++
-		if s.Internal {
-			n["internal"]++
+// verdictIn reads the attributes of a verdict: its code and chain.
+func verdictIn(b []byte) *expr.Verdict {
+	const code, chain = 1, 2 // NFTA_VERDICT_CODE, NFTA_VERDICT_CHAIN
+	v := &expr.Verdict{}
+	for len(b) >= 4 {
+		n, kind := int(binary.NativeEndian.Uint16(b)), binary.NativeEndian.Uint16(b[2:])&0x3fff
+		if n < 4 || n > len(b) {
+			break
 		}
-		for _, g := range s.Gateways {
-			if g.Addr().Is4() {
-				n["own4"]++
-			} else {
-				n["own6"]++
-			}
-			switch {
-			case !s.Masquerade || s.Internal:
-			case g.Addr().Is4():
-				n["masq4"] += 2
-			default:
-				n["masq6"] += 2
-			}
-		}
-	}
-	b := &batch{}
-	for f := range m.frontends {
-		n[b.mapFor(f.Addr).Name]++
-	}
-	for a := range m.resolvers {
-		n[b.mapFor(a).Name] += 2
-	}
-	return n
-}
-
-// Run wakes the manager when another process has changed the ruleset.
-func (r *Rules) Run(ctx context.Context, wake func()) error {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
-	if err != nil {
-		return fmt.Errorf("watch packet filter: %w", err)
-	}
-	defer unix.Close(fd)
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (unix.NFNLGRP_NFTABLES - 1)}); err != nil {
-		return fmt.Errorf("watch packet filter: %w", err)
-	}
-	tv := unix.NsecToTimeval(int64(500 * time.Millisecond)) // how soon the end of ctx is noticed
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
-		return err
-	}
-	buf := make([]byte, 64<<10)
-	for ctx.Err() == nil {
-		n, _, err := unix.Recvfrom(fd, buf, 0)
 		switch {
-		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.ENOBUFS):
-			wake() // missed something: look
-		case err != nil:
-			return fmt.Errorf("watch packet filter: %w", err)
-		case foreign(buf[:n]):
-			wake()
+		case kind == code && n >= 8:
+			v.Kind = expr.VerdictKind(int32(binary.BigEndian.Uint32(b[4:])))
+		case kind == chain:
+			v.Chain = strings.TrimRight(string(b[4:n]), "\x00")
 		}
+		b = b[min(len(b), (n+3)&^3):]
 	}
-	return ctx.Err()
-}
-
-// foreign tells whether the messages announce a new generation of the ruleset
-// that none of our threads made.
-func foreign(b []byte) bool {
-	const newGen, procPID = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWGEN, 2 // NFTA_GEN_PROC_PID
-	for len(b) >= unix.NLMSG_HDRLEN+4 {
-		size := int(binary.NativeEndian.Uint32(b))
-		if size < unix.NLMSG_HDRLEN+4 || size > len(b) {
-			return false
-		}
-		if binary.NativeEndian.Uint16(b[4:]) == newGen {
-			for at := b[unix.NLMSG_HDRLEN+4 : size]; len(at) >= 8; {
-				alen := int(binary.NativeEndian.Uint16(at))
-				if alen < 4 || alen > len(at) {
-					break
-				}
-				if binary.NativeEndian.Uint16(at[2:])&0x3fff == procPID && alen >= 8 {
-					tid := binary.BigEndian.Uint32(at[4:])
-					_, err := os.Stat("/proc/self/task/" + strconv.Itoa(int(tid)))
-					return err != nil
-				}
-				at = at[min(len(at), (alen+3)&^3):]
-			}
-			return true
-		}
-		b = b[min(len(b), (size+3)&^3):]
-	}
-	return false
+	return v
 }

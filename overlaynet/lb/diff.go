@@ -25,10 +25,9 @@ func (b *batch) diff(old, next model) {
 	for f, to := range old.frontends {
 		if n := next.frontends[f]; len(n) == 0 {
 			b.element(f, nil, goes)
-			b.c.FlushChain(b.chainOf(f))
-			b.c.DelChain(b.chainOf(f))
+			b.dropChain(b.chainOf(f))
 		} else if !slices.Equal(to, n) {
-			b.c.FlushChain(b.chainOf(f))
+			b.flushChain(b.chainOf(f))
 			b.balance(f, n)
 		}
 	}
@@ -44,7 +43,7 @@ func (b *batch) diff(old, next model) {
 	}
 	for f, to := range next.frontends {
 		if len(old.frontends[f]) == 0 {
-			b.c.AddChain(b.chainOf(f))
+			b.addChain(b.chainOf(f))
 			b.balance(f, to)
 			b.element(f, &expr.Verdict{Kind: expr.VerdictGoto, Chain: b.chainOf(f).Name}, come)
 		}
@@ -59,22 +58,6 @@ func (b *batch) diff(old, next model) {
 func sameSegment(a, b overlaynet.Segment) bool {
 	return a.Bridge == b.Bridge && a.Internal == b.Internal && a.Masquerade == b.Masquerade &&
 		a.Separate == b.Separate && slices.Equal(a.Gateways, b.Gateways)
-}
-
-// edit is whether elements come or go.
-type edit bool
-
-const (
-	come edit = true
-	goes edit = false
-)
-
-func (b *batch) edit(s *nftables.Set, do edit, elems ...nftables.SetElement) {
-	if do == come {
-		b.note(b.c.SetAddElements(s, elems))
-	} else {
-		b.note(b.c.SetDeleteElements(s, elems))
-	}
 }
 
 func (b *batch) segment(s overlaynet.Segment, do edit) {
@@ -175,14 +158,14 @@ func (b *batch) balance(f overlaynet.Frontend, to []overlaynet.Backend) {
 			val := append(x.Addr.AsSlice(), byte(x.Port>>8), byte(x.Port), 0, 0)
 			elems = append(elems, nftables.SetElement{Key: binaryutil.NativeEndian.PutUint32(uint32(i)), Val: val})
 		}
-		b.note(b.c.AddSet(m, elems))
+		b.addSet(m, elems)
 		exprs = []expr.Any{
 			&expr.Numgen{Register: reg1, Modulus: uint32(len(to)), Type: unix.NFT_NG_INCREMENTAL},
 			&expr.Lookup{SourceRegister: reg1, DestRegister: reg1, IsDestRegSet: true, SetName: m.Name, SetID: m.ID},
 			nat,
 		}
 	}
-	b.c.AddRule(&nftables.Rule{Table: b.t, Chain: b.chainOf(f), Exprs: exprs})
+	b.addRule(b.chainOf(f), tagOf(to), exprs)
 }
 
 // resolver keeps port 53 of a gateway for the resolver, also when a container
@@ -194,15 +177,14 @@ func (b *batch) resolver(a netip.Addr, port uint16, do edit) {
 		if port != 53 {
 			f2 := b.chainOf(f)
 			if do == come {
-				b.c.AddChain(f2)
+				b.addChain(f2)
 				b.balance(f, []overlaynet.Backend{{Addr: a, Port: port}})
 			}
 			v = &expr.Verdict{Kind: expr.VerdictGoto, Chain: f2.Name}
 		}
 		b.element(f, v, do)
 		if port != 53 && do == goes {
-			b.c.FlushChain(b.chainOf(f))
-			b.c.DelChain(b.chainOf(f))
+			b.dropChain(b.chainOf(f))
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
@@ -32,6 +33,8 @@ type Rules struct {
 	conn  *nftables.Conn // guarded by mu
 	model model          // guarded by mu: what the kernel has
 	built bool           // guarded by mu: the skeleton is there
+
+	writes atomic.Uint64
 }
 
 var _ overlaynet.Rules = (*Rules)(nil)
@@ -150,23 +153,20 @@ func (r *Rules) Clear(context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.model, r.built = newModel(), false
-	return r.transactLocked(func(b *batch) { b.c.AddTable(r.table); b.c.DelTable(r.table) })
+	return r.transactLocked(func(b *batch) { b.any = true; b.c.AddTable(r.table); b.c.DelTable(r.table) })
 }
 
 // transactLocked sends what f adds as one transaction.
 func (r *Rules) transactLocked(f func(*batch)) error {
-	if r.conn == nil {
-		c, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(largeBuffers))
-		if err != nil {
-			return fmt.Errorf("open nftables: %w", err)
-		}
-		r.conn = c
+	c, err := r.connLocked()
+	if err != nil {
+		return err
 	}
-	b := &batch{c: r.conn, t: r.table}
+	b := &batch{c: c, t: r.table}
 	f(b)
-	err := b.err
-	if err == nil {
-		err = r.conn.Flush()
+	if err = b.err; err == nil && b.any {
+		r.writes.Add(1)
+		err = c.Flush()
 	}
 	if err != nil { // answers may still be under way: start with a new socket
 		_ = r.conn.CloseLasting()
@@ -174,6 +174,21 @@ func (r *Rules) transactLocked(f func(*batch)) error {
 	}
 	return err
 }
+
+// connLocked returns the socket, opened when first needed.
+func (r *Rules) connLocked() (*nftables.Conn, error) {
+	if r.conn == nil {
+		c, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(largeBuffers))
+		if err != nil {
+			return nil, fmt.Errorf("open nftables: %w", err)
+		}
+		r.conn = c
+	}
+	return r.conn, nil
+}
+
+// Writes is how many transactions have been sent.
+func (r *Rules) Writes() uint64 { return r.writes.Load() }
 
 // largeBuffers makes room for one transaction with thousands of messages and
 // their acknowledgements: the kernel sends all before we read one.

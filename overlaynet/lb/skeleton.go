@@ -23,19 +23,6 @@ var (
 	hostKey6 = nftables.MustConcatSetType(nftables.TypeIP6Addr, nftables.TypeInetProto, nftables.TypeInetService)
 )
 
-// batch adds messages to one transaction.
-type batch struct {
-	c   *nftables.Conn
-	t   *nftables.Table
-	err error
-}
-
-func (b *batch) note(err error) {
-	if b.err == nil {
-		b.err = err
-	}
-}
-
 // The sets and maps of the table, by what they hold.
 func (b *batch) set(name string, key nftables.SetDatatype, opt ...func(*nftables.Set)) *nftables.Set {
 	s := &nftables.Set{Table: b.t, Name: name, KeyType: key}
@@ -68,16 +55,22 @@ func (b *batch) sets() []*nftables.Set {
 
 // rebuild replaces the table by one with the content of m.
 func (b *batch) rebuild(m model) {
+	b.any = true
 	b.c.AddTable(b.t)
 	b.c.DelTable(b.t)
 	b.c.AddTable(b.t)
+	b.content(m)
+}
+
+// content adds everything that a fresh table holds.
+func (b *batch) content(m model) {
 	for _, s := range b.sets() {
-		b.note(b.c.AddSet(s, nil))
+		b.addSet(s, nil)
 	}
 	for _, ch := range b.skeleton() {
-		b.c.AddChain(ch.chain)
+		b.addChain(ch.chain)
 		for _, r := range ch.rules {
-			b.c.AddRule(&nftables.Rule{Table: b.t, Chain: ch.chain, Exprs: r})
+			b.addRule(ch.chain, tagOf(r), r)
 		}
 	}
 	b.diff(newModel(), m)
