@@ -41,6 +41,14 @@ func (j *join) addrs() (out []netip.Addr) {
 	return out
 }
 
+// gateway is the way out of the family from the join's subnet.
+func (j *join) gateway(v6 bool) netip.Addr {
+	if v6 {
+		return j.net.gatewayOf(j.addr6)
+	}
+	return j.net.gatewayOf(j.addr4)
+}
+
 // joinLocked takes addresses in one network. have is the endpoint to keep, or nil.
 func (m *Manager) joinLocked(s *space, at stack.Attachment, have *runtime.Endpoint) (*join, error) {
 	n, err := m.networkLocked(at.Network)
@@ -141,7 +149,7 @@ func (m *Manager) plugFor(s *space, j *join, have *runtime.Endpoint) (Plug, erro
 		case optSysctls:
 			sysctls = j.at.DriverOpts[k]
 		default:
-			return p, fmt.Errorf("driver option %s of the attachment is not known: %w", k, runtime.ErrInvalid)
+			return p, fmt.Errorf("driver option %s of the attachment is not honoured; these are: %s, %s: %w", k, optIfname, optSysctls, runtime.ErrInvalid)
 		}
 	}
 	if have != nil && have.Interface != "" {
@@ -150,8 +158,8 @@ func (m *Manager) plugFor(s *space, j *join, have *runtime.Endpoint) (Plug, erro
 	if p.Interface == "" {
 		p.Interface = freeName(s, j.net.prefix)
 	}
-	if len(p.Interface) > 15 {
-		return p, fmt.Errorf("interface name %q is longer than 15 characters: %w", p.Interface, runtime.ErrInvalid)
+	if err := checkInterfaceName(p.Interface); err != nil {
+		return p, fmt.Errorf("%w: %w", err, runtime.ErrInvalid)
 	}
 	for kv := range strings.SplitSeq(sysctls, ",") {
 		if k, v, ok := strings.Cut(strings.TrimSpace(kv), "="); ok {
@@ -192,7 +200,7 @@ func (s *space) route() (changed bool) {
 		for _, j := range s.joins {
 			gw := netip.Addr{}
 			if j == win {
-				gw = j.net.gateway(v6)
+				gw = j.gateway(v6)
 			}
 			dst := &j.plug.Gateway4
 			if v6 {
@@ -252,7 +260,7 @@ func (s *space) connected() *Connected {
 			j = s.joins[0]
 		}
 		if j != nil && len(c.Nameservers) == 0 {
-			if gw := j.net.gateway(v6); gw.IsValid() {
+			if gw := j.gateway(v6); gw.IsValid() {
 				c.Nameservers = []string{gw.String()}
 			}
 		}
@@ -267,10 +275,10 @@ func (s *space) endpoint(j *join) runtime.Endpoint {
 		Interface: j.plug.Interface, MacAddress: j.plug.MAC, Aliases: j.at.Aliases, DNSNames: s.sb.DNSNames,
 	}
 	if j.addr4.IsValid() {
-		e.IPv4, e.Gateway = j.addr4.String(), j.net.gateway(false).String()
+		e.IPv4, e.Gateway = j.addr4.String(), j.gateway(false).String()
 	}
 	if j.addr6.IsValid() {
-		e.IPv6, e.Gateway6 = j.addr6.String(), j.net.gateway(true).String()
+		e.IPv6, e.Gateway6 = j.addr6.String(), j.gateway(true).String()
 	}
 	if j.net.def.Internal {
 		e.Gateway, e.Gateway6 = "", ""

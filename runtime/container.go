@@ -75,6 +75,7 @@ type HealthResult struct {
 type Endpoint struct {
 	Network    string   `json:"network"` // real name
 	NetworkID  string   `json:"networkID"`
+	Driver     string   `json:"driver,omitempty"` // of the network: "bridge", "overlay"
 	EndpointID string   `json:"endpointID,omitempty"`
 	Interface  string   `json:"interface,omitempty"`
 	MacAddress string   `json:"macAddress,omitempty"`
@@ -223,6 +224,22 @@ type PathStat struct {
 	Mode       uint32 // os.FileMode bits
 	ModTime    time.Time
 	LinkTarget string
+}
+
+// ChangeKind says what became of a path of the image, in Docker's numbers.
+type ChangeKind uint8
+
+// The kinds.
+const (
+	PathModified ChangeKind = iota
+	PathAdded
+	PathDeleted
+)
+
+// PathChange is one difference between a container's files and its image's.
+type PathChange struct {
+	Path string // absolute
+	Kind ChangeKind
 }
 
 // Event is something that happened, in Docker's words.

@@ -19,9 +19,9 @@ import (
 	"github.com/dhow-project/dhow/runtime"
 )
 
-// differ is an engine that can tell what a container changed in its image's files.
+// differ is an image store that can tell what a container changed in its image's files.
 type differ interface {
-	Changes(ctx context.Context, ref string) (added, modified, deleted []string, err error)
+	Changes(ctx context.Context, containerID string) ([]runtime.PathChange, error)
 }
 
 func pathParam(r *http.Request) (string, error) {
@@ -134,22 +134,21 @@ func (s *server) export(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) changes(w http.ResponseWriter, r *http.Request) error {
-	d, can := s.Engine.(differ)
+	d, can := s.Images.(differ)
 	if !can {
 		return notYet("changes: comparing a container with its image")
 	}
-	added, modified, deleted, err := d.Changes(r.Context(), r.PathValue("id"))
+	c, err := s.Engine.Inspect(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	found, err := d.Changes(r.Context(), c.ID)
 	if err != nil {
 		return err
 	}
 	out := []container.FilesystemChange{}
-	for _, l := range []struct {
-		kind  container.ChangeType
-		paths []string
-	}{{container.ChangeModify, modified}, {container.ChangeAdd, added}, {container.ChangeDelete, deleted}} {
-		for _, p := range l.paths {
-			out = append(out, container.FilesystemChange{Kind: l.kind, Path: p})
-		}
+	for _, f := range found {
+		out = append(out, container.FilesystemChange{Kind: container.ChangeType(f.Kind), Path: f.Path})
 	}
 	return ok(w, out)
 }

@@ -149,17 +149,27 @@ func (b *bundle) hosts() string {
 			fmt.Fprintf(&w, "%s\t%s\n", addr, name)
 		}
 	}
-	if b.net != nil && s.Hostname != "" {
-		names := s.Hostname
-		if s.Domainname != "" {
-			names = s.Hostname + "." + s.Domainname + " " + s.Hostname
-		}
+	if b.net != nil {
 		for _, ep := range b.net.Endpoints {
-			for _, a := range []string{ep.IPv4, ep.IPv6} {
-				if addr, _, _ := strings.Cut(a, "/"); addr != "" {
-					fmt.Fprintf(&w, "%s\t%s\n", addr, names)
-				}
-			}
+			w.WriteString(b.ownHosts(ep))
+		}
+	}
+	return w.String()
+}
+
+// ownHosts are the lines of the container's own hostname in one network.
+func (b *bundle) ownHosts(ep runtime.Endpoint) string {
+	names := b.rec.Spec.Hostname
+	if names == "" {
+		return ""
+	}
+	if d := b.rec.Spec.Domainname; d != "" {
+		names = names + "." + d + " " + names
+	}
+	var w strings.Builder
+	for _, a := range []string{ep.IPv4, ep.IPv6} {
+		if addr, _, _ := strings.Cut(a, "/"); addr != "" {
+			fmt.Fprintf(&w, "%s\t%s\n", addr, names)
 		}
 	}
 	return w.String()

@@ -27,6 +27,8 @@ type Images interface {
 type Networks interface {
 	Connect(ctx context.Context, sb overlaynet.Sandbox) (*overlaynet.Connected, error)
 	Disconnect(ctx context.Context, id string) error
+	ConnectNetwork(ctx context.Context, id string, at stack.Attachment) (*overlaynet.Connected, error)
+	DisconnectNetwork(ctx context.Context, id, nameOrID string) (*overlaynet.Connected, error)
 	SetReady(id string, ready bool)
 	Restore(ctx context.Context, have []overlaynet.Restored) error
 }

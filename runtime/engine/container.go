@@ -21,6 +21,7 @@ type record struct {
 	Spec    stack.ContainerSpec `json:"spec"`
 	ImageID string              `json:"imageID"`
 	Image   runtime.ImageConfig `json:"image"`
+	Rewired bool                `json:"rewired,omitempty"` // Spec.Networks are all: they were changed by hand
 }
 
 // state is what changes.

@@ -62,6 +62,9 @@ func (e *Engine) exited(ctx context.Context, c *container, r *run, exit shim.Exi
 		r.probe.Stop()
 		_ = r.client.Close()
 	}
+	c.mu.Lock()
+	used := c.useLocked()
+	c.mu.Unlock()
 	again, delay := e.recordExit(c, exit)
 	if err := e.cleanup(ctx, c); err != nil {
 		e.log.Error("container not cleaned up", "container", c.name(), "err", err)
@@ -71,6 +74,7 @@ func (e *Engine) exited(ctx context.Context, c *container, r *run, exit shim.Exi
 		e.publish(c, "oom")
 	}
 	e.publish(c, "die", "exitCode", fmt.Sprint(exit.Code))
+	e.publishRelease(c, used)
 	e.log.Debug("container ended", "container", c.name(), "code", exit.Code, "restart", again)
 	c.mu.Lock()
 	auto := !again && !c.keep && c.rec.Spec.AutoRemove

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -30,10 +31,13 @@ import (
 var shimBinary string
 
 func TestMain(m *testing.M) {
+	shimBinary = os.Getenv("ENGINE_TEST_SHIM")
 	if os.Getenv("ENGINE_TEST_DAEMON") != "" {
-		shimBinary = os.Getenv("ENGINE_TEST_SHIM")
 		daemon()
 		return
+	}
+	if shimBinary != "" { // built elsewhere: this machine has no Go
+		os.Exit(m.Run())
 	}
 	dir, err := os.MkdirTemp("", "dhow-engine-test")
 	if err != nil {
@@ -240,12 +244,41 @@ func (n *network) Connect(_ context.Context, sb overlaynet.Sandbox) (*overlaynet
 		n.boxes, n.ready = map[string]overlaynet.Sandbox{}, map[string]bool{}
 	}
 	n.boxes[sb.ID] = sb
+	return connected(sb), nil
+}
+
+// connected invents one subnet per network, by the length of its name.
+func connected(sb overlaynet.Sandbox) *overlaynet.Connected {
 	out := &overlaynet.Connected{}
 	for _, a := range sb.Attachments {
-		out.Endpoints = append(out.Endpoints, runtime.Endpoint{Network: a.Network, IPv4: "10.9.0.2/24", Gateway: "10.9.0.1"})
-		out.Nameservers = []string{"10.9.0.1"}
+		subnet := fmt.Sprintf("10.9.%d.", len(a.Network))
+		out.Endpoints = append(out.Endpoints, runtime.Endpoint{Network: a.Network, NetworkID: "id-" + a.Network, IPv4: subnet + "2/24", Gateway: subnet + "1"})
+		if len(out.Nameservers) == 0 {
+			out.Nameservers = []string{subnet + "1"}
+		}
 	}
-	return out, nil
+	return out
+}
+
+func (n *network) ConnectNetwork(_ context.Context, id string, at stack.Attachment) (*overlaynet.Connected, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.fail != nil {
+		return nil, n.fail
+	}
+	sb := n.boxes[id]
+	sb.Attachments = append(slices.Clone(sb.Attachments), at)
+	n.boxes[id] = sb
+	return connected(sb), nil
+}
+
+func (n *network) DisconnectNetwork(_ context.Context, id, name string) (*overlaynet.Connected, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	sb := n.boxes[id]
+	sb.Attachments = slices.DeleteFunc(slices.Clone(sb.Attachments), func(a stack.Attachment) bool { return a.Network == name })
+	n.boxes[id] = sb
+	return connected(sb), nil
 }
 
 func (n *network) Disconnect(_ context.Context, id string) error {

@@ -101,7 +101,7 @@ func TestAttachments(t *testing.T) {
 		"mode among them":  {stack.ContainerSpec{NetworkMode: "b", Networks: []stack.Attachment{{Network: "a"}, {Network: "b"}}}, []string{"b", "a"}},
 		"mode beside them": {stack.ContainerSpec{NetworkMode: "c", Networks: []stack.Attachment{{Network: "a"}}}, []string{"c", "a"}},
 	} {
-		got := attachments(tc.spec)
+		got := attachments(record{Spec: tc.spec})
 		if len(got) != len(tc.want) {
 			t.Errorf("%s: %+v", name, got)
 			continue
@@ -113,7 +113,7 @@ func TestAttachments(t *testing.T) {
 		}
 	}
 	spec := stack.ContainerSpec{MacAddress: "02:00:00:00:00:01", Networks: []stack.Attachment{{Network: "a"}}}
-	if got := attachments(spec); got[0].MacAddress != spec.MacAddress || spec.Networks[0].MacAddress != "" {
+	if got := attachments(record{Spec: spec}); got[0].MacAddress != spec.MacAddress || spec.Networks[0].MacAddress != "" {
 		t.Errorf("%+v %+v", got, spec.Networks)
 	}
 }

@@ -75,14 +75,19 @@ func sandboxOf(rec record) *overlaynet.Sandbox {
 		sb.None = true
 		return sb
 	}
-	sb.Attachments = attachments(s)
+	sb.Attachments = attachments(rec)
 	return sb
 }
 
 // attachments are the networks of the spec, or the one that its mode names;
-// plain containers are on "bridge".
-func attachments(s stack.ContainerSpec) []stack.Attachment {
+// plain containers are on "bridge". After a change by hand the list counts,
+// unless nothing is left of it: then, as in Docker, it begins anew.
+func attachments(rec record) []stack.Attachment {
+	s := rec.Spec
 	list := append([]stack.Attachment(nil), s.Networks...)
+	if rec.Rewired && len(list) > 0 {
+		return list
+	}
 	mode := s.NetworkMode
 	if mode == "default" || (mode == "" && len(list) == 0) {
 		mode = "bridge"

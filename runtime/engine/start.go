@@ -173,7 +173,7 @@ func (b *bundle) launch(ctx context.Context) error {
 	if checked {
 		st.Health = &runtime.Health{Status: "starting"}
 	}
-	saved, started := *st, st.StartedAt
+	saved, started, using := *st, st.StartedAt, c.useLocked()
 	c.touchLocked()
 	c.mu.Unlock()
 	if err := e.store.saveState(c.id, saved); err != nil {
@@ -185,6 +185,7 @@ func (b *bundle) launch(ctx context.Context) error {
 	if b.sandbox != nil {
 		e.cfg.Networks.SetReady(c.id, !checked)
 	}
+	e.publishUse(c, using)
 	e.publish(c, "start")
 	if checked {
 		e.watchHealth(c, b.run, probe, started, runtime.Health{})

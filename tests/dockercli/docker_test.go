@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -233,43 +234,98 @@ func (d *Docker) waitLog(name, want string) {
 
 func TestEvents(t *testing.T) {
 	d := New(t, "busybox:latest")
-	ev := d.Command("events", "--format", "{{json .}}", "--since", "1s")
-	pipe, err := ev.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := ev.Start(); err != nil {
-		t.Fatal(err)
-	}
-	d.Args([]string{"run", "--rm", "--name", "short", "-v", "evol:/v", "--health-cmd", "true", "--health-interval", "200ms", "busybox", "sleep", "1"})
+	follow := d.follow("events", "--format", "{{json .}}", "--since", "1s")
+	d.Run("network create enet")
+	d.Args([]string{"run", "--rm", "--name", "short", "--network", "enet", "-v", "evol:/v", "--health-cmd", "true", "--health-interval", "200ms", "busybox", "sleep", "1"})
+	d.Run("network rm enet")
 	d.Run("volume rm evol")
-	got := map[string]int{}
-	order := []string{}
-	dec := json.NewDecoder(pipe)
-	for {
-		var e struct {
-			Type, Action string
-			Actor        struct{ Attributes map[string]string }
+	var order []string
+	got := follow.until("volume destroy")
+	for _, e := range got {
+		switch key := e.Type + " " + e.Action; {
+		case e.Type == "image", strings.HasPrefix(e.Action, "exec_"): // of the health check, which may be under way at the end
+		default:
+			order = append(order, key)
 		}
-		if err := dec.Decode(&e); err != nil {
-			t.Fatalf("after %v: %v", order, err)
-		}
-		key := e.Type + " " + e.Action
-		got[key]++
-		order = append(order, key)
-		if key == "container die" && e.Actor.Attributes["exitCode"] != "0" {
+		if e.Action == "die" && e.Actor.Attributes["exitCode"] != "0" {
 			t.Errorf("die: %v", e.Actor.Attributes)
 		}
-		if key == "volume destroy" {
-			break
+		if (e.Action == "connect" || e.Action == "mount") && e.Actor.Attributes["container"] == "" {
+			t.Errorf("%s %s: %v", e.Type, e.Action, e.Actor.Attributes)
 		}
 	}
-	_ = ev.Process.Kill()
-	_ = ev.Wait()
-	for _, want := range []string{"container create", "container attach", "container start", "container health_status: healthy", "container die", "container destroy",
-		"network connect", "network disconnect", "volume create", "volume mount", "volume unmount"} {
-		if got[want] != 1 {
-			t.Errorf("%d times %s in %v", got[want], want, order)
+	want := []string{"network create", "container create", "container attach", "volume create", "network connect", "volume mount", "container start",
+		"container health_status: healthy", "container die", "network disconnect", "volume unmount", "container destroy", "network destroy", "volume destroy"}
+	if !slices.Equal(order, want) {
+		t.Errorf("events\n%v\nwant\n%v", order, want)
+	}
+	// Filters, and a past with an end.
+	span := fmt.Sprintf("--since %d --until %d ", got[0].Time-1, got[len(got)-1].Time+1) // whole seconds
+	out := d.Run("events " + span + "--filter type=network --filter event=connect --format {{.Action}}:{{.Actor.Attributes.name}}")
+	if out != "connect:enet\n" {
+		t.Errorf("filtered: %q", out)
+	}
+	if out := d.Run("events " + span + "--filter container=short --filter event=die --filter event=start --format {{.Status}}"); out != "start\ndie\n" {
+		t.Errorf("filtered by container: %q", out)
+	}
+}
+
+func TestOutOfMemoryIsTold(t *testing.T) {
+	d := New(t, "busybox:latest")
+	follow := d.follow("events", "--format", "{{json .}}", "--filter", "type=container", "--filter", "event=oom", "--filter", "event=die")
+	d.Fails(137, "run --name big --memory 16m --memory-swap 16m busybox tail /dev/zero")
+	var order []string
+	for _, e := range follow.until("container die") {
+		order = append(order, e.Action)
+	}
+	if !slices.Equal(order, []string{"oom", "die"}) {
+		t.Errorf("events %v", order)
+	}
+	d.Args([]string{"inspect", "-f", "{{.State.OOMKilled}} {{.State.ExitCode}}", "big"}, "true 137")
+}
+
+// event is what a test reads of one.
+type event struct {
+	Type, Action string
+	Time         int64
+	Actor        struct {
+		ID         string
+		Attributes map[string]string
+	}
+}
+
+type follower struct {
+	d   *Docker
+	cmd *exec.Cmd
+	dec *json.Decoder
+}
+
+// follow starts docker with output that is one JSON object after the other.
+func (d *Docker) follow(args ...string) *follower {
+	d.Helper()
+	cmd := d.Command(args...)
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		d.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		d.Fatal(err)
+	}
+	return &follower{d, cmd, json.NewDecoder(pipe)}
+}
+
+// until reads up to the event "TYPE ACTION" and ends the command.
+func (f *follower) until(last string) (seen []event) {
+	f.d.Helper()
+	for {
+		var e event
+		if err := f.dec.Decode(&e); err != nil {
+			f.d.Fatalf("no %s after %v: %v", last, seen, err)
+		}
+		if seen = append(seen, e); e.Type+" "+e.Action == last {
+			_ = f.cmd.Process.Kill()
+			_ = f.cmd.Wait()
+			return seen
 		}
 	}
 }
@@ -329,14 +385,33 @@ func TestVolumesAndNetworks(t *testing.T) {
 
 func TestNetworkConnect(t *testing.T) {
 	d := New(t, "busybox:latest")
-	d.Run("network create other")
+	d.Run("network create --subnet 10.8.0.0/24 other")
 	d.Run("run -d --name app busybox sleep 1000")
-	d.Run("network connect --alias extra other app")
+	d.Run("network connect --alias extra --ip 10.8.0.99 other app")
+	d.Run("run --rm --network other busybox ping -c 1 -W 2 extra", "10.8.0.99", "1 packets received")
+	d.Args([]string{"inspect", "-f", "{{len .NetworkSettings.Networks}} {{.NetworkSettings.Networks.other.IPAddress}}", "app"}, "2 10.8.0.99")
+	d.Run("network inspect other", `"10.8.0.99/24"`)
+	d.Fails(1, "network connect other app", "already exists in network other")
+	d.Run("network disconnect bridge app")
+	d.Run("exec app cat /etc/resolv.conf", "10.8.0.1")
+	d.Kill() // the next daemon knows
+	d.Start()
+	if out := d.Args([]string{"inspect", "-f", "{{range $k, $v := .NetworkSettings.Networks}}{{$k}} {{end}}", "app"}); out != "other \n" {
+		t.Errorf("networks %q", out)
+	}
 	d.Run("run --rm --network other busybox ping -c 1 -W 2 extra", "1 packets received")
-	d.Args([]string{"inspect", "-f", "{{len .NetworkSettings.Networks}}", "app"}, "2")
+	d.Fails(1, "network rm other", "active endpoints")
 	d.Run("network disconnect other app")
-	d.Args([]string{"inspect", "-f", "{{len .NetworkSettings.Networks}}", "app"}, "1")
-	d.Run("rm -f app")
+	d.Args([]string{"inspect", "-f", "{{len .NetworkSettings.Networks}}", "app"}, "0")
+	d.Fails(1, "network disconnect other app", "not connected")
+	d.Run("stop -t 0 app") // stopped, it is connected at the next start
+	d.Run("network connect --alias later other app")
+	d.Run("start app")
+	d.Run("run --rm --network other busybox ping -c 1 -W 2 later", "1 packets received")
+	d.Run("run -d --name lonely --network none busybox sleep 1000")
+	d.Fails(1, "network connect other lonely", "without networks")
+	d.Fails(1, "network connect nosuch app", "network nosuch not found")
+	d.Run("rm -f app lonely")
 	d.Run("network rm other")
 }
 
