@@ -28,6 +28,8 @@ type Links interface {
 	Forget(ctx context.Context, addrs []netip.Addr, udpOnly bool) error
 	// Avoid returns the address ranges that the host itself uses or has routes to.
 	Avoid() ([]netip.Prefix, error)
+	// UplinkMTU is the MTU of the link with the default route; 0: there is none.
+	UplinkMTU() int
 	// Run keeps spare namespaces ready and calls wake when a link of ours
 	// has vanished, until ctx ends.
 	Run(ctx context.Context, wake func()) error

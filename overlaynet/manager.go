@@ -64,6 +64,9 @@ func (m *Manager) networkLocked(nameOrID string) (*network, error) {
 	if err != nil {
 		return nil, err
 	}
+	if n.seg.MTU == 0 { // packets that the uplink would have to break up are slow, or lost
+		n.seg.MTU = m.opt.Links.UplinkMTU()
+	}
 	m.networks[n.key()] = n
 	return n, nil
 }

@@ -58,11 +58,11 @@ type Segment struct {
 	ID         string         // of the network
 	Name       string         // of the network, for messages
 	Bridge     string         // interface name
-	Gateways   []netip.Prefix // the bridge's addresses with the subnets' lengths; at most one of each family
+	Gateways   []netip.Prefix // the bridge's addresses with the subnets' lengths, IPv4 first
 	Internal   bool
 	Masquerade bool // hide containers' addresses behind the node's
 	Separate   bool // no traffic between the containers of this network
-	MTU        int  // 0: the kernel's default
+	MTU        int  // bytes; 0: the kernel's default
 }
 
 // Plug is a sandbox's place in a segment.

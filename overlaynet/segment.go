@@ -1,27 +1,14 @@
 package overlaynet
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"sort"
-	"strconv"
 
 	"github.com/dhow-project/dhow/overlaynet/ipam"
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
-)
-
-// Driver options that are honoured, in Docker's words.
-const (
-	optMTU         = "com.docker.network.driver.mtu"
-	optBridge      = "com.docker.network.bridge.name"
-	optICC         = "com.docker.network.bridge.enable_icc"
-	optMasquerade  = "com.docker.network.bridge.enable_ip_masquerade"
-	optHostBinding = "com.docker.network.bridge.host_binding_ipv4"
-	optDefault     = "com.docker.network.bridge.default_bridge" // accepted: it means nothing here
-	optPrefix      = "com.docker.network.container_iface_prefix"
-	optSysctls     = "com.docker.network.endpoint.sysctls"
-	optIfname      = "com.docker.network.endpoint.ifname"
 )
 
 // network is one network as the Manager keeps it.
@@ -55,13 +42,16 @@ func CheckNetwork(def stack.Network) error {
 }
 
 func newNetwork(mark string, def stack.Network) (*network, error) {
-	invalid := func(format string, args ...any) error {
-		return fmt.Errorf("network %s: %s: %w", def.Name, fmt.Sprintf(format, args...), runtime.ErrInvalid)
+	invalid := func(err error) error {
+		return fmt.Errorf("network %s: %w: %w", def.Name, err, runtime.ErrInvalid)
 	}
 	switch def.Driver {
 	case "", "bridge", "overlay", "default":
 	default:
-		return nil, invalid("driver %q has no containers of its own", def.Driver)
+		return nil, invalid(fmt.Errorf("driver %q has no containers of its own", def.Driver))
+	}
+	if err := checkAddressing(def); err != nil {
+		return nil, invalid(err)
 	}
 	pool, err := ipam.NewNetwork(def.Name, def.Subnets)
 	if err != nil {
@@ -69,69 +59,54 @@ func newNetwork(mark string, def stack.Network) (*network, error) {
 	}
 	n := &network{def: def, ipam: pool, prefix: "eth", members: map[string]bool{}, up: newKeyLock()}
 	n.seg = Segment{ID: networkKey(def), Name: def.Name, Bridge: bridgeName(mark, networkKey(def)), Gateways: pool.Gateways(), Internal: def.Internal, Masquerade: true}
-	if def.EnableIPv4 != nil && !*def.EnableIPv4 {
-		n.seg.Gateways = only6(n.seg.Gateways)
-	}
-	for _, k := range sortedKeys(def.DriverOpts) {
-		v := def.DriverOpts[k]
-		var err error
-		switch k {
-		case optMTU, "mtu":
-			if n.seg.MTU, err = strconv.Atoi(v); err == nil && (n.seg.MTU < 68 || n.seg.MTU > 65535) {
-				err = fmt.Errorf("%d is not an MTU", n.seg.MTU)
-			}
-		case optBridge:
-			if n.seg.Bridge = v; v == "" || len(v) > 15 {
-				err = fmt.Errorf("%q is not an interface name", v)
-			}
-		case optICC:
-			var icc bool
-			icc, err = strconv.ParseBool(v)
-			n.seg.Separate = !icc
-		case optMasquerade:
-			n.seg.Masquerade, err = strconv.ParseBool(v)
-		case optHostBinding:
-			n.hostIP, err = netip.ParseAddr(v)
-		case optPrefix:
-			if n.prefix = v; v == "" || len(v) > 10 {
-				err = fmt.Errorf("%q is not a prefix of interface names", v)
-			}
-		case optDefault:
-		default:
-			err = fmt.Errorf("not known")
-		}
-		if err != nil {
-			return nil, invalid("driver option %s: %v", k, err)
-		}
+	if err := n.options(def.DriverOpts); err != nil {
+		return nil, invalid(err)
 	}
 	return n, nil
 }
 
-func only6(in []netip.Prefix) (out []netip.Prefix) {
-	for _, p := range in {
-		if p.Addr().Is6() {
-			out = append(out, p)
+// checkAddressing refuses what would otherwise be ignored.
+func checkAddressing(def stack.Network) error {
+	v4, v6 := def.EnableIPv4 == nil || *def.EnableIPv4, def.EnableIPv6
+	if !v4 && !v6 {
+		return errors.New("neither IPv4 nor IPv6 is enabled: containers would have no address; network_mode none is for that")
+	}
+	for _, sn := range def.Subnets {
+		p, err := netip.ParsePrefix(sn.CIDR)
+		switch {
+		case err != nil: // said by ipam
+		case p.Addr().Is6() && !v6:
+			return fmt.Errorf("subnet %s is IPv6, which is not enabled: add enable_ipv6: true", p)
+		case p.Addr().Is4() && !v4:
+			return fmt.Errorf("subnet %s is IPv4, which is disabled: remove enable_ipv4: false", p)
 		}
 	}
-	return out
+	if d := def.IPAMDriver; d != "" && d != "default" {
+		return fmt.Errorf("ipam driver %q is not known: there is default", d)
+	}
+	for _, k := range sortedKeys(def.IPAMOpts) {
+		return fmt.Errorf("ipam option %s is not known: the default driver has none", k)
+	}
+	return nil
 }
 
 // has tells whether containers get an address of the family.
-func (n *network) has(v6 bool) bool {
-	if v6 && !n.def.EnableIPv6 {
-		return false
-	}
-	for _, g := range n.seg.Gateways {
-		if g.Addr().Is6() == v6 {
-			return true
-		}
-	}
-	return false
-}
+func (n *network) has(v6 bool) bool { return n.gateway(v6).IsValid() }
 
+// gateway is the first of the family.
 func (n *network) gateway(v6 bool) netip.Addr {
 	for _, g := range n.seg.Gateways {
 		if g.Addr().Is6() == v6 {
+			return g.Addr()
+		}
+	}
+	return netip.Addr{}
+}
+
+// gatewayOf is the one in the subnet of a container's address.
+func (n *network) gatewayOf(p netip.Prefix) netip.Addr {
+	for _, g := range n.seg.Gateways {
+		if p.IsValid() && g.Masked() == p.Masked() {
 			return g.Addr()
 		}
 	}

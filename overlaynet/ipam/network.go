@@ -97,15 +97,13 @@ func newSubnet(s stack.Subnet) (*subnet, error) {
 	return n, nil
 }
 
-// Gateways returns the gateway addresses with their subnets' lengths: the
-// first subnet's of each family, IPv4 first.
+// Gateways returns the subnets' gateway addresses with their lengths, IPv4 first.
 func (n *Network) Gateways() []netip.Prefix {
 	var out []netip.Prefix
 	for _, v6 := range []bool{false, true} {
 		for _, s := range n.subnets {
 			if s.prefix.Addr().Is6() == v6 {
 				out = append(out, netip.PrefixFrom(s.gateway, s.prefix.Bits()))
-				break
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -12,10 +13,11 @@ import (
 // sock is a route netlink socket that sends many requests in one write. It
 // belongs to the namespace that the thread was in when it was dialled.
 type sock struct {
-	mu  sync.Mutex
-	fd  int
-	seq uint32
-	buf [32 << 10]byte
+	mu     sync.Mutex
+	fd     int
+	seq    uint32
+	buf    [32 << 10]byte
+	writes atomic.Uint64 // changes asked for
 }
 
 func dial() (*sock, error) {
@@ -54,6 +56,9 @@ func (s *sock) do(steps ...step) error {
 	var out []byte
 	first := s.seq + 1
 	for _, st := range steps {
+		if kind := st.req.Type; kind != unix.RTM_GETLINK {
+			s.writes.Add(1)
+		}
 		s.seq++
 		st.req.Seq = s.seq
 		st.req.Flags |= unix.NLM_F_REQUEST | unix.NLM_F_ACK

@@ -65,6 +65,10 @@ func (l *Links) Close() error {
 	return nil
 }
 
+// Writes is how many changes have been asked of the kernel in the host's
+// namespace.
+func (l *Links) Writes() uint64 { return l.host.writes.Load() }
+
 // index returns the number of a link in s's namespace; 0 when there is none.
 func (s *sock) index(name string) int {
 	ifr, err := unix.NewIfreq(name)
@@ -115,20 +119,22 @@ func (l *Links) SetSandbox(ctx context.Context, id string, plugs []overlaynet.Pl
 	return path, nil
 }
 
-// intact tells whether everything is there, and puts the ports back into
-// their bridges, which may be new ones.
+// intact tells whether everything is there, and puts ports back into their
+// bridges, which may be new ones, and up. What is right is only looked at.
 func (l *Links) intact(path string, plugs []overlaynet.Plug) bool {
 	if !mounted(path) {
 		return false
 	}
 	var steps []step
 	for _, p := range plugs {
-		index, master := l.host.index(p.Host), l.host.index(p.Segment.Bridge)
-		if index == 0 || master == 0 {
+		host, master := l.host.link(p.Host), l.host.index(p.Segment.Bridge)
+		if host.index == 0 || master == 0 {
 			return false
 		}
 		l.note(p.Host, true)
-		steps = append(steps, step{"join " + p.Host, joinBridge(index, master), nil})
+		if host.master != master || !host.up {
+			steps = append(steps, step{"join " + p.Host, joinBridge(host.index, master), nil})
+		}
 	}
 	return l.host.do(steps...) == nil
 }

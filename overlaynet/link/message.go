@@ -119,6 +119,15 @@ func bridgeMAC(s overlaynet.Segment) []byte {
 	return mac
 }
 
+// setAlias gives a link a note that "ip link" shows.
+func setAlias(name, alias string) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(unix.RTM_SETLINK, 0)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nul(name)))
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFALIAS, nl.NonZeroTerminated(alias)))
+	return req
+}
+
 func delLink(name string) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(unix.RTM_DELLINK, 0)
 	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))

@@ -10,17 +10,25 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dhow-project/dhow/overlaynet"
+	"github.com/dhow-project/dhow/runtime"
 )
 
 // SetSegment makes the bridge exist with its addresses, and the node forward.
+// What is there is looked at, not written again.
 func (l *Links) SetSegment(_ context.Context, s overlaynet.Segment) error {
 	l.note(s.Bridge, true)
-	index := l.host.index(s.Bridge)
-	if index == 0 {
-		if err := l.host.do(step{"create bridge " + s.Bridge, newBridge(s), []unix.Errno{unix.EEXIST}}); err != nil {
+	st := l.host.link(s.Bridge)
+	if st.index != 0 && !l.owns(s.Bridge, st) {
+		l.note(s.Bridge, false)
+		return fmt.Errorf("interface %s exists and is not ours: choose another name for the bridge, or remove it: %w", s.Bridge, runtime.ErrConflict)
+	}
+	if st.index == 0 {
+		err := l.host.do(step{"create bridge " + s.Bridge, newBridge(s), []unix.Errno{unix.EEXIST}},
+			step{"mark bridge " + s.Bridge, setAlias(s.Bridge, l.alias()), nil})
+		if err != nil {
 			return err
 		}
-		if index = l.host.index(s.Bridge); index == 0 {
+		if st = l.host.link(s.Bridge); st.index == 0 {
 			return fmt.Errorf("bridge %s vanished", s.Bridge)
 		}
 	}
@@ -28,19 +36,26 @@ func (l *Links) SetSegment(_ context.Context, s overlaynet.Segment) error {
 	for _, g := range s.Gateways {
 		v6 = v6 || g.Addr().Is6()
 	}
-	if err := bridgeSysctls(s.Bridge, v6); err != nil {
+	if err := l.bridgeSysctls(s.Bridge, v6); err != nil {
 		return err
 	}
-	steps := []step{{"bring up " + s.Bridge, upLink(index), nil}}
-	for _, g := range s.Gateways {
-		steps = append(steps, step{"add gateway " + g.String(), address(index, g, false), nil})
+	steps, err := missingOf(s, st)
+	if err != nil {
+		return err
 	}
 	return l.host.do(steps...)
 }
 
+// alias marks links whose name was chosen by the user.
+func (l *Links) alias() string { return "dhow " + l.mark }
+
+func (l *Links) owns(name string, st state) bool {
+	return strings.HasPrefix(name, l.mark) || st.alias == l.alias()
+}
+
 // bridgeSysctls: route_localnet lets replies to translated connections from
 // 127.0.0.1 come back; the packet filter drops what abuses it.
-func bridgeSysctls(bridge string, v6 bool) error {
+func (l *Links) bridgeSysctls(bridge string, v6 bool) error {
 	keys := [][2]string{
 		{"net/ipv4/ip_forward", "1"},
 		{"net/ipv4/conf/" + bridge + "/route_localnet", "1"},
@@ -56,7 +71,7 @@ func bridgeSysctls(bridge string, v6 bool) error {
 		keys = append(keys, [2]string{"net/ipv6/conf/" + bridge + "/disable_ipv6", "1"})
 	}
 	for _, kv := range keys {
-		if err := ensureSysctl(kv[0], kv[1]); err != nil {
+		if err := l.ensureSysctl(kv[0], kv[1]); err != nil {
 			return fmt.Errorf("sysctl %s: %w", kv[0], err)
 		}
 	}
@@ -64,10 +79,11 @@ func bridgeSysctls(bridge string, v6 bool) error {
 }
 
 // ensureSysctl writes only what differs: some writes wake up every interface.
-func ensureSysctl(key, value string) error {
+func (l *Links) ensureSysctl(key, value string) error {
 	if b, err := os.ReadFile("/proc/sys/" + key); err == nil && strings.TrimSpace(string(b)) == value {
 		return nil
 	}
+	l.host.writes.Add(1)
 	return writeSysctl(key, value)
 }
 
@@ -94,5 +110,8 @@ func keepUplinksLearning() error {
 // RemoveSegment removes the bridge.
 func (l *Links) RemoveSegment(_ context.Context, s overlaynet.Segment) error {
 	l.note(s.Bridge, false)
+	if st := l.host.link(s.Bridge); st.index == 0 || !l.owns(s.Bridge, st) {
+		return nil
+	}
 	return l.remove(s.Bridge)
 }

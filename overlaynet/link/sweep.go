@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -28,15 +27,15 @@ func (l *Links) Sweep(_ context.Context, segments []overlaynet.Segment, sandboxe
 			keep[p.Host] = true
 		}
 	}
-	links, err := net.Interfaces()
+	ours, err := l.own()
 	if err != nil {
-		return fmt.Errorf("list links: %w", err)
+		return err
 	}
 	var names []string
-	for _, i := range links {
-		if strings.HasPrefix(i.Name, l.mark) && !keep[i.Name] {
-			l.note(i.Name, false)
-			names = append(names, i.Name)
+	for _, name := range ours {
+		if !keep[name] {
+			l.note(name, false)
+			names = append(names, name)
 		}
 	}
 	errs := []error{l.remove(names...)}
@@ -55,28 +54,39 @@ func (l *Links) Sweep(_ context.Context, segments []overlaynet.Segment, sandboxe
 	return errors.Join(errs...)
 }
 
-// Avoid returns the host's own addresses and the destinations of its routes,
-// but those of our bridges.
-func (l *Links) Avoid() (out []netip.Prefix, err error) {
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+// own returns the names of our links by their index: by name, or by alias.
+func (l *Links) own() (map[int]string, error) {
+	links, err := netlink.LinkList()
 	if err != nil {
-		return nil, fmt.Errorf("list routes: %w", err)
+		return nil, fmt.Errorf("list links: %w", err)
 	}
-	ours := map[int]bool{}
-	links, err := net.Interfaces()
+	out := map[int]string{}
+	for _, x := range links {
+		if a := x.Attrs(); l.owns(a.Name, state{alias: a.Alias}) {
+			out[a.Index] = a.Name
+		}
+	}
+	return out, nil
+}
+
+// Avoid returns the host's own addresses and the destinations of its routes
+// in every table (a VPN has one of its own), but those of our bridges. Routes
+// to half the world or more (a VPN that takes everything) are not counted.
+func (l *Links) Avoid() (out []netip.Prefix, err error) {
+	ours, err := l.own()
 	if err != nil {
 		return nil, err
 	}
-	for _, i := range links {
-		if strings.HasPrefix(i.Name, l.mark) {
-			ours[i.Index] = true
-		}
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
 	}
+	const widest = 7 // 10.0.0.0/8 and fd00::/8 are private ranges that a VPN may really use
 	for _, r := range routes {
-		if r.Dst == nil || ours[r.LinkIndex] {
+		if r.Dst == nil || ours[r.LinkIndex] != "" || r.Type != unix.RTN_UNICAST {
 			continue
 		}
-		if p, ok := prefixOf(r.Dst); ok && p.Bits() > 0 {
+		if p, ok := prefixOf(r.Dst); ok && p.Bits() > widest && !p.Addr().IsLinkLocalUnicast() {
 			out = append(out, p)
 		}
 	}
@@ -85,7 +95,7 @@ func (l *Links) Avoid() (out []netip.Prefix, err error) {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
 	for _, a := range addrs {
-		if p, ok := prefixOf(a.IPNet); ok && !ours[a.LinkIndex] {
+		if p, ok := prefixOf(a.IPNet); ok && ours[a.LinkIndex] == "" {
 			out = append(out, p)
 		}
 	}
@@ -99,4 +109,30 @@ func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
 		return netip.Prefix{}, false
 	}
 	return netip.PrefixFrom(a.Unmap(), ones).Masked(), true
+}
+
+// UplinkMTU is that of the link with the host's default route; 0: there is none.
+func (l *Links) UplinkMTU() int {
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: nil, Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_DST|netlink.RT_FILTER_TABLE)
+	if err != nil || len(routes) == 0 {
+		routes, err = netlink.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{Dst: nil, Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_DST|netlink.RT_FILTER_TABLE)
+	}
+	if err != nil || len(routes) == 0 {
+		return 0
+	}
+	best := routes[0]
+	for _, r := range routes {
+		if r.Priority < best.Priority {
+			best = r
+		}
+	}
+	index := best.LinkIndex
+	if len(best.MultiPath) > 0 {
+		index = best.MultiPath[0].LinkIndex
+	}
+	i, err := net.InterfaceByIndex(index)
+	if err != nil {
+		return 0
+	}
+	return i.MTU
 }
