@@ -3,19 +3,24 @@ package daemon
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"sort"
 
+	"github.com/dhow-project/dhow/overlaynet"
 	"github.com/dhow-project/dhow/overlaynet/ipam"
+	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
 )
 
 // subnets chooses address ranges that meet neither another network nor what
 // the host itself reaches.
 type subnets struct {
-	pools []ipam.Pool
+	pools []ipam.Pool // none of a family: the default ones
 	avoid func() ([]netip.Prefix, error)
 }
 
-// Pick fits cluster.SubnetPicker.
+// Pick fits cluster.SubnetPicker: the subnets asked for, checked, and one
+// more from the pools for each family that is wanted and has none.
 func (s subnets) Pick(want stack.Network, used []stack.Network) ([]stack.Subnet, error) {
 	if want.Driver == "host" || want.Driver == "none" || want.Driver == "null" {
 		return nil, nil
@@ -28,53 +33,68 @@ func (s subnets) Pick(want stack.Network, used []stack.Network) ([]stack.Subnet,
 	if err != nil {
 		return nil, err
 	}
-	out := append([]stack.Subnet(nil), want.Subnets...)
-	has := map[bool]bool{} // family -> a subnet was asked for
-	for i, sn := range out {
-		if sn.CIDR == "" {
-			continue
-		}
-		p, err := netip.ParsePrefix(sn.CIDR)
-		if err != nil {
-			return nil, fmt.Errorf("subnet %q: %w", sn.CIDR, err)
-		}
-		for other, name := range taken {
-			if p.Overlaps(other) {
-				return nil, fmt.Errorf("subnet %s overlaps %s of network %s", p, other, name)
-			}
-		}
-		has[p.Addr().Is6()] = true
-		out[i].CIDR = p.Masked().String()
+	out, has, err := asked(want.Subnets, taken, avoid)
+	if err != nil {
+		return nil, err
 	}
-	out = withoutEmpty(out)
 	list := make([]netip.Prefix, 0, len(taken))
-	for p := range taken {
-		list = append(list, p)
+	for _, t := range taken {
+		list = append(list, t.prefix)
 	}
 	for _, v6 := range []bool{false, true} {
 		wanted := v6 && want.EnableIPv6 || !v6 && (want.EnableIPv4 == nil || *want.EnableIPv4)
 		if !wanted || has[v6] {
 			continue
 		}
-		p, err := ipam.PickSubnet(family(s.pools, v6), list, avoid)
+		p, err := ipam.PickSubnet(s.family(v6), list, avoid)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, stack.Subnet{CIDR: p.String()})
 	}
-	return withGateways(out)
-}
-
-func withoutEmpty(in []stack.Subnet) []stack.Subnet {
-	var out []stack.Subnet
-	for _, s := range in {
-		if s.CIDR != "" {
-			out = append(out, s)
-		}
+	if out, err = withGateways(out); err != nil {
+		return nil, err
 	}
-	return out
+	want.Subnets = out
+	return out, overlaynet.CheckNetwork(want)
 }
 
+// asked checks the subnets that a person wrote down; has tells of which
+// families they are.
+func asked(in []stack.Subnet, taken []holding, avoid []netip.Prefix) (out []stack.Subnet, has map[bool]bool, err error) {
+	has = map[bool]bool{}
+	for _, sn := range in {
+		if sn.CIDR == "" {
+			if sn.Gateway != "" || sn.Range != "" || len(sn.Aux) > 0 {
+				return nil, nil, fmt.Errorf("gateway, ip_range and aux_addresses need a subnet beside them: %w", runtime.ErrInvalid)
+			}
+			continue
+		}
+		p, err := netip.ParsePrefix(sn.CIDR)
+		if err != nil {
+			return nil, nil, fmt.Errorf("subnet %q: %w: %w", sn.CIDR, err, runtime.ErrInvalid)
+		}
+		p = p.Masked()
+		for _, t := range taken {
+			if p.Overlaps(t.prefix) {
+				return nil, nil, fmt.Errorf("subnet %s overlaps %s of network %s: %w", p, t.prefix, t.network, runtime.ErrConflict)
+			}
+		}
+		// A wider route (a VPN's 10.0.0.0/8) goes on to serve the rest; a
+		// narrower one, or the same, would be cut off.
+		for _, a := range avoid {
+			if p.Overlaps(a) && a.Bits() >= p.Bits() {
+				return nil, nil, fmt.Errorf("subnet %s would hide %s, which this host uses itself (ip addr, ip route): choose another: %w", p, a, runtime.ErrConflict)
+			}
+		}
+		has[p.Addr().Is6()] = true
+		sn.CIDR = p.String()
+		out = append(out, sn)
+	}
+	return out, has, nil
+}
+
+// withGateways writes the default gateways down: the first address.
 func withGateways(list []stack.Subnet) ([]stack.Subnet, error) {
 	for i, sn := range list {
 		if sn.Gateway == "" {
@@ -88,33 +108,49 @@ func withGateways(list []stack.Subnet) ([]stack.Subnet, error) {
 	return list, nil
 }
 
-func prefixes(networks []stack.Network) (map[netip.Prefix]string, error) {
-	out := map[netip.Prefix]string{}
+// holding is a range that a network has.
+type holding struct {
+	prefix  netip.Prefix
+	network string
+}
+
+func prefixes(networks []stack.Network) (out []holding, err error) {
 	for _, n := range networks {
 		for _, sn := range n.Subnets {
 			p, err := netip.ParsePrefix(sn.CIDR)
 			if err != nil {
 				return nil, fmt.Errorf("network %s: subnet %q: %w", n.Name, sn.CIDR, err)
 			}
-			out[p] = n.Name
+			out = append(out, holding{p, n.Name})
 		}
 	}
+	sort.Slice(out, func(i, j int) bool { return out[i].prefix.Addr().Less(out[j].prefix.Addr()) })
 	return out, nil
 }
 
-func family(pools []ipam.Pool, v6 bool) []ipam.Pool {
-	var out []ipam.Pool
-	for _, p := range pools {
-		if p.Base.Addr().Is6() == v6 {
-			out = append(out, p)
-		}
-	}
-	if len(out) == 0 {
-		for _, p := range ipam.DefaultPools() {
+// family returns the pools of one family: the configured ones, else the
+// default ones, which for IPv6 is this machine's own unique local range.
+func (s subnets) family(v6 bool) []ipam.Pool {
+	for _, pools := range [][]ipam.Pool{s.pools, ipam.DefaultPools(), {ipam.ULAPool(machineID())}} {
+		var out []ipam.Pool
+		for _, p := range pools {
 			if p.Base.Addr().Is6() == v6 {
 				out = append(out, p)
 			}
 		}
+		if out != nil {
+			return out
+		}
 	}
-	return out
+	return nil
+}
+
+// machineID is what tells this machine from all others: machine-id(5), and
+// the host's name where there is none.
+func machineID() string {
+	if b, err := os.ReadFile("/etc/machine-id"); err == nil && len(b) > 0 {
+		return string(b)
+	}
+	name, _ := os.Hostname()
+	return name
 }
