@@ -1,6 +1,8 @@
 package api
 
 import (
+	"time"
+
 	"github.com/dhow-project/dhow/stack"
 	"github.com/dhow-project/dhow/stack/plan"
 )
@@ -33,8 +35,10 @@ const (
 
 // ControlRequest is the body of POST /dhow/v1/stacks/{name}/control.
 type ControlRequest struct {
-	Action   Action   `json:"action"`
-	Services []string `json:"services,omitempty"` // empty: all
+	Action   Action         `json:"action"`
+	Services []string       `json:"services,omitempty"` // empty: all
+	Volumes  bool           `json:"volumes,omitempty"`  // with rm: anonymous volumes too
+	Grace    *time.Duration `json:"grace,omitempty"`    // nanoseconds between stop signal and kill; absent: the services' own
 }
 
 // ScaleRequest is the body of POST /dhow/v1/stacks/{name}/scale.

@@ -32,7 +32,10 @@ func (m *Manager) ApplyStack(ctx context.Context, s stack.Stack, opt plan.Option
 	if err := p.Err(); err != nil {
 		return p, 0, fmt.Errorf("stack %s: %w: %w", s.Name, runtime.ErrConflict, err)
 	}
-	changes, err := m.applyChanges(snap, p, time.Now().UnixNano())
+	if err := m.preflight(p); err != nil {
+		return p, 0, err
+	}
+	changes, err := m.applyChanges(snap, p, opt, time.Now().UnixNano())
 	if err != nil {
 		return p, 0, fmt.Errorf("stack %s: %w", s.Name, err)
 	}
@@ -81,7 +84,9 @@ func (m *Manager) plan(snap *state.Snapshot, s stack.Stack, opt plan.Options) *p
 		have.Stack = &old
 	}
 	p := plan.Diff(s, have, opt)
-	addStarts(snap, p, s, opt)
+	if !opt.NoStart {
+		addStarts(snap, p, s, opt)
+	}
 	return p
 }
 
@@ -120,7 +125,7 @@ func byHand(t *stack.Task) bool {
 }
 
 // applyChanges turns a plan into the changes of one command.
-func (m *Manager) applyChanges(snap *state.Snapshot, p *plan.Plan, now int64) ([]state.Change, error) {
+func (m *Manager) applyChanges(snap *state.Snapshot, p *plan.Plan, opt plan.Options, now int64) ([]state.Change, error) {
 	name := p.Stack.Name
 	old := snap.Stack(name)
 	if len(p.Steps) == 0 && old != nil && !old.Removing {
@@ -145,18 +150,18 @@ func (m *Manager) applyChanges(snap *state.Snapshot, p *plan.Plan, now int64) ([
 	}
 	changes = append(changes, files...)
 	for _, sv := range p.Stack.ServiceNames() {
-		changes = append(changes, serviceChanges(snap, p, sv)...)
+		changes = append(changes, serviceChanges(snap, p, opt, sv)...)
 	}
 	for _, step := range p.Steps {
 		if step.Kind == plan.Service && step.Action == plan.Remove {
-			changes = append(changes, removeService(snap.Service(name, step.Name), false)...)
+			changes = append(changes, removeService(snap.Service(name, step.Name), false, opt.Grace)...)
 		}
 	}
 	return changes, nil
 }
 
 // serviceChanges stores one service and wakes its tasks, as its step says.
-func serviceChanges(snap *state.Snapshot, p *plan.Plan, name string) []state.Change {
+func serviceChanges(snap *state.Snapshot, p *plan.Plan, opt plan.Options, name string) []state.Change {
 	step, ok := p.Step(plan.Service, name)
 	old := snap.Service(p.Stack.Name, name)
 	if !ok && old != nil && !old.Removing {
@@ -164,11 +169,14 @@ func serviceChanges(snap *state.Snapshot, p *plan.Plan, name string) []state.Cha
 	}
 	c := state.ServiceChange{Service: state.Service{
 		Stack: p.Stack.Name, Name: name, Spec: withoutContent(p.Stack.Services[name]),
-		Hash: p.Stack.ServiceHash(name), Desired: stack.DesiredRun,
+		Hash: p.Stack.ServiceHash(name), Desired: stack.DesiredRun, Grace: opt.Grace,
 	}}
 	c.NewVersion = old == nil || step.Action == plan.Recreate || step.Action == plan.Create && old.Hash != c.Hash
+	if opt.NoStart && (c.NewVersion || old.Desired != stack.DesiredRun) {
+		c.Desired = stack.DesiredCreate
+	}
 	changes := []state.Change{{Service: &c}}
-	if c.NewVersion {
+	if c.NewVersion || c.Desired != stack.DesiredRun {
 		return changes
 	}
 	for _, t := range snap.ServiceTasks(p.Stack.Name, name) {
@@ -190,12 +198,12 @@ func wake(t *stack.Task) []state.Change {
 	return []state.Change{{Update: &c}}
 }
 
-func removeService(sv *state.Service, volumes bool) []state.Change {
+func removeService(sv *state.Service, volumes bool, grace *time.Duration) []state.Change {
 	if sv == nil {
 		return nil
 	}
 	c := state.ServiceChange{Service: *sv}
-	c.Removing, c.RemoveVolumes = true, volumes
+	c.Removing, c.RemoveVolumes, c.Grace = true, volumes, grace
 	return []state.Change{{Service: &c}}
 }
 

@@ -146,7 +146,7 @@ func (w *world) up(s stack.Stack, opts ...plan.Options) *plan.Plan {
 
 func (w *world) control(act cluster.Action, services ...string) {
 	w.t.Helper()
-	if err := w.m.Control(context.Background(), "shop", services, act); err != nil {
+	if err := w.m.Control(context.Background(), "shop", act, cluster.ControlOptions{Services: services}); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -480,7 +480,7 @@ func TestErrorsAreTold(t *testing.T) {
 	}
 
 	ctx := context.Background()
-	if err := w.m.Control(ctx, "shop", []string{"nope"}, cluster.Start); !errors.Is(err, runtime.ErrNotFound) {
+	if err := w.m.Control(ctx, "shop", cluster.Start, cluster.ControlOptions{Services: []string{"nope"}}); !errors.Is(err, runtime.ErrNotFound) {
 		t.Errorf("start of an unknown service: %v", err)
 	}
 	if err := w.m.RemoveStack(ctx, "nope", cluster.RemoveOptions{}); !errors.Is(err, runtime.ErrNotFound) {

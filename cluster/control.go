@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/dhow-project/dhow/cluster/state"
 	"github.com/dhow-project/dhow/runtime"
@@ -27,7 +28,7 @@ func (m *Manager) RemoveStack(ctx context.Context, name string, opt RemoveOption
 		changes = append(changes, state.Change{Stack: &rec})
 	}
 	for _, sv := range chosen {
-		changes = append(changes, removeService(sv, opt.Volumes)...)
+		changes = append(changes, removeService(sv, opt.Volumes, opt.Grace)...)
 	}
 	if _, err := m.propose(ctx, changes); err != nil {
 		return fmt.Errorf("remove stack %s: %w", name, err)
@@ -57,17 +58,16 @@ func choose(snap *state.Snapshot, stackName string, names []string) ([]*state.Se
 	return out, nil
 }
 
-// Control does act to services of a stack (all when none is named). It returns
-// when the wish is stored.
-func (m *Manager) Control(ctx context.Context, stackName string, services []string, act Action) error {
+// Control does act to services of a stack. It returns when the wish is stored.
+func (m *Manager) Control(ctx context.Context, stackName string, act Action, opt ControlOptions) error {
 	m.write.Lock()
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
-	chosen, err := choose(snap, stackName, services)
+	chosen, err := choose(snap, stackName, opt.Services)
 	if err != nil {
 		return err
 	}
-	c := controller{snap: snap, stack: stackName, done: map[string]bool{}}
+	c := controller{snap: snap, stack: stackName, grace: opt.Grace, volumes: opt.Volumes, done: map[string]bool{}}
 	for _, sv := range chosen {
 		if err := c.do(sv, act); err != nil {
 			return err
@@ -76,7 +76,7 @@ func (m *Manager) Control(ctx context.Context, stackName string, services []stri
 	if _, err := m.propose(ctx, c.changes); err != nil {
 		return fmt.Errorf("%s stack %s: %w", act, stackName, err)
 	}
-	m.log.Info("services controlled", "stack", stackName, "action", act, "services", services)
+	m.log.Info("services controlled", "stack", stackName, "action", act, "services", opt.Services)
 	return nil
 }
 
@@ -84,6 +84,8 @@ func (m *Manager) Control(ctx context.Context, stackName string, services []stri
 type controller struct {
 	snap    *state.Snapshot
 	stack   string
+	grace   *time.Duration
+	volumes bool
 	done    map[string]bool // services
 	changes []state.Change
 }
@@ -118,11 +120,12 @@ func (c *controller) do(sv *state.Service, act Action) error {
 }
 
 func (c *controller) wish(sv *state.Service, d stack.Desired) {
-	if sv.Desired == d {
+	if sv.Desired == d && samePointee(sv.Grace, c.grace) {
 		return
 	}
 	change := state.ServiceChange{Service: *sv}
-	change.Desired = d
+	change.Desired, change.Grace = d, c.grace
+	change.RemoveVolumes = c.volumes && d == stack.DesiredRemove
 	c.changes = append(c.changes, state.Change{Service: &change})
 }
 
@@ -166,10 +169,14 @@ func (c *controller) restart(sv *state.Service) {
 	}
 }
 
+func samePointee[T comparable](a, b *T) bool {
+	return a == b || a != nil && b != nil && *a == *b
+}
+
 func (c *controller) anyUp(sv *state.Service) bool {
 	return slices.ContainsFunc(c.snap.ServiceTasks(c.stack, sv.Name), func(t *stack.Task) bool {
 		s := t.Status
-		return t.Node != "" && s.State < stack.TaskCompleted && !(s.State == stack.TaskReady && (s.Followed == stack.DesiredStop || byHand(t)))
+		return t.Node != "" && s.State < stack.TaskCompleted && !(s.State == stack.TaskReady && (s.Followed == stack.DesiredStop || s.Followed == stack.DesiredCreate || byHand(t)))
 	})
 }
 

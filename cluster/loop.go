@@ -164,7 +164,7 @@ func (r *round) input(s *state.Stack, services []*state.Service, networks []*sta
 	for _, sv := range services {
 		w := reconcile.Service{
 			Spec: &sv.Spec, Version: sv.Version, Desired: sv.Desired,
-			Removing: sv.Removing, RemoveVolumes: sv.RemoveVolumes, Versions: map[uint64]*stack.Service{},
+			Removing: sv.Removing, RemoveVolumes: sv.RemoveVolumes, Grace: sv.Grace, Versions: map[uint64]*stack.Service{},
 		}
 		for i := range sv.History {
 			w.Versions[sv.History[i].Version] = &sv.History[i].Spec

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
@@ -17,6 +18,7 @@ type Config struct {
 	Subnets SubnetPicker // nil: networks must name their subnets
 	Images  Images       // nil: images are not pinned when a stack is applied
 	Volumes VolumeNames  // nil: external volumes are not checked when a stack is applied
+	Host    HostCheck    // nil: host paths and devices are not checked when a stack is applied
 }
 
 // SubnetPicker chooses address ranges for a network.
@@ -49,10 +51,18 @@ const (
 	Remove  Action = "rm" // containers of services of which nothing runs
 )
 
+// ControlOptions of Control.
+type ControlOptions struct {
+	Volumes  bool           // with Remove: anonymous volumes of the containers too
+	Services []string       // empty: all of the stack
+	Grace    *time.Duration // between stop signal and kill; nil: the specs' own
+}
+
 // RemoveOptions of RemoveStack.
 type RemoveOptions struct {
-	Volumes  bool     // anonymous volumes of its containers too
-	Services []string // only these; the stack stays. Empty: all of the stack
+	Volumes  bool           // anonymous volumes of its containers too
+	Services []string       // only these; the stack stays. Empty: all of the stack
+	Grace    *time.Duration // between stop signal and kill; nil: the specs' own
 }
 
 // StackStatus is a stack and how it is doing.

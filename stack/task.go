@@ -28,6 +28,7 @@ type Desired string
 
 // The wishes.
 const (
+	DesiredCreate Desired = "create" // container made, not started
 	DesiredRun    Desired = "run"
 	DesiredStop   Desired = "stop"   // container kept, not running
 	DesiredPause  Desired = "pause"  // container kept, frozen
@@ -52,6 +53,7 @@ type Task struct {
 	Pin           string            `json:"pin,omitempty"`           // node that a global service's task is made for
 	Wanted        uint64            `json:"wanted,omitempty"`        // Restarts asked for; Restarts follows when the dependencies allow
 	RemoveVolumes bool              `json:"removeVolumes,omitempty"` // with DesiredRemove: its anonymous volumes too
+	Grace         *time.Duration    `json:"grace,omitempty"`         // between stop signal and kill, over the spec's
 	Anonymous     map[string]string `json:"anonymous,omitempty"`     // anonymous volumes inherited from the task before: target to volume name
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/dhow-project/dhow/api"
 	"github.com/dhow-project/dhow/stack"
@@ -40,18 +41,27 @@ func (c *Client) WatchStack(ctx context.Context, name string, each func(api.Stac
 	return lines(ctx, c, request{method: http.MethodGet, path: stackPath(name, "/watch")}, each)
 }
 
-// RemoveStack begins to remove a stack, or only some of its services; volumes
-// takes the anonymous volumes of its containers along.
-func (c *Client) RemoveStack(ctx context.Context, name string, volumes bool, services ...string) error {
+// RemoveOptions of RemoveStack.
+type RemoveOptions struct {
+	Services []string       // only these; empty: the whole stack
+	Volumes  bool           // anonymous volumes of its containers too
+	Grace    *time.Duration // between stop signal and kill; nil: the services' own
+}
+
+// RemoveStack begins to remove a stack, or only some of its services.
+func (c *Client) RemoveStack(ctx context.Context, name string, opt RemoveOptions) error {
 	q := url.Values{}
-	set(q, "volumes", volumes)
-	setText(q, "services", strings.Join(services, ","))
+	set(q, "volumes", opt.Volumes)
+	setText(q, "services", strings.Join(opt.Services, ","))
+	if opt.Grace != nil {
+		q.Set("grace", opt.Grace.String())
+	}
 	return c.delete(ctx, stackPath(name, ""), q)
 }
 
-// ControlStack does action to services, to all when none is named.
-func (c *Client) ControlStack(ctx context.Context, name string, action api.Action, services ...string) error {
-	return c.post(ctx, stackPath(name, "/control"), nil, api.ControlRequest{Action: action, Services: services}, nil)
+// ControlStack does to services of a stack what req says.
+func (c *Client) ControlStack(ctx context.Context, name string, req api.ControlRequest) error {
+	return c.post(ctx, stackPath(name, "/control"), nil, req, nil)
 }
 
 // ScaleStack sets replicas by service.

@@ -109,7 +109,7 @@ type Volumes interface {
 type Stacks interface {
 	ApplyStack(ctx context.Context, s stack.Stack, opt plan.Options, dryRun bool) (*plan.Plan, uint64, error)
 	RemoveStack(ctx context.Context, name string, opt cluster.RemoveOptions) error
-	Control(ctx context.Context, name string, services []string, action cluster.Action) error
+	Control(ctx context.Context, name string, action cluster.Action, opt cluster.ControlOptions) error
 	Scale(ctx context.Context, name string, counts map[string]int) error
 	Stacks() []cluster.StackStatus
 	Stack(name string) (cluster.StackStatus, error)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/dhow-project/dhow/api"
 	"github.com/dhow-project/dhow/cluster"
@@ -90,6 +91,13 @@ func (s *server) removeStack(w http.ResponseWriter, r *http.Request) error {
 	if names := r.URL.Query().Get("services"); names != "" {
 		opt.Services = strings.Split(names, ",")
 	}
+	if text := r.URL.Query().Get("grace"); text != "" {
+		grace, err := time.ParseDuration(text)
+		if err != nil || grace < 0 {
+			return invalid("grace: %q is not a duration such as 5s", text)
+		}
+		opt.Grace = &grace
+	}
 	return noContent(w, s.Stacks.RemoveStack(r.Context(), r.PathValue("name"), opt))
 }
 
@@ -104,7 +112,7 @@ func (s *server) controlStack(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return invalid("action: unknown action %q", req.Action)
 	}
-	return noContent(w, s.Stacks.Control(r.Context(), r.PathValue("name"), req.Services, action))
+	return noContent(w, s.Stacks.Control(r.Context(), r.PathValue("name"), action, cluster.ControlOptions{Services: req.Services, Volumes: req.Volumes, Grace: req.Grace}))
 }
 
 func (s *server) scaleStack(w http.ResponseWriter, r *http.Request) error {

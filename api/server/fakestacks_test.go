@@ -54,10 +54,10 @@ func (f *fakeStacks) RemoveStack(_ context.Context, name string, opt cluster.Rem
 	return nil
 }
 
-func (f *fakeStacks) Control(_ context.Context, name string, services []string, action cluster.Action) error {
+func (f *fakeStacks) Control(_ context.Context, name string, action cluster.Action, opt cluster.ControlOptions) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.touchLocked(fmt.Sprintf("%s %s %v", action, name, services))
+	f.touchLocked(fmt.Sprintf("%s %s %v", action, name, opt.Services))
 	return nil
 }
 

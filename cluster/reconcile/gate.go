@@ -34,6 +34,9 @@ func (r *round) gate(s *service) gate {
 	if g := r.networkGate(s); !g.open() {
 		return g
 	}
+	if s.Desired == stack.DesiredCreate {
+		return gate{} // what does not start needs nothing that runs
+	}
 	return r.dependencyGate(s)
 }
 
@@ -93,6 +96,8 @@ func (r *round) condition(d stack.Dependency) gate {
 		return wait("waits for %s, which is scaled to 0", d.Service)
 	case s.Desired == stack.DesiredStop:
 		return wait("waits for %s, which is stopped", d.Service)
+	case s.Desired == stack.DesiredCreate:
+		return wait("waits for %s, which is not started", d.Service)
 	}
 	var first gate
 	for _, k := range s.keys {

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dhow-project/dhow/stack"
 )
@@ -24,9 +25,10 @@ type Service struct {
 	Spec          *stack.Service
 	Version       uint64
 	Versions      map[uint64]*stack.Service // specs of older versions that tasks use
-	Desired       stack.Desired             // run, stop, pause; remove: no tasks
+	Desired       stack.Desired             // create, run, stop, pause; remove: no tasks
 	Removing      bool
 	RemoveVolumes bool
+	Grace         *time.Duration // of tasks that are stopped, over the spec's
 }
 
 // Change is one task to make or to change.
@@ -172,13 +174,13 @@ func (r *round) decide(s *service) {
 	for _, t := range s.tasks {
 		switch {
 		case t.Desired == stack.DesiredRemove:
-			if s.RemoveVolumes && s.Removing && !t.RemoveVolumes {
+			if s.RemoveVolumes && s.leaving() && !t.RemoveVolumes {
 				r.change(t, func(t *stack.Task) { t.RemoveVolumes = true })
 			}
 		case s.leaving():
 			r.remove(s, t)
 		case !s.want[keyOf(t)] || replace[t.ID]:
-			r.change(t, func(t *stack.Task) { t.Desired = stack.DesiredRemove })
+			r.change(t, func(t *stack.Task) { t.Desired, t.Grace = stack.DesiredRemove, s.Grace })
 		default:
 			r.steer(s, t, g)
 		}
@@ -198,8 +200,8 @@ func (r *round) remove(s *service, t *stack.Task) {
 		return
 	}
 	r.change(t, func(t *stack.Task) {
-		t.Desired = stack.DesiredRemove
-		t.RemoveVolumes = s.Removing && s.RemoveVolumes
+		t.Desired, t.Grace = stack.DesiredRemove, s.Grace
+		t.RemoveVolumes = s.RemoveVolumes
 	})
 }
 
@@ -212,19 +214,20 @@ func (r *round) steer(s *service, t *stack.Task, g gate) {
 	switch s.Desired {
 	case stack.DesiredStop:
 		if t.Desired != stack.DesiredStop && !r.heldByDependents(s, false) {
-			r.change(t, func(t *stack.Task) { t.Desired = stack.DesiredStop })
+			r.change(t, func(t *stack.Task) { t.Desired, t.Grace = stack.DesiredStop, s.Grace })
 		}
 	case stack.DesiredPause:
 		if t.Desired == stack.DesiredRun {
 			r.change(t, func(t *stack.Task) { t.Desired = stack.DesiredPause })
 		}
+	case stack.DesiredCreate: // what runs already goes on
 	default:
-		r.start(t, g)
+		r.start(s, t, g)
 	}
 }
 
 // start lets a task with a node run, when its dependencies allow.
-func (r *round) start(t *stack.Task, g gate) {
+func (r *round) start(s *service, t *stack.Task, g gate) {
 	if t.Desired == stack.DesiredPause && t.Wanted <= t.Restarts {
 		r.change(t, func(t *stack.Task) { t.Desired = stack.DesiredRun })
 		return
@@ -238,13 +241,13 @@ func (r *round) start(t *stack.Task, g gate) {
 			t.Restarts = t.Status.Restarts + 1
 		}
 		t.Wanted = t.Restarts
-		t.Desired = stack.DesiredRun
+		t.Desired, t.Grace = stack.DesiredRun, s.Grace
 	})
 }
 
 // open lets a task without a node be placed, or says what it waits for.
 func (r *round) open(s *service, t *stack.Task, g gate) {
-	if s.Desired != stack.DesiredRun {
+	if s.Desired != stack.DesiredRun && s.Desired != stack.DesiredCreate {
 		g = gate{state: stack.TaskPending, message: "is not to run: " + string(s.Desired)}
 	}
 	if g.open() {
@@ -258,7 +261,7 @@ func (r *round) open(s *service, t *stack.Task, g gate) {
 
 // fill makes the tasks of wanted slots that have none.
 func (r *round) fill(s *service, g gate) {
-	if s.Desired != stack.DesiredRun || s.Removing {
+	if s.Desired != stack.DesiredRun && s.Desired != stack.DesiredCreate || s.Removing {
 		return
 	}
 	busy := 0
@@ -283,7 +286,7 @@ func (r *round) fill(s *service, g gate) {
 func (r *round) make(s *service, k slotKey, g gate) {
 	t := stack.Task{
 		Stack: r.in.Stack, Service: s.name, Slot: k.slot, Pin: k.pin,
-		Version: s.Version, Desired: stack.DesiredRun, Created: r.in.Now,
+		Version: s.Version, Desired: s.Desired, Created: r.in.Now,
 	}
 	if old := s.freed[k]; old != nil && !old.RemoveVolumes {
 		t.Anonymous = old.Status.Anonymous

@@ -1,6 +1,10 @@
 package state
 
-import "github.com/dhow-project/dhow/stack"
+import (
+	"time"
+
+	"github.com/dhow-project/dhow/stack"
+)
 
 // Stack is what was applied last, without its services and without the
 // content of its secrets and configs: those have tables of their own.
@@ -16,15 +20,16 @@ type Stack struct {
 
 // Service is the wish for one service.
 type Service struct {
-	Stack         string        `json:"stack"`
-	Name          string        `json:"name"`
-	Spec          stack.Service `json:"spec"`    // wanted now
-	Hash          string        `json:"hash"`    // Stack.ServiceHash when Version was made
-	Version       uint64        `json:"version"` // index of the command that last changed what its containers are made of
-	History       []Version     `json:"history"` // oldest first, the current one last: those that tasks use and the last KeepVersions
-	Desired       stack.Desired `json:"desired"` // of a person: run, stop, pause; remove: no containers until the next apply or start
-	Removing      bool          `json:"removing,omitempty"`
-	RemoveVolumes bool          `json:"removeVolumes,omitempty"`
+	Stack         string         `json:"stack"`
+	Name          string         `json:"name"`
+	Spec          stack.Service  `json:"spec"`    // wanted now
+	Hash          string         `json:"hash"`    // Stack.ServiceHash when Version was made
+	Version       uint64         `json:"version"` // index of the command that last changed what its containers are made of
+	History       []Version      `json:"history"` // oldest first, the current one last: those that tasks use and the last KeepVersions
+	Desired       stack.Desired  `json:"desired"` // of a person: run, stop, pause; remove: no containers until the next apply or start
+	Removing      bool           `json:"removing,omitempty"`
+	RemoveVolumes bool           `json:"removeVolumes,omitempty"`
+	Grace         *time.Duration `json:"grace,omitempty"` // that a person gave the containers to stop with the last wish; nil: the spec's
 }
 
 // Version is one version of a service's spec.

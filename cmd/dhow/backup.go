@@ -49,7 +49,7 @@ func repoArg(flag, repo string) (string, error) {
 func backupCmd(a *app) *cobra.Command {
 	var to, mode string
 	c := &cobra.Command{
-		Use: "backup VOLUME --to REPO", Short: "Save a volume into a repository", Args: cobra.ExactArgs(1),
+		Use: "backup VOLUME --to REPO", Short: "Save a volume into a repository", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeVolumes(1),
 		Example: "  dhow volume backup shop_db --to /backups\n  dhow volume backup shop_files --to /backups --users live",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := checkMode(mode)
@@ -89,7 +89,7 @@ func backupsCmd(a *app) *cobra.Command {
 	var from string
 	var o table.Options
 	c := &cobra.Command{
-		Use: "backups --from REPO [VOLUME]", Short: "List the backups in a repository", Args: cobra.MaximumNArgs(1),
+		Use: "backups --from REPO [VOLUME]", Short: "List the backups in a repository", Args: cobra.MaximumNArgs(1), ValidArgsFunction: a.completeVolumes(1),
 		Aliases: []string{"ls-backups"}, Example: "  dhow volume backups --from /backups shop_db",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			repo, err := repoArg("--from", from)
@@ -202,7 +202,7 @@ func restoreCmd(a *app) *cobra.Command {
 func exportCmd(a *app) *cobra.Command {
 	var output, mode string
 	c := &cobra.Command{
-		Use: "export VOLUME", Short: "Write a volume as tar.zst", Args: cobra.ExactArgs(1),
+		Use: "export VOLUME", Short: "Write a volume as tar.zst", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeVolumes(1),
 		Example: "  dhow volume export shop_db -o shop_db.tar.zst\n  dhow volume export shop_db | ssh other dhow volume import shop_db",
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			m, err := checkMode(mode)
@@ -240,7 +240,7 @@ func exportCmd(a *app) *cobra.Command {
 func importCmd(a *app) *cobra.Command {
 	var input, mode string
 	c := &cobra.Command{
-		Use: "import VOLUME", Short: "Replace a volume's content by a tar, tar.gz or tar.zst", Args: cobra.ExactArgs(1),
+		Use: "import VOLUME", Short: "Replace a volume's content by a tar, tar.gz or tar.zst", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeVolumes(1),
 		Example: "  dhow volume import shop_db -i shop_db.tar.zst",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := checkMode(mode)

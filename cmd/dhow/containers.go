@@ -74,5 +74,5 @@ func (a *app) oneContainer(ctx context.Context, service string, index int, all b
 	} else {
 		err = fmt.Errorf("service %s has no running container", service)
 	}
-	return nil, container.Summary{}, hinted{err, "  see: dhow ps --all " + service}
+	return nil, container.Summary{}, hinted{err, "dhow ps --all " + service}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,47 +14,54 @@ import (
 	"github.com/dhow-project/dhow/api/client"
 )
 
-// verb describes one of start, stop, restart, pause, unpause and rm.
+// verb describes one of start, stop, restart, pause and unpause.
 type verb struct {
-	action         api.Action
-	use, short     string
-	example        string
-	healthy, still bool // what to wait for: running, or nothing running; neither: nothing
+	action     api.Action
+	use, short string
+	example    string
+	goal       goal
+	noWait     bool // nothing to wait for
+	stops      bool // takes --timeout
 }
 
-func (a *app) controlCmd(v verb, more ...func(*cobra.Command)) *cobra.Command {
-	var timeout time.Duration
+// verbFlags are those of the verbs.
+type verbFlags struct {
+	waitTimeout time.Duration
+	grace       seconds
+}
+
+func (a *app) controlCmd(v verb) *cobra.Command {
+	var f verbFlags
 	c := &cobra.Command{
 		Use: v.use + " [SERVICE...]", Short: v.short, Example: v.example, ValidArgsFunction: a.completeServices,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			if timeout > 0 {
+			if f.waitTimeout > 0 {
 				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done after %s", timeout))
+				ctx, cancel = context.WithTimeoutCause(ctx, f.waitTimeout, fmt.Errorf("not done after %s", f.waitTimeout))
 				defer cancel()
 			}
-			return a.control(ctx, v, args)
+			return a.control(ctx, v, f, args)
 		},
 	}
-	c.Flags().DurationVar(&timeout, "wait-timeout", 0, "give up waiting after this time (default: never)")
-	for _, m := range more {
-		m(c)
+	if !v.noWait {
+		c.Flags().DurationVar(&f.waitTimeout, "wait-timeout", 0, "give up waiting after this `time`, such as 90s (default: never)")
+	}
+	if v.stops {
+		c.Flags().VarP(&f.grace, "timeout", "t", "`seconds` that containers get to stop, over their own stop_grace_period")
 	}
 	return c
 }
 
-func (a *app) control(ctx context.Context, v verb, args []string) error {
+func (a *app) control(ctx context.Context, v verb, f verbFlags, args []string) error {
 	c, name, services, err := a.target(ctx, args)
 	if err != nil {
 		return err
 	}
-	if err := c.ControlStack(ctx, name, v.action, args...); err != nil {
+	if err := c.ControlStack(ctx, name, api.ControlRequest{Action: v.action, Services: args, Grace: f.grace.value()}); err != nil || v.noWait {
 		return err
 	}
-	w := watch{app: a, client: c, stack: name, services: services, stopped: v.still}
-	if !v.still && !v.healthy {
-		return nil
-	}
+	w := watch{app: a, client: c, stack: name, services: services, goal: v.goal}
 	return w.run(ctx)
 }
 
@@ -70,23 +78,23 @@ func (a *app) target(ctx context.Context, args []string) (c *client.Client, name
 }
 
 func startCmd(a *app) *cobra.Command {
-	return a.controlCmd(verb{action: api.ActionStart, use: "start", short: "Start stopped services as they are", example: "  dhow start web", healthy: true})
+	return a.controlCmd(verb{action: api.ActionStart, use: "start", short: "Start stopped services as they are", example: "  dhow start web"})
 }
 
 func stopCmd(a *app) *cobra.Command {
-	return a.controlCmd(verb{action: api.ActionStop, use: "stop", short: "Stop services; containers and data stay", example: "  dhow stop web\n  dhow stop            the whole stack, dependents first", still: true})
+	return a.controlCmd(verb{action: api.ActionStop, use: "stop", short: "Stop services; containers and data stay", example: "  dhow stop web\n  dhow stop            the whole stack, dependents first", goal: isStopped, stops: true})
 }
 
 func restartCmd(a *app) *cobra.Command {
-	return a.controlCmd(verb{action: api.ActionRestart, use: "restart", short: "Restart services as they are (up applies changes)", example: "  dhow restart web", healthy: true})
+	return a.controlCmd(verb{action: api.ActionRestart, use: "restart", stops: true, short: "Restart services as they are (up applies changes)", example: "  dhow restart web"})
 }
 
 func pauseCmd(a *app) *cobra.Command {
-	return a.controlCmd(verb{action: api.ActionPause, use: "pause", short: "Freeze the processes of services", example: "  dhow pause worker"})
+	return a.controlCmd(verb{action: api.ActionPause, use: "pause", short: "Freeze the processes of services", example: "  dhow pause worker", noWait: true})
 }
 
 func unpauseCmd(a *app) *cobra.Command {
-	return a.controlCmd(verb{action: api.ActionUnpause, use: "unpause", short: "Let frozen services go on", example: "  dhow unpause worker", healthy: true})
+	return a.controlCmd(verb{action: api.ActionUnpause, use: "unpause", short: "Let frozen services go on", example: "  dhow unpause worker"})
 }
 
 func rmCmd(a *app) *cobra.Command {
@@ -100,17 +108,43 @@ func rmCmd(a *app) *cobra.Command {
 				return err
 			}
 			if stop {
-				if err := a.control(cmd.Context(), verb{action: api.ActionStop, still: true}, args); err != nil {
+				if err := a.control(cmd.Context(), verb{action: api.ActionStop, goal: isStopped}, verbFlags{}, args); err != nil {
 					return err
 				}
 			}
-			return c.ControlStack(cmd.Context(), name, api.ActionRemove, services...)
+			return a.removeStopped(cmd.Context(), c, name, services, len(args) > 0, volumes)
 		},
 	}
 	c.Flags().BoolVarP(&stop, "stop", "s", false, "stop them first")
 	c.Flags().BoolVarP(&force, "force", "f", false, "accepted for scripts: dhow never asks")
 	c.Flags().BoolVarP(&volumes, "volumes", "v", false, "also their anonymous volumes")
 	return c
+}
+
+// removeStopped removes the containers of services that do not run. That one of those named runs is an error.
+func (a *app) removeStopped(ctx context.Context, c *client.Client, name string, services []string, named, volumes bool) error {
+	running, err := a.containers(ctx, c, name, services, false)
+	if err != nil {
+		return err
+	}
+	up := map[string]bool{}
+	for _, ct := range running {
+		up[ct.Labels[labelService]] = true
+	}
+	services = slices.DeleteFunc(slices.Clone(services), func(s string) bool { return up[s] })
+	if len(services) > 0 {
+		if err := c.ControlStack(ctx, name, api.ControlRequest{Action: api.ActionRemove, Services: services, Volumes: volumes}); err != nil {
+			return err
+		}
+		w := watch{app: a, client: c, stack: name, services: services, goal: isRemoved}
+		if err := w.run(ctx); err != nil {
+			return err
+		}
+	}
+	if named && len(up) > 0 {
+		return hinted{fmt.Errorf("still running: %s", strings.Join(sortedKeys(up), ", ")), "dhow rm --stop " + strings.Join(sortedKeys(up), " ")}
+	}
+	return nil
 }
 
 func killCmd(a *app) *cobra.Command {
@@ -142,7 +176,7 @@ func killCmd(a *app) *cobra.Command {
 func scaleCmd(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "scale SERVICE=NUMBER...", Short: "Set the number of containers of services",
-		Example: "  dhow scale app=3 worker=0", Args: cobra.MinimumNArgs(1),
+		Example: "  dhow scale app=3 worker=0", Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeScale,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			counts := map[string]int{}
 			var names []string

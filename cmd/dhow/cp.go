@@ -19,7 +19,7 @@ import (
 func cpCmd(a *app) *cobra.Command {
 	var index int
 	c := &cobra.Command{
-		Use: "cp SERVICE:PATH PATH|- | cp PATH|- SERVICE:PATH", Short: "Copy files between a service's container and this machine",
+		Use: "cp SERVICE:PATH PATH|- | cp PATH|- SERVICE:PATH", Short: "Copy files between a service's container and this machine", ValidArgsFunction: a.completeCopy,
 		Example: `  dhow cp web:/etc/nginx/nginx.conf .
   dhow cp ./page.html web:/usr/share/nginx/html/
   dhow cp db:/var/lib/postgresql/data - > data.tar`,

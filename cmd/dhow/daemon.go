@@ -165,11 +165,11 @@ func (a *app) detachDaemon(ctx context.Context, args []string) (*client.Client, 
 	select {
 	case err = <-told:
 	case <-ended:
-		return nil, hinted{errors.New("the daemon ended at once: " + lastLine(logPath)), "  its log: " + logPath}
+		return nil, hinted{errors.New("the daemon ended at once: " + lastLine(logPath)), "cat " + logPath}
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-time.After(readyTimeout):
-		return nil, hinted{fmt.Errorf("the daemon (process %d) does not answer after %s", cmd.Process.Pid, readyTimeout), "  its log: " + logPath}
+		return nil, hinted{fmt.Errorf("the daemon (process %d) does not answer after %s", cmd.Process.Pid, readyTimeout), "cat " + logPath}
 	}
 	if err != nil {
 		return nil, err

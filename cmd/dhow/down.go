@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sort"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +15,7 @@ import (
 type downFlags struct {
 	volumes, removeOrphans bool
 	rmi                    string
-	timeout                time.Duration
+	grace                  seconds
 }
 
 func downCmd(a *app) *cobra.Command {
@@ -37,7 +36,7 @@ Volumes stay: -v removes those that the stack declares and the anonymous ones of
 	fl.BoolVarP(&f.volumes, "volumes", "v", false, "also remove the stack's volumes")
 	fl.StringVar(&f.rmi, "rmi", "", "also remove images of services: all, or local (those without a registry's name)")
 	fl.BoolVar(&f.removeOrphans, "remove-orphans", false, "also remove services that the file no longer has (down of a whole stack does so anyway)")
-	fl.DurationVarP(&f.timeout, "timeout", "t", 0, "give up after this time (default: never)")
+	fl.VarP(&f.grace, "timeout", "t", "`seconds` that containers get to stop, over their own stop_grace_period")
 	mustComplete(c.RegisterFlagCompletionFunc("rmi", cobra.FixedCompletions([]string{"all", "local"}, cobra.ShellCompDirectiveNoFileComp)))
 	return c
 }
@@ -54,11 +53,6 @@ func (a *app) down(ctx context.Context, f downFlags, services []string) error {
 	if err != nil {
 		return err
 	}
-	if f.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, f.timeout, fmt.Errorf("not removed after %s", f.timeout))
-		defer cancel()
-	}
 	st, err := c.Stack(ctx, name)
 	if client.IsNotFound(err) {
 		fmt.Fprintf(a.err, "stack %s does not run\n", name)
@@ -72,7 +66,7 @@ func (a *app) down(ctx context.Context, f downFlags, services []string) error {
 			return err
 		}
 	}
-	if err := c.RemoveStack(ctx, name, f.volumes, services...); err != nil && !client.IsNotFound(err) {
+	if err := c.RemoveStack(ctx, name, client.RemoveOptions{Volumes: f.volumes, Services: services, Grace: f.grace.value()}); err != nil && !client.IsNotFound(err) {
 		return err
 	}
 	if err := a.removed(ctx, c, name, services); err != nil {
@@ -88,7 +82,7 @@ func (a *app) down(ctx context.Context, f downFlags, services []string) error {
 
 // removed shows progress until the stack, or these services of it, are gone.
 func (a *app) removed(ctx context.Context, c *client.Client, name string, services []string) error {
-	w := watch{app: a, client: c, stack: name, services: services, gone: true}
+	w := watch{app: a, client: c, stack: name, services: services, goal: isGone}
 	return w.run(ctx)
 }
 

@@ -75,7 +75,7 @@ func (a *app) exec(ctx context.Context, f execFlags, service string, command []s
 	}
 	s, err := c.ExecStart(ctx, id, start)
 	if err != nil {
-		return err
+		return startError(err)
 	}
 	defer s.Close()
 	resize := func(rows, cols uint16) error { return c.ExecResize(ctx, id, rows, cols) }

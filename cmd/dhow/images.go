@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -74,6 +76,9 @@ func (a *app) imageRows(ctx context.Context, args []string, all bool) ([]imageRo
 				rows = append(rows, imageRow{ID: shortID(img.ID), Repository: repo, Tag: tag, Size: img.Size})
 			}
 		}
+		slices.SortFunc(rows, func(a, b imageRow) int {
+			return cmp.Or(strings.Compare(a.Repository, b.Repository), strings.Compare(a.Tag, b.Tag))
+		})
 		return rows, nil
 	}
 	c, name, services, err := a.target(ctx, args)

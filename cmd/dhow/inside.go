@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/spf13/cobra"
 
 	"github.com/dhow-project/dhow/api"
@@ -18,9 +19,14 @@ import (
 	"github.com/dhow-project/dhow/runtime"
 )
 
+// topRow is a process, with the titles of ps as they are.
+type topRow map[string]string
+
 func topCmd(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use: "top [SERVICE...]", Short: "List the processes of services", Example: "  dhow top web", ValidArgsFunction: a.completeServices,
+	var o table.Options
+	c := &cobra.Command{
+		Use: "top [SERVICE...]", Short: "List the processes of services", ValidArgsFunction: a.completeServices,
+		Example: "  dhow top web\n  dhow top --format json\n  dhow top --format '{{.PID}} {{.CMD}}'",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, name, services, err := a.target(cmd.Context(), args)
 			if err != nil {
@@ -38,33 +44,40 @@ func topCmd(a *app) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if i > 0 {
-					fmt.Fprintln(a.out)
+				if o.Format == "" || o.Format == "table" {
+					if i > 0 {
+						fmt.Fprintln(a.out)
+					}
+					fmt.Fprintln(a.out, containerName(ct))
 				}
-				fmt.Fprintln(a.out, containerName(ct))
-				if err := printTop(a, top.Titles, top.Processes); err != nil {
+				if err := printTop(a, o, ct, top.Titles, top.Processes); err != nil {
 					return err
 				}
 			}
 			return nil
 		},
 	}
+	c.Flags().StringVar(&o.Format, "format", "", "table (default), json (one object a line), or a Go template")
+	return c
 }
 
-func printTop(a *app, titles []string, rows [][]string) error {
-	cols := make([]table.Column[[]string], len(titles))
+func printTop(a *app, o table.Options, ct container.Summary, titles []string, processes [][]string) error {
+	cols := make([]table.Column[topRow], len(titles))
 	for i, t := range titles {
-		cols[i] = table.Column[[]string]{Head: t, Value: func(r []string) string {
-			if i < len(r) {
-				return r[i]
-			}
-			return ""
-		}}
+		cols[i] = table.Column[topRow]{Head: t, Value: func(r topRow) string { return r[t] }}
 	}
 	if len(cols) > 0 {
 		cols[len(cols)-1].Min = 20 // the command
 	}
-	return table.Print(a.out, a.fit(table.Options{}), rows, cols)
+	rows := make([]topRow, 0, len(processes))
+	for _, p := range processes {
+		r := topRow{"Name": containerName(ct), "Service": ct.Labels[labelService]}
+		for i, t := range titles[:min(len(titles), len(p))] {
+			r[t] = p[i]
+		}
+		rows = append(rows, r)
+	}
+	return table.Print(a.out, a.fit(o), rows, cols)
 }
 
 func portCmd(a *app) *cobra.Command {
@@ -132,7 +145,7 @@ func (a *app) waitFirst(ctx context.Context, services []string) (int, error) {
 		return 0, err
 	}
 	if len(list) == 0 {
-		return 0, fmt.Errorf("no container of %s", strings.Join(services, ", "))
+		return 0, hinted{fmt.Errorf("no container of %s", strings.Join(services, ", ")), "dhow up -d " + strings.Join(services, " ")}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

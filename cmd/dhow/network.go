@@ -65,7 +65,7 @@ func networkLsCmd(a *app) *cobra.Command {
 }
 
 func networkInspectCmd(a *app) *cobra.Command {
-	return inspectCmd(a, "network", func(cmd *cobra.Command, c *client.Client, name string) (any, error) {
+	return inspectCmd(a, "network", a.completeNetworks(), func(cmd *cobra.Command, c *client.Client, name string) (any, error) {
 		return c.Network(cmd.Context(), name)
 	})
 }
@@ -105,7 +105,7 @@ func networkCreateCmd(a *app) *cobra.Command {
 func networkRmCmd(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "rm NETWORK...", Short: "Remove networks that nothing uses", Args: cobra.MinimumNArgs(1), Aliases: []string{"remove"},
-		Example: "  dhow network rm backend",
+		Example: "  dhow network rm backend", ValidArgsFunction: a.completeNetworks(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.removeEach(cmd, args, func(c *client.Client, name string) error { return c.RemoveNetwork(cmd.Context(), name) })
 		},

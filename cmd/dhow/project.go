@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sort"
-	"strings"
-
-	"github.com/spf13/cobra"
 
 	"github.com/dhow-project/dhow/api/client"
 	"github.com/dhow-project/dhow/stack/compose"
@@ -39,7 +36,7 @@ func (a *app) stackName() (string, error) { return compose.Name(a.composeOptions
 func (a *app) services(ctx context.Context, c *client.Client, stackName string, args []string) ([]string, error) {
 	st, err := c.Stack(ctx, stackName)
 	if client.IsNotFound(err) {
-		return nil, hinted{fmt.Errorf("stack %s does not run: %w", stackName, err), "  see: dhow ls; start it with: dhow up"}
+		return nil, hinted{fmt.Errorf("stack %s does not run: %w", stackName, err), "dhow up, or dhow ls"}
 	}
 	if err != nil {
 		return nil, err
@@ -56,36 +53,8 @@ func (a *app) services(ctx context.Context, c *client.Client, stackName string, 
 	}
 	for _, s := range args {
 		if !set[s] {
-			return nil, fmt.Errorf("stack %s has no service %s; it has: %s", stackName, s, strings.Join(known, ", "))
+			return nil, noService("stack "+stackName+": ", s, known)
 		}
 	}
 	return args, nil
-}
-
-// completeServices completes names of services from the file.
-func (a *app) completeServices(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	p, err := compose.Load(cmd.Context(), a.composeOptions(nil))
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	given := map[string]bool{}
-	for _, s := range args {
-		given[s] = true
-	}
-	var names []string
-	for name := range p.Stack.Services {
-		if !given[name] {
-			names = append(names, name)
-		}
-	}
-	sort.Strings(names)
-	return names, cobra.ShellCompDirectiveNoFileComp
-}
-
-// completeOneService completes only the first argument.
-func (a *app) completeOneService(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveDefault
-	}
-	return a.completeServices(cmd, args, word)
 }

@@ -56,26 +56,39 @@ func pullCmd(a *app) *cobra.Command {
 // ensureImages makes the images of services be here as their pull policies say.
 // Nothing of a stack has changed when it fails.
 func (a *app) ensureImages(ctx context.Context, c *client.Client, p *compose.Project, services []string, override string, quiet bool) error {
-	var pull []imageWish
+	pull, err := a.imagesToPull(ctx, c, wishes(p, services, override))
+	if err != nil {
+		return err
+	}
+	return a.pullAll(ctx, c, pull, quiet)
+}
+
+// imagesToPull are those that the pull policies ask for; one that is missing
+// and may not be pulled is an error.
+func (a *app) imagesToPull(ctx context.Context, c *client.Client, wishes []imageWish) (pull []imageWish, err error) {
 	var errs []error
-	for _, w := range wishes(p, services, override) {
+	for _, w := range wishes {
 		if w.policy != "always" {
 			_, err := c.Image(ctx, w.ref)
 			if err == nil {
 				continue
 			}
 			if !client.IsNotFound(err) {
-				return err
+				return nil, err
 			}
 			if w.policy == "never" {
-				errs = append(errs, hinted{fmt.Errorf("%s: image %s is not here, and pulling is off", w.who(), w.ref), "  load it with: dhow load -i FILE"})
+				errs = append(errs, hinted{fmt.Errorf("%s: image %s is not here, and pulling is off", w.who(), w.ref), "dhow load -i ARCHIVE"})
 				continue
 			}
 		}
 		pull = append(pull, w)
 	}
-	if len(errs) > 0 || len(pull) == 0 {
-		return errors.Join(errs...)
+	return pull, errors.Join(errs...)
+}
+
+func (a *app) pullAll(ctx context.Context, c *client.Client, pull []imageWish, quiet bool) error {
+	if len(pull) == 0 {
+		return nil
 	}
 	out := a.err
 	if quiet {

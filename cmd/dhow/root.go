@@ -30,18 +30,17 @@ The file is compose.yaml in this directory or one above, or what -f and COMPOSE_
 		SilenceErrors:    true,
 		TraverseChildren: true, // global flags stand before the command, where logs -f and dhow -f do not meet
 		Version:          version,
-		Args:             cobra.NoArgs,
+		Args:             onlyCommands,
 		RunE: func(c *cobra.Command, args []string) error {
 			return c.Help()
 		},
 	}
 	root.SetVersionTemplate("dhow {{.Version}}\n")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return hinted{usageError{err}, "  see: " + c.CommandPath() + " --help"}
+		return hinted{usageError{err}, c.CommandPath() + " --help"}
 	})
 	a.globalFlags(root.Flags())
-	mustComplete(root.RegisterFlagCompletionFunc("ansi", cobra.FixedCompletions([]string{"auto", "never", "always"}, cobra.ShellCompDirectiveNoFileComp)))
-	mustComplete(root.RegisterFlagCompletionFunc("file", cobra.FixedCompletions([]string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt)))
+	a.completeGlobalFlags(root)
 	root.AddGroup(
 		&cobra.Group{ID: groupStack, Title: "Stacks:"},
 		&cobra.Group{ID: groupInside, Title: "Inside a stack:"},
@@ -60,6 +59,7 @@ The file is compose.yaml in this directory or one above, or what -f and COMPOSE_
 	for _, c := range root.Commands() {
 		a.acceptGlobalFlags(c)
 	}
+	checkArgs(root)
 	return root
 }
 
@@ -89,8 +89,58 @@ func (a *app) acceptGlobalFlags(c *cobra.Command) {
 		f.Hidden = true
 		c.Flags().AddFlag(f)
 	})
+	a.completeGlobalFlags(c)
 	for _, sub := range c.Commands() {
 		a.acceptGlobalFlags(sub)
+	}
+}
+
+// completeGlobalFlags completes the values of global flags, as far as c has not its own of the name.
+func (a *app) completeGlobalFlags(c *cobra.Command) {
+	for name, f := range map[string]cobra.CompletionFunc{
+		"ansi":         cobra.FixedCompletions([]string{"auto", "never", "always"}, cobra.ShellCompDirectiveNoFileComp),
+		"file":         cobra.FixedCompletions([]string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt),
+		"profile":      a.completeProfiles,
+		"project-name": a.completeStacks,
+	} {
+		if _, has := c.GetFlagCompletionFunc(name); !has {
+			mustComplete(c.RegisterFlagCompletionFunc(name, f))
+		}
+	}
+}
+
+// onlyCommands refuses words that are no command, and says which one may be meant.
+func onlyCommands(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, sub := range c.Commands() {
+		names = append(names, sub.Name())
+	}
+	hint := c.CommandPath() + " --help"
+	if near := nearest(args[0], names); near != "" {
+		hint = c.CommandPath() + " " + near
+	}
+	return hinted{usagef("%s has no command %s", c.CommandPath(), args[0]), hint}
+}
+
+// checkArgs makes a wrong number of arguments a wrong use, with the usage in the error.
+func checkArgs(c *cobra.Command) {
+	if check := c.Args; check != nil && !c.HasSubCommands() {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if check(c, args) == nil {
+				return nil
+			}
+			what := "too few arguments"
+			if check(c, append(args, "")) != nil {
+				what = "too many arguments"
+			}
+			return hinted{usagef("%s; usage: %s", what, c.UseLine()), c.CommandPath() + " --help"}
+		}
+	}
+	for _, sub := range c.Commands() {
+		checkArgs(sub)
 	}
 }
 
@@ -103,7 +153,7 @@ func mustComplete(err error) {
 
 // group is a command that only holds others.
 func group(use, short, example string, cmds ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, Example: example, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := &cobra.Command{Use: use, Short: short, Example: example, Args: onlyCommands, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(cmds...)
 	return c
 }

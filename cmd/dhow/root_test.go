@@ -63,8 +63,10 @@ func TestExitCodes(t *testing.T) {
 		err  string
 	}{
 		{[]string{"version"}, 0, ""},
-		{[]string{"nonsense"}, 1, "nonsense"},
-		{[]string{"ps", "--nonsense"}, 2, "see: dhow ps --help"},
+		{[]string{"nonsense"}, 2, "nonsense"},
+		{[]string{"volum", "ls"}, 2, "try: dhow volume"},
+		{[]string{"port", "web"}, 2, "too few arguments"},
+		{[]string{"ps", "--nonsense"}, 2, "try: dhow ps --help"},
 		{[]string{"up", "--build", "--host", "unix:///nowhere"}, 2, "does not build images yet"},
 		{[]string{"volume", "ls", "--host", "unix:///nowhere/dhow.sock"}, 1, "dhow daemon"},
 		{[]string{"volume", "backup", "v"}, 2, "--to"},

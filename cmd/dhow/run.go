@@ -60,7 +60,7 @@ func (a *app) runOnce(ctx context.Context, f runFlags, service string, command [
 	}
 	svc, ok := p.Stack.Services[service]
 	if !ok {
-		return fmt.Errorf("no service %s in the file; it has: %s", service, strings.Join(sortedKeys(p.Stack.Services), ", "))
+		return noService("", service, sortedKeys(p.Stack.Services))
 	}
 	c, err := a.startedDaemon(ctx)
 	if err != nil {
@@ -119,11 +119,14 @@ func (a *app) startDependencies(ctx context.Context, c *client.Client, p *compos
 		}
 		up.scale = map[string]int{svc.Name: 0}
 	}
-	res, err := c.ApplyStack(ctx, want, up.options(deps), false)
+	res, err := apply(ctx, c, p, want, up.options(deps), false)
 	if err != nil {
 		return err
 	}
-	w := watch{app: a, client: c, stack: want.Name, services: deps, index: res.Index, healthy: up.scale == nil}
+	w := watch{app: a, client: c, stack: want.Name, services: deps, index: res.Index}
+	if up.scale == nil {
+		w.goal = isHealthy
+	}
 	return w.run(ctx)
 }
 
@@ -244,7 +247,7 @@ func (a *app) runAttached(ctx context.Context, c *client.Client, id string, spec
 		return err
 	}
 	if err := c.StartContainer(ctx, id); err != nil {
-		return err
+		return startError(err)
 	}
 	resize := func(rows, cols uint16) error { return c.ResizeContainer(ctx, id, rows, cols) }
 	if err := a.interact(ctx, s, spec.TTY, spec.OpenStdin, resize); err != nil {

@@ -231,7 +231,7 @@ func (a *app) reset(ctx context.Context, c *client.Client, volumes bool) error {
 		return err
 	}
 	for _, s := range stacks {
-		if err := c.RemoveStack(ctx, s.Stack.Name, true); err != nil && !client.IsNotFound(err) {
+		if err := c.RemoveStack(ctx, s.Stack.Name, client.RemoveOptions{Volumes: true}); err != nil && !client.IsNotFound(err) {
 			return err
 		}
 	}

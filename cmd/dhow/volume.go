@@ -80,10 +80,10 @@ func parseFilters(args []string) (client.Filters, error) {
 }
 
 // inspectCmd prints what the daemon knows of each argument as one JSON list.
-func inspectCmd(a *app, what string, get func(cmd *cobra.Command, c *client.Client, name string) (any, error)) *cobra.Command {
+func inspectCmd(a *app, what string, complete completion, get func(cmd *cobra.Command, c *client.Client, name string) (any, error)) *cobra.Command {
 	var format string
 	c := &cobra.Command{
-		Use: "inspect " + strings.ToUpper(what) + "...", Short: "Print all that is known of a " + what, Args: cobra.MinimumNArgs(1),
+		Use: "inspect " + strings.ToUpper(what) + "...", Short: "Print all that is known of a " + what, Args: cobra.MinimumNArgs(1), ValidArgsFunction: complete,
 		Example: "  dhow " + what + " inspect NAME\n  dhow " + what + " inspect --format '{{.Labels}}' NAME",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.daemonClient(cmd.Context())
@@ -113,7 +113,7 @@ func inspectCmd(a *app, what string, get func(cmd *cobra.Command, c *client.Clie
 }
 
 func volumeInspectCmd(a *app) *cobra.Command {
-	return inspectCmd(a, "volume", func(cmd *cobra.Command, c *client.Client, name string) (any, error) {
+	return inspectCmd(a, "volume", a.completeVolumes(-1), func(cmd *cobra.Command, c *client.Client, name string) (any, error) {
 		return c.Volume(cmd.Context(), name)
 	})
 }
@@ -151,7 +151,7 @@ func volumeRmCmd(a *app) *cobra.Command {
 	var force bool
 	c := &cobra.Command{
 		Use: "rm VOLUME...", Short: "Remove volumes that nothing uses, with their data", Args: cobra.MinimumNArgs(1),
-		Aliases: []string{"remove"}, Example: "  dhow volume rm shop_cache",
+		Aliases: []string{"remove"}, Example: "  dhow volume rm shop_cache", ValidArgsFunction: a.completeVolumes(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.removeEach(cmd, args, func(c *client.Client, name string) error { return c.RemoveVolume(cmd.Context(), name, force) })
 		},
@@ -222,7 +222,7 @@ func (a *app) printPrune(what string, names []string, space uint64) error {
 // confirm asks on a terminal; without one the user must say --force.
 func (a *app) confirm(what string) error {
 	if _, tty := terminal(a.in); !tty {
-		return hinted{errors.New(what), "  standard input is no terminal: say --force"}
+		return hinted{errors.New(what), "the same with --force: standard input is no terminal to ask on"}
 	}
 	fmt.Fprintf(a.err, "%s Go on? [y/N] ", what)
 	var answer string

@@ -21,24 +21,33 @@ const settle = time.Second
 // crashes is how many restarts in place make --wait give up on a service.
 const crashes = 3
 
+// goal is what a watch waits for.
+type goal int
+
+// The goals.
+const (
+	isRunning goal = iota // a one-shot: or has completed
+	isHealthy             // running, and healthy or without a health check
+	isCreated             // containers are there
+	isStopped             // nothing runs
+	isGone                // removed
+	isRemoved             // no container is left; the service stays in the stack
+)
+
 // watch follows a stack until what was asked for holds.
 type watch struct {
 	app      *app
 	client   *client.Client
 	stack    string
 	services []string // only these; empty: all
-	healthy  bool     // wait for health, not only for running
-	stopped  bool     // wait for nothing to run
-	gone     bool     // wait for the stack, or these services, to be removed
-	index    uint64   // ignore states older than this
+	goal     goal
+	lenient  bool   // a service that fails is no reason to give up on the others
+	index    uint64 // ignore states older than this
 }
 
-// verdict on one service.
-type verdict struct {
-	item   progress.Item
-	done   bool
-	failed *stack.Task // that cannot succeed by itself
-	why    string
+// about says whether the watch is about a service.
+func (w watch) about(service string) bool {
+	return len(w.services) == 0 || slices.Contains(w.services, service)
 }
 
 // run shows progress until the goal is reached, a service fails or ctx ends.
@@ -57,21 +66,15 @@ func (w watch) follow(ctx context.Context, d *progress.Display) (*stack.Task, er
 	defer cancel()
 	states, errs := w.stream(ctx)
 	running := map[string]time.Time{} // task -> since when this run has seen it run
+	shown := map[string]bool{}        // services
 	var last *api.StackStatus
 	for {
 		var settled <-chan time.Time
 		if last != nil {
 			verdicts, wait := w.judge(*last, running, time.Now())
-			done := true
-			var bad verdict // one with a container is the cause of those that only depend on it
-			for _, v := range verdicts {
-				d.Set(v.item.Name, v.item)
-				if v.failed != nil && (bad.failed == nil || bad.failed.Status.ContainerID == "") {
-					bad = v
-				}
-				done = done && v.done
-			}
-			if bad.failed != nil {
+			w.show(d, shown, verdicts)
+			bad, done := outcome(verdicts)
+			if bad.failed != nil && !w.lenient {
 				return bad.failed, fmt.Errorf("service %s: %s", bad.failed.Service, bad.why)
 			}
 			if done {
@@ -86,7 +89,8 @@ func (w watch) follow(ctx context.Context, d *progress.Display) (*stack.Task, er
 			if !ok {
 				err := <-errs
 				if ctx.Err() == nil && (err == nil || client.IsNotFound(err)) {
-					if w.gone {
+					if w.goal == isGone {
+						w.show(d, shown, nil)
 						return nil, nil // WatchStack ends without an error when the stack is gone
 					}
 					err = fmt.Errorf("stack %s was removed meanwhile", w.stack)
@@ -102,6 +106,32 @@ func (w watch) follow(ctx context.Context, d *progress.Display) (*stack.Task, er
 		case <-settled:
 		}
 	}
+}
+
+// show draws the verdicts; what was shown before and is there no more has been removed.
+func (w watch) show(d *progress.Display, shown map[string]bool, verdicts []verdict) {
+	for _, v := range verdicts {
+		d.Set(v.item.Name, v.item)
+		shown[v.item.Name] = true
+	}
+	for name := range shown {
+		if w.goal == isGone && !slices.ContainsFunc(verdicts, func(v verdict) bool { return v.item.Name == name }) {
+			d.Set(name, progress.Item{Name: name, Status: "removed", State: progress.Done})
+		}
+	}
+}
+
+// outcome is the worst verdict, and whether all are done. A failed service with
+// a container is the cause of those that only depend on it.
+func outcome(verdicts []verdict) (bad verdict, done bool) {
+	done = true
+	for _, v := range verdicts {
+		if v.failed != nil && (bad.failed == nil || bad.failed.Status.ContainerID == "") {
+			bad = v
+		}
+		done = done && (v.done || v.failed != nil)
+	}
+	return bad, done
 }
 
 // stream turns the client's callback into a channel; errs has one value when it ends.
@@ -134,148 +164,6 @@ func (w watch) pending(last *api.StackStatus, cause error) error {
 		}
 	}
 	return fmt.Errorf("%w: %s", cause, strings.Join(open, "; "))
-}
-
-// judge decides on every service; wait > 0 asks to be called again after that time.
-func (w watch) judge(st api.StackStatus, running map[string]time.Time, now time.Time) (out []verdict, wait time.Duration) {
-	for _, s := range st.Services {
-		if len(w.services) > 0 && !slices.Contains(w.services, s.Name) {
-			continue
-		}
-		v, more := w.judgeService(st, s, running, now)
-		if more > 0 && (wait == 0 || more < wait) {
-			wait = more
-		}
-		out = append(out, v)
-	}
-	return out, wait
-}
-
-func (w watch) judgeService(st api.StackStatus, s api.ServiceStatus, running map[string]time.Time, now time.Time) (v verdict, wait time.Duration) {
-	v.item = progress.Item{Name: s.Name, Detail: s.Message}
-	var up, good, completed, alive int
-	for i := range st.Tasks {
-		t := &st.Tasks[i]
-		if t.Service != s.Name {
-			continue
-		}
-		if t.Status.State == stack.TaskRunning {
-			alive++
-		}
-		if t.Version != s.Version || t.Desired == stack.DesiredRemove {
-			continue
-		}
-		if v.item.Detail == "" {
-			v.item.Detail = t.Status.Message
-		}
-		switch t.Status.State {
-		case stack.TaskCompleted:
-			completed++
-		case stack.TaskFailed:
-			v.failed, v.why = t, failure(*t)
-		case stack.TaskRunning:
-			up++
-			ok, left, why := w.taskServes(*t, running, now)
-			if ok {
-				good++
-			}
-			if why != "" {
-				v.failed, v.why = t, why
-			}
-			if left > 0 && (wait == 0 || left < wait) {
-				wait = left
-			}
-		default:
-			delete(running, t.ID)
-			if w.healthy && t.Status.RestartCount >= crashes {
-				v.failed, v.why = t, fmt.Sprintf("restarted %d times, last exit code %d", t.Status.RestartCount, t.Status.ExitCode)
-			}
-		}
-	}
-	if w.stopped || w.gone {
-		v.failed, v.why, wait = nil, "", 0
-		v.done = alive == 0 && w.stopped
-		v.item.Status, v.item.State = "stopping", progress.Working
-		if v.done {
-			v.item.Status, v.item.State = "stopped", progress.Done
-		}
-		if w.gone {
-			v.item.Status = "removing"
-		}
-		return v, wait
-	}
-	reached := up + completed
-	if w.healthy {
-		reached = good + completed
-	}
-	v.done = reached >= s.Wanted
-	v.item.Status = serviceWord(s, up, good, completed, w.healthy)
-	switch {
-	case v.failed != nil:
-		v.item.State, v.item.Status, v.item.Detail = progress.Failed, "failed", v.why
-	case v.done:
-		v.item.State, v.item.Detail = progress.Done, ""
-	}
-	return v, wait
-}
-
-// taskServes says whether a running task counts as healthy, in how long to look
-// again, and why it never will.
-func (w watch) taskServes(t stack.Task, running map[string]time.Time, now time.Time) (ok bool, again time.Duration, why string) {
-	if !w.healthy {
-		return true, 0, ""
-	}
-	switch t.Status.Health {
-	case "healthy":
-		return true, 0, ""
-	case "unhealthy":
-		return false, 0, "its container is unhealthy" + suffix(": ", t.Status.Message)
-	case "starting":
-		return false, 0, ""
-	}
-	since, seen := running[t.ID]
-	if !seen {
-		running[t.ID] = now
-		return false, settle, ""
-	}
-	if age := now.Sub(since); age < settle {
-		return false, settle - age, ""
-	}
-	return true, 0, ""
-}
-
-func failure(t stack.Task) string {
-	if t.Status.Message != "" {
-		return t.Status.Message
-	}
-	return fmt.Sprintf("ended with exit code %d", t.Status.ExitCode)
-}
-
-func suffix(sep, s string) string {
-	if s == "" {
-		return ""
-	}
-	return sep + s
-}
-
-// serviceWord is "running", "healthy 2/3", "completed", "starting 0/1".
-func serviceWord(s api.ServiceStatus, up, good, completed int, health bool) string {
-	word, n := "running", up+completed
-	if health {
-		word, n = "healthy", good+completed
-	}
-	switch {
-	case completed > 0 && completed >= s.Wanted:
-		word = "completed"
-	case n < s.Wanted && up == 0:
-		word = "starting"
-	case n < s.Wanted && health:
-		word = "waiting"
-	}
-	if s.Wanted == 1 {
-		return word
-	}
-	return fmt.Sprintf("%s %d/%d", word, n, s.Wanted)
 }
 
 // tailLines is how much of a failed service's output an error shows.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"text/template"
@@ -47,7 +48,41 @@ func Print[T any](w io.Writer, o Options, rows []T, cols []Column[T]) error {
 		}
 		return nil
 	}
+	if text, ok := strings.CutPrefix(o.Format, "table "); ok {
+		return writeTemplate(w, text, rows, o.Width)
+	}
 	return execute(w, o.Format, rows)
+}
+
+var field = regexp.MustCompile(`\{\{[^}.]*\.(\w+)[^}]*\}\}`)
+
+// writeTemplate writes a table whose columns are the parts of a template
+// between tabs, with the names of the fields as headings.
+func writeTemplate[T any](w io.Writer, format string, rows []T, width int) error {
+	t, err := Template(format)
+	if err != nil {
+		return err
+	}
+	head := field.ReplaceAllStringFunc(strings.ReplaceAll(format, `\t`, "\t"), func(m string) string {
+		return strings.ToUpper(field.FindStringSubmatch(m)[1])
+	})
+	lines := [][]string{strings.Split(head, "\t")}
+	for _, r := range rows {
+		var b strings.Builder
+		if err := t.Execute(&b, r); err != nil {
+			return fmt.Errorf("--format: %w", err)
+		}
+		line := strings.Split(b.String(), "\t")
+		for i, c := range line {
+			line[i] = clean(c)
+		}
+		lines = append(lines, line)
+	}
+	most := 0
+	for _, l := range lines {
+		most = max(most, len(l))
+	}
+	return write(w, lines, make([]Column[T], most), width)
 }
 
 // Template checks a --format value before any work is done for it.
@@ -103,7 +138,8 @@ func cells[T any](rows []T, cols []Column[T]) [][]string {
 	return out
 }
 
-const gap = 3
+// gap is the space between columns; a table that is too wide makes do with less.
+const gap, least = 3, 1
 
 func write[T any](w io.Writer, lines [][]string, cols []Column[T], width int) error {
 	widths := make([]int, len(cols))
@@ -115,8 +151,12 @@ func write[T any](w io.Writer, lines [][]string, cols []Column[T], width int) er
 	if width == 0 {
 		width = 100
 	}
+	between, gaps := gap, len(widths)-1
 	if width > 0 {
-		shrink(widths, cols, width)
+		shrink(widths, cols, width-between*gaps)
+	}
+	for width > 0 && between > least && sum(widths)+between*gaps > width {
+		between--
 	}
 	var b strings.Builder
 	for _, l := range lines {
@@ -124,7 +164,7 @@ func write[T any](w io.Writer, lines [][]string, cols []Column[T], width int) er
 			c = cut(c, widths[i])
 			b.WriteString(c)
 			if i < len(l)-1 {
-				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c)+gap))
+				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c)+between))
 			}
 		}
 		line := strings.TrimRight(b.String(), " ")
@@ -136,12 +176,17 @@ func write[T any](w io.Writer, lines [][]string, cols []Column[T], width int) er
 	return nil
 }
 
-// shrink cuts the widest column that may be cut until the table fits.
-func shrink[T any](widths []int, cols []Column[T], width int) {
-	total := gap * (len(widths) - 1)
-	for _, n := range widths {
+func sum(ns []int) int {
+	total := 0
+	for _, n := range ns {
 		total += n
 	}
+	return total
+}
+
+// shrink cuts the widest column that may be cut until all of them fit.
+func shrink[T any](widths []int, cols []Column[T], width int) {
+	total := sum(widths)
 	for total > width {
 		widest := -1
 		for i, c := range cols {

@@ -22,8 +22,9 @@ func TestPrint(t *testing.T) {
 	}{
 		{"table", Options{}, "NAME          IMAGE\nweb           nginx:latest\na-long-name   registry.example/team/image@sha256:0123456789\n"},
 		{"narrow", Options{Width: 24}, "NAME          IMAGE\nweb           nginx:lat…\na-long-name   registry.…\n"},
-		{"never below the minimum", Options{Width: 5}, "NAME          IMAGE\nweb           nginx:l…\na-long-name   registr…\n"},
+		{"never below the minimum", Options{Width: 5}, "NAME        IMAGE\nweb         nginx:l…\na-long-name registr…\n"},
 		{"uncut", Options{Width: -1}, "NAME          IMAGE\nweb           nginx:latest\na-long-name   registry.example/team/image@sha256:0123456789\n"},
+		{"table of a template", Options{Format: "table {{.Image}}\\t{{lower .Name}}"}, "IMAGE                                           NAME\nnginx:latest                                    web\nregistry.example/team/image@sha256:0123456789   a-long-name\n"},
 		{"quiet", Options{Quiet: true}, "web\na-long-name\n"},
 		{"json", Options{Format: "json"}, `{"Name":"web","Image":"nginx:latest"}` + "\n" + `{"Name":"a-long-name","Image":"registry.example/team/image@sha256:0123456789"}` + "\n"},
 		{"template", Options{Format: "{{upper .Name}}\\t{{json .Image}}"}, "WEB\t\"nginx:latest\"\nA-LONG-NAME\t\"registry.example/team/image@sha256:0123456789\"\n"},

@@ -41,12 +41,25 @@ func Step(t stack.Task, o Observed) (Action, stack.TaskStatus) {
 			return None, st
 		}
 		return Remove, st
+	case stack.DesiredCreate:
+		return createStep(o.Container, st)
 	case stack.DesiredStop:
 		return stopStep(o.Container, st)
 	case stack.DesiredPause:
 		return pauseStep(o.Container, st)
 	}
 	return runStep(t, o, st)
+}
+
+// createStep makes a container and leaves it at that.
+func createStep(c *runtime.Container, st stack.TaskStatus) (Action, stack.TaskStatus) {
+	if c == nil {
+		return Create, st
+	}
+	if c.State.Status == runtime.Created {
+		st.Followed = stack.DesiredCreate
+	}
+	return None, st
 }
 
 func stopStep(c *runtime.Container, st stack.TaskStatus) (Action, stack.TaskStatus) {

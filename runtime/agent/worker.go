@@ -80,17 +80,17 @@ func (a *Agent) do(ctx context.Context, act Action, j job, c *runtime.Container)
 	case Start:
 		err = ignore(a.cfg.Engine.Start(ctx, c.ID), runtime.ErrNotModified)
 	case Restart:
-		err = a.cfg.Engine.Restart(ctx, c.ID, "", nil)
+		err = a.cfg.Engine.Restart(ctx, c.ID, "", j.assignment.Task.Grace)
 	case Stop:
-		err = a.stop(ctx, c)
+		err = a.stop(ctx, c, j.assignment.Task.Grace)
 	case Pause:
 		err = ignore(a.cfg.Engine.Pause(ctx, c.ID), runtime.ErrNotModified)
 	case Unpause:
 		err = ignore(a.cfg.Engine.Unpause(ctx, c.ID), runtime.ErrNotModified)
 	case Recreate:
-		err = a.remove(ctx, c, false)
+		err = a.remove(ctx, c, false, nil)
 	case Remove:
-		err = a.remove(ctx, c, j.assignment.Task.RemoveVolumes)
+		err = a.remove(ctx, c, j.assignment.Task.RemoveVolumes, j.assignment.Task.Grace)
 	}
 	if err != nil {
 		return c.ID, fmt.Errorf("%s: %w", act, err)
@@ -151,18 +151,18 @@ func (a *Agent) volumes(ctx context.Context, as stack.Assignment) error {
 }
 
 // stop ends a container the way it asked for; a frozen one cannot hear.
-func (a *Agent) stop(ctx context.Context, c *runtime.Container) error {
+func (a *Agent) stop(ctx context.Context, c *runtime.Container, grace *time.Duration) error {
 	if c.State.Status == runtime.Paused {
 		if err := ignore(a.cfg.Engine.Unpause(ctx, c.ID), runtime.ErrNotModified); err != nil {
 			return err
 		}
 	}
-	return ignore(a.cfg.Engine.Stop(ctx, c.ID, "", nil), runtime.ErrNotModified, runtime.ErrNotRunning)
+	return ignore(a.cfg.Engine.Stop(ctx, c.ID, "", grace), runtime.ErrNotModified, runtime.ErrNotRunning)
 }
 
-func (a *Agent) remove(ctx context.Context, c *runtime.Container, volumes bool) error {
+func (a *Agent) remove(ctx context.Context, c *runtime.Container, volumes bool, grace *time.Duration) error {
 	if s := c.State.Status; s == runtime.Running || s == runtime.Paused || s == runtime.Restarting {
-		if err := ignore(a.stop(ctx, c), runtime.ErrNotFound); err != nil {
+		if err := ignore(a.stop(ctx, c, grace), runtime.ErrNotFound); err != nil {
 			return err
 		}
 	}

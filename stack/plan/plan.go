@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/dhow-project/dhow/stack"
 )
@@ -25,6 +26,8 @@ type Options struct {
 	Services      []string       `json:"services,omitempty"`      // these and what they need; empty: all
 	NoDeps        bool           `json:"noDeps,omitempty"`        // Services without what they need
 	Scale         map[string]int `json:"scale,omitempty"`         // replicas by service, over the file's
+	NoStart       bool           `json:"noStart,omitempty"`       // make containers, start none; what runs unchanged goes on
+	Grace         *time.Duration `json:"grace,omitempty"`         // between stop signal and kill of what is replaced, over the specs'
 }
 
 // Action is what a step does.

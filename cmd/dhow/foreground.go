@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/dhow-project/dhow/api"
+	"github.com/dhow-project/dhow/api/client"
+	"github.com/dhow-project/dhow/runtime"
+	"github.com/dhow-project/dhow/stack"
+)
+
+// foreground are the flags of an up that stays.
+type foreground struct {
+	abortOnExit, abortOnFailure      bool
+	exitCodeFrom                     string
+	noLogPrefix, noColor, timestamps bool
+}
+
+func (f foreground) aborts() bool { return f.abortOnExit || f.abortOnFailure || f.exitCodeFrom != "" }
+
+// runForeground follows the output of the services of w until an interrupt,
+// which stops them, until nothing runs any more, or until what the flags say
+// ends it. Its exit code is that of the container that ended it, or 130.
+func (a *app) runForeground(ctx context.Context, w watch, f upFlags) error {
+	fctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if f.aborts() {
+		go func() {
+			if t := firstEnd(fctx, w, f.foreground); t != nil {
+				cancel(endedBy{*t})
+			}
+		}()
+	}
+	w.goal, w.lenient = isRunning, true
+	err := w.run(fctx)
+	if err == nil {
+		err = a.followLogs(fctx, w.client, logRequest{
+			stack: w.stack, services: w.services, follow: true, tail: "all", untilStopped: true,
+			noPrefix: f.noLogPrefix, noColor: f.noColor, timestamps: f.timestamps,
+		})
+	}
+	var end endedBy
+	switch {
+	case errors.As(context.Cause(fctx), &end):
+		return a.aborted(ctx, w, f, end)
+	case ctx.Err() != nil:
+		if err := a.interrupted(ctx, w, f); err != nil {
+			return err
+		}
+		return exitError(130)
+	case err != nil:
+		return err
+	}
+	return failedService(ctx, w)
+}
+
+// endedBy is the cause of the end of a foreground up: a container that ended.
+type endedBy struct{ task stack.Task }
+
+func (e endedBy) Error() string {
+	return fmt.Sprintf("%s-%d ended with exit code %d", e.task.Service, e.task.Slot, e.task.Status.ExitCode)
+}
+
+// firstEnd waits for a container whose end ends the up; nil when ctx ends before.
+func firstEnd(ctx context.Context, w watch, f foreground) *stack.Task {
+	var found *stack.Task
+	stop := errors.New("found")
+	err := w.client.WatchStack(ctx, w.stack, func(st api.StackStatus) error {
+		if st.Index < w.index {
+			return nil
+		}
+		for i, t := range st.Tasks {
+			if w.about(t.Service) && t.Version == wantedVersion(st, t.Service) && f.ends(t) {
+				found = &st.Tasks[i]
+				return stop
+			}
+		}
+		return nil
+	})
+	if !errors.Is(err, stop) {
+		return nil
+	}
+	return found
+}
+
+func (f foreground) ends(t stack.Task) bool {
+	if t.Desired != stack.DesiredRun || t.Status.State != stack.TaskCompleted && t.Status.State != stack.TaskFailed {
+		return false
+	}
+	if f.abortOnFailure {
+		return t.Status.State == stack.TaskFailed
+	}
+	return true
+}
+
+// wantedVersion is what a service's tasks should be of.
+func wantedVersion(st api.StackStatus, service string) uint64 {
+	i := slices.IndexFunc(st.Services, func(s api.ServiceStatus) bool { return s.Name == service })
+	if i < 0 {
+		return 0
+	}
+	return st.Services[i].Version
+}
+
+// aborted stops what still runs and ends with the exit code that was asked for.
+func (a *app) aborted(ctx context.Context, w watch, f upFlags, end endedBy) error {
+	fmt.Fprintf(a.err, "\n%s\n", end)
+	if err := a.interrupted(ctx, w, f); err != nil {
+		return err
+	}
+	code := end.task.Status.ExitCode
+	if f.exitCodeFrom != "" {
+		var err error
+		if code, err = serviceExit(context.WithoutCancel(ctx), w, f.exitCodeFrom); err != nil {
+			return err
+		}
+	}
+	if code != 0 {
+		return exitError(code)
+	}
+	return nil
+}
+
+// serviceExit is the exit code of a service's containers: the first that is not 0.
+func serviceExit(ctx context.Context, w watch, service string) (int, error) {
+	st, err := w.client.Stack(ctx, w.stack)
+	if err != nil {
+		return 0, err
+	}
+	ran := false
+	for _, t := range st.Tasks {
+		if t.Service != service || t.Status.ContainerID == "" {
+			continue
+		}
+		ran = true
+		if t.Status.ExitCode != 0 {
+			return t.Status.ExitCode, nil
+		}
+	}
+	if !ran {
+		return 0, fmt.Errorf("service %s did not run: it has no exit code", service)
+	}
+	return 0, nil
+}
+
+// failedService is the error of an up whose containers have all ended by themselves, one of them badly.
+func failedService(ctx context.Context, w watch) error {
+	st, err := w.client.Stack(ctx, w.stack)
+	if client.IsNotFound(err) {
+		return nil // taken down meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	for _, t := range st.Tasks {
+		if w.about(t.Service) && t.Desired == stack.DesiredRun && t.Status.State == stack.TaskFailed {
+			return fmt.Errorf("service %s: %s", t.Service, failure(t))
+		}
+	}
+	return nil
+}
+
+// interrupted stops the services of w. The next interrupt kills them.
+func (a *app) interrupted(ctx context.Context, w watch, f upFlags) error {
+	fmt.Fprintf(a.err, "\nstopping %s (Ctrl-C again kills)\n", w.stack)
+	ctx = context.WithoutCancel(ctx)
+	sctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	err := w.client.ControlStack(sctx, w.stack, api.ControlRequest{Action: api.ActionStop, Services: w.services, Grace: f.grace.value()})
+	if client.IsNotFound(err) {
+		return nil
+	}
+	if err == nil {
+		w.goal, w.lenient, w.index = isStopped, false, 0
+		err = w.run(sctx)
+	}
+	if sctx.Err() == nil {
+		return err
+	}
+	return a.killAll(ctx, w)
+}
+
+// killTimeout bounds the wait for containers that were killed.
+const killTimeout = 10 * time.Second
+
+func (a *app) killAll(ctx context.Context, w watch) error {
+	fmt.Fprintf(a.err, "\nkilling %s\n", w.stack)
+	list, err := a.containers(ctx, w.client, w.stack, w.services, false)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, killTimeout, fmt.Errorf("still running %s after SIGKILL", killTimeout))
+	defer cancel()
+	var waits []<-chan client.Waited
+	for _, ct := range list {
+		ended, err := w.client.WaitContainer(ctx, ct.ID, runtime.WaitNotRunning)
+		if err == nil {
+			err = w.client.KillContainer(ctx, ct.ID, "KILL")
+		}
+		if err != nil && !client.IsConflict(err) && !client.IsNotFound(err) {
+			return err
+		}
+		if ended != nil {
+			waits = append(waits, ended)
+		}
+	}
+	for _, ended := range waits {
+		<-ended
+	}
+	return context.Cause(ctx)
+}
