@@ -3,7 +3,9 @@ package server
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
+	"strings"
 
 	"github.com/moby/moby/api/types/container"
 
@@ -88,7 +90,7 @@ func (s *server) startExec(w http.ResponseWriter, r *http.Request) error {
 	defer cancel()
 	streams, err := s.Engine.ExecStart(ctx, id, false)
 	if err != nil {
-		return err
+		return s.refusedExec(w, r, id, err)
 	}
 	if size := req.ConsoleSize; size != nil && (size[0] != 0 || size[1] != 0) {
 		// A process that has already ended needs no size.
@@ -100,6 +102,38 @@ func (s *server) startExec(w http.ResponseWriter, r *http.Request) error {
 	}
 	connect(conn, streams, session{tty: e.Spec.TTY, endInput: true, keys: keys})
 	return nil
+}
+
+// refusedExec answers for a command that could not be executed as Docker does:
+// the stream carries the reason and nothing else, and the exit code, 126 or
+// 127, stands where clients look for it. An exec that never came so far fails
+// as a request.
+func (s *server) refusedExec(w http.ResponseWriter, r *http.Request, id string, cause error) error {
+	e, err := s.Engine.ExecInspect(r.Context(), id)
+	if err != nil || e.ExitCode == nil || errors.Is(cause, runtime.ErrConflict) || errors.Is(cause, runtime.ErrNotRunning) {
+		return cause
+	}
+	conn, err := hijack(w, r, streamType(r, e.Spec.TTY))
+	if err != nil {
+		return err
+	}
+	defer conn.Close() //nolint:errcheck // nothing is lost: all was written
+	var out io.Writer = conn
+	frame := byte(stdoutFrame)
+	if e.Spec.Stderr {
+		frame = stderrFrame
+	}
+	text := strings.NewReader(cause.Error() + "\r\n")
+	switch {
+	case e.Spec.TTY:
+		_, err = io.Copy(out, text)
+	case e.Spec.Stdout || e.Spec.Stderr:
+		err = copyFrames(out, text, frame)
+	}
+	if err != nil {
+		return nil // the client has gone
+	}
+	return conn.CloseWrite()
 }
 
 func (s *server) resizeExec(w http.ResponseWriter, r *http.Request) error {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sort"
 	"strconv"
@@ -24,7 +25,8 @@ func (s *server) sizes(ctx context.Context, c *runtime.Container) (rw, root int6
 	if !can {
 		return 0, 0, nil
 	}
-	if rw, err = store.Usage(ctx, c.ID); err != nil {
+	rw, err = store.Usage(ctx, c.ID)
+	if err != nil && !errors.Is(err, runtime.ErrNotFound) { // never started, or gone meanwhile: nothing of its own
 		return 0, 0, err
 	}
 	root = rw

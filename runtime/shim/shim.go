@@ -19,7 +19,7 @@ type Config struct {
 
 	TTY       bool   `json:"tty,omitempty"`
 	Stdin     bool   `json:"stdin,omitempty"`
-	StdinOnce bool   `json:"stdinOnce,omitempty"` // the first client that closes stdin or leaves closes the container's
+	StdinOnce bool   `json:"stdinOnce,omitempty"` // the first client that closes stdin, or without a terminal leaves, closes the container's
 	Rows      uint16 `json:"rows,omitempty"`      // first size of the terminal
 	Cols      uint16 `json:"cols,omitempty"`
 

@@ -204,7 +204,9 @@ func (s *session) leave(c *conn) {
 			break
 		}
 	}
-	if c.streams.Stdin && (s.log == nil || s.k.cfg.StdinOnce) {
+	// A container's terminal outlives who looks at it, as in Docker: leaving
+	// by the detach keys is no end of input.
+	if c.streams.Stdin && (s.log == nil || s.k.cfg.StdinOnce && !s.k.cfg.TTY) {
 		s.in.end()
 	}
 	s.update()
