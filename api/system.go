@@ -1,6 +1,10 @@
 package api
 
-import "time"
+import (
+	"time"
+
+	"github.com/dhow-project/dhow/stack"
+)
 
 // System are facts about the daemon.
 type System struct {
@@ -17,5 +21,6 @@ type System struct {
 
 // Error is the body of every answer that is not a success, as in Docker's API.
 type Error struct {
-	Message string `json:"message"`
+	Message  string          `json:"message"`
+	Problems []stack.Problem `json:"problems,omitempty"` // of a stack, each with its place
 }

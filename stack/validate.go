@@ -11,8 +11,8 @@ import (
 // Problem is one thing that is wrong with a stack. Path uses the keys of a
 // Compose file ("services.web.ports[0]"), with indexes into the stack's lists.
 type Problem struct {
-	Path string
-	Msg  string
+	Path string `json:"path"`
+	Msg  string `json:"message"`
 }
 
 func (p Problem) Error() string {

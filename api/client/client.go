@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/dhow-project/dhow/api"
+	"github.com/dhow-project/dhow/stack"
 )
 
 // DefaultHost is where the daemon listens unless told otherwise.
@@ -72,8 +73,9 @@ func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 
 // Error is what the daemon said when it refused.
 type Error struct {
-	Status  int // of HTTP
-	Message string
+	Status   int // of HTTP
+	Message  string
+	Problems stack.Problems // of a stack that was sent; mostly none
 }
 
 func (e *Error) Error() string { return e.Message }
@@ -222,7 +224,7 @@ func check(resp *http.Response) error {
 	if said.Message == "" {
 		said.Message = strings.ToLower(http.StatusText(resp.StatusCode))
 	}
-	return &Error{Status: resp.StatusCode, Message: said.Message}
+	return &Error{Status: resp.StatusCode, Message: said.Message, Problems: said.Problems}
 }
 
 // call sends a request and decodes the answer into out, unless that is nil.

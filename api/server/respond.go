@@ -9,6 +9,7 @@ import (
 
 	"github.com/dhow-project/dhow/api"
 	"github.com/dhow-project/dhow/runtime"
+	"github.com/dhow-project/dhow/stack"
 )
 
 // errNotYet marks what this server does not offer.
@@ -63,7 +64,9 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if status == http.StatusInternalServerError {
 		s.log.Warn("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
-	writeJSON(w, status, api.Error{Message: err.Error()})
+	var problems stack.Problems
+	errors.As(err, &problems)
+	writeJSON(w, status, api.Error{Message: err.Error(), Problems: problems})
 }
 
 // statusOf maps an error to an HTTP status.

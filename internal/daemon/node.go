@@ -131,7 +131,7 @@ func (n *node) openCluster(context.Context) (err error) {
 	}
 	n.cluster, err = cluster.Open(cluster.Config{
 		DataDir: n.cfg.DataDir, Node: self, Log: n.cfg.Log.With("part", "cluster"),
-		Subnets: subnets{pools: pools, avoid: n.links.Avoid}, Images: n.images, Volumes: volumeNames{n.volumes},
+		Subnets: subnets{pools: pools, avoid: n.links.Avoid}, Images: n.images, Volumes: volumeNames{n.volumes}, Host: newHostCheck(),
 	})
 	if err == nil {
 		n.closers = append(n.closers, n.cluster.Close)

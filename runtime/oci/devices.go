@@ -1,7 +1,9 @@
 package oci
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -44,25 +46,39 @@ func (b *builder) devices() error {
 	return nil
 }
 
-func (b *builder) device(d stack.Device) error {
+// CheckDevice finds what is wrong with a device that a container asks for.
+func CheckDevice(d stack.Device) error {
+	_, err := nodes(d)
+	return err
+}
+
+// nodes are the device nodes that d means on this machine.
+func nodes(d stack.Device) ([]specs.LinuxDevice, error) {
 	if !strings.HasPrefix(d.Source, "/") {
 		if strings.Contains(d.Source, "=") {
-			return invalid("CDI devices are not supported")
+			return nil, invalid("CDI devices are not supported")
 		}
-		return invalid("not an absolute path")
+		return nil, invalid("not an absolute path")
 	}
-	access := first(d.Permissions, "rwm")
-	if strings.Trim(access, "rwm") != "" {
-		return invalid("permissions %q: want letters of rwm", d.Permissions)
+	if strings.Trim(d.Permissions, "rwm") != "" {
+		return nil, invalid("permissions %q: want letters of rwm", d.Permissions)
 	}
 	source, err := filepath.EvalSymlinks(d.Source)
-	if err != nil {
-		return fmt.Errorf("%w: %w", err, runtime.ErrInvalid)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, invalid("does not exist")
 	}
-	devs, err := tree(source, path.Clean(first(d.Target, d.Source)))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, runtime.ErrInvalid)
+	}
+	return tree(source, path.Clean(first(d.Target, d.Source)))
+}
+
+func (b *builder) device(d stack.Device) error {
+	devs, err := nodes(d)
 	if err != nil {
 		return err
 	}
+	access := first(d.Permissions, "rwm")
 	for _, dev := range devs {
 		b.s.Linux.Devices = append(b.s.Linux.Devices, dev)
 		b.s.Linux.Resources.Devices = append(b.s.Linux.Resources.Devices, specs.LinuxDeviceCgroup{

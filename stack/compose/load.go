@@ -41,6 +41,7 @@ type Project struct {
 	Env       []string   // KEY=VALUE, sorted: what variables are replaced from
 
 	model *types.Project
+	load  *load // for Place; nil without interpolation
 }
 
 // load is one run of Load.
@@ -76,7 +77,20 @@ func Load(ctx context.Context, opt Options) (*Project, error) {
 	if len(l.errs) > 0 {
 		return nil, l.result()
 	}
+	p.load = l
 	return p, nil
+}
+
+// Place says where in the files problems are that somebody else found in
+// p.Stack, as Errors.
+func (p *Project) Place(problems stack.Problems) error {
+	if p.load == nil {
+		return problems
+	}
+	l := *p.load
+	l.errs = nil
+	l.placeAll(p.Stack, problems)
+	return l.result()
 }
 
 // Name is the project's name, found without loading everything: `ps`, `logs` or

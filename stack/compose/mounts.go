@@ -158,7 +158,7 @@ func (l *load) shortVolumeOptions(path string) {
 }
 
 // volumeOptions are what a local volume knows.
-var volumeOptions = []string{"type", "o", "device", "size"}
+var volumeOptions = []string{"type", "o", "device"}
 
 // volumes translates the named volumes that services use.
 func (l *load) volumes(p *types.Project) map[string]stack.Volume {

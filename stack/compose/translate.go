@@ -177,9 +177,13 @@ func (l *load) linkAliases(st stack.Stack) {
 // validate adds what is wrong with the stack as a whole.
 func (l *load) validate(st stack.Stack) {
 	var problems stack.Problems
-	if err := st.Validate(); !errors.As(err, &problems) {
-		return
+	if err := st.Validate(); errors.As(err, &problems) {
+		l.placeAll(st, problems)
 	}
+}
+
+// placeAll records problems of a stack at their places in the files.
+func (l *load) placeAll(st stack.Stack, problems stack.Problems) {
 	for _, p := range problems {
 		path, index, isItem := cutLastIndex(p.Path)
 		switch {
@@ -189,6 +193,9 @@ func (l *load) validate(st stack.Stack) {
 		case isItem && strings.HasSuffix(path, ".volumes"):
 			target := st.Services[serviceIn(path)].Container.Mounts[index].Target
 			l.failItem(path, index, matchMount(target), "%s", p.Msg)
+		case isItem && strings.HasSuffix(path, ".devices"):
+			source := st.Services[serviceIn(path)].Container.Devices[index].Source
+			l.failItem(path, index, matchDevice(source), "%s", p.Msg)
 		case isItem && (strings.HasSuffix(path, ".secrets") || strings.HasSuffix(path, ".configs")):
 			c := st.Services[serviceIn(path)].Container
 			refs := c.Secrets
@@ -225,6 +232,16 @@ func matchMount(target string) func(*yaml.Node) bool {
 			return t != nil && strings.TrimSuffix(t.Value, "/") == strings.TrimSuffix(target, "/")
 		}
 		return slices.Contains(strings.Split(n.Value, ":"), target)
+	}
+}
+
+func matchDevice(source string) func(*yaml.Node) bool {
+	return func(n *yaml.Node) bool {
+		if s := child(n, "source"); s != nil {
+			return s.Value == source
+		}
+		text, _, _ := strings.Cut(n.Value, ":")
+		return text == source
 	}
 }
 

@@ -73,6 +73,30 @@ func (b *Maker) Make(_ context.Context, user string, m stack.Mount) (volumes.Pre
 	}, nil
 }
 
+// Check finds what Make would refuse, and makes nothing.
+func (b *Maker) Check(m stack.Mount) error {
+	if err := check(m); err != nil {
+		return err
+	}
+	switch _, err := os.Stat(m.Source); {
+	case errors.Is(err, fs.ErrNotExist) && m.CreateHostPath:
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return missing(m.Source)
+	case err != nil:
+		return fmt.Errorf("bind source: %w", err)
+	}
+	opts, err := b.options(m)
+	if err != nil {
+		return err
+	}
+	return checkPropagation(m.Source, opts[1])
+}
+
+func missing(path string) error {
+	return fmt.Errorf("bind source %s does not exist: %w", path, runtime.ErrInvalid)
+}
+
 func check(m stack.Mount) error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("bind source %s: %s: %w", m.Source, fmt.Sprintf(format, args...), runtime.ErrInvalid)
@@ -100,7 +124,7 @@ func ensureSource(path string, create bool) error {
 		return nil
 	}
 	if !create {
-		return fmt.Errorf("bind source %s does not exist: %w", path, runtime.ErrInvalid)
+		return missing(path)
 	}
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return fmt.Errorf("bind source: make directory: %w", err)

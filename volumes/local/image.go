@@ -18,9 +18,9 @@ import (
 
 // makeImage makes a sparse file with a file system of the given size in bytes.
 func makeImage(ctx context.Context, path, fstype string, size int64) error {
-	mkfs, err := exec.LookPath("mkfs." + fstype)
+	mkfs, err := maker(fstype)
 	if err != nil {
-		return fmt.Errorf("a volume with a size limit needs mkfs.%s (package e2fsprogs, xfsprogs or btrfs-progs): %w", fstype, errors.Join(err, rt.ErrInvalid))
+		return err
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -41,6 +41,15 @@ func makeImage(ctx context.Context, path, fstype string, size int64) error {
 		return fmt.Errorf("make image: mkfs.%s: %w: %s", fstype, err, strings.TrimSpace(out.String()))
 	}
 	return nil
+}
+
+// maker is the program that makes a file system.
+func maker(fstype string) (string, error) {
+	mkfs, err := exec.LookPath("mkfs." + fstype)
+	if err != nil {
+		return "", fmt.Errorf("a volume with a size limit needs mkfs.%s (package e2fsprogs, xfsprogs or btrfs-progs): %w", fstype, errors.Join(err, rt.ErrInvalid))
+	}
+	return mkfs, nil
 }
 
 // mountLoop mounts a file through a loop device. The device goes by itself

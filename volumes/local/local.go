@@ -33,6 +33,24 @@ func New() *Driver { return &Driver{} }
 
 var _ volumes.Driver = (*Driver)(nil)
 
+// Check finds what Create or Mount would refuse, and changes nothing. Servers are not asked.
+func (d *Driver) Check(opts map[string]string) error {
+	o, err := parse(opts)
+	if err != nil || o == nil {
+		return err
+	}
+	switch {
+	case o.Size > 0:
+		_, err := maker(o.Type)
+		return err
+	case o.bind():
+		return checkDirectory(o.Device)
+	case o.Type == "tmpfs" || o.network() || !filepath.IsAbs(o.Device):
+		return nil
+	}
+	return checkDevice(o.Device)
+}
+
 // Create checks the options and makes the image of a volume with a size limit.
 func (d *Driver) Create(ctx context.Context, v volumes.Volume, dir string) error {
 	o, err := parse(v.Options)
@@ -85,10 +103,7 @@ func (d *Driver) mount(ctx context.Context, o *options, dir, target string) erro
 	if !filepath.IsAbs(source) { // a name that the file system knows: "tank/data", "server:vol"
 		return call(source, target, o.Type, o.Flags, o.Data)
 	}
-	fi, err := os.Stat(source)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("device %s does not exist: %w", source, runtime.ErrInvalid)
-	}
+	fi, err := stat(source)
 	if err != nil {
 		return err
 	}
@@ -98,16 +113,33 @@ func (d *Driver) mount(ctx context.Context, o *options, dir, target string) erro
 	return call(source, target, o.Type, o.Flags, o.Data)
 }
 
-func mountBind(o *options, source, target string) error {
-	fi, err := os.Stat(source)
+func stat(device string) (fs.FileInfo, error) {
+	fi, err := os.Stat(device)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("device %s does not exist: %w", source, runtime.ErrInvalid)
+		return nil, fmt.Errorf("device %s does not exist: %w", device, runtime.ErrInvalid)
 	}
-	if err != nil {
+	return fi, err
+}
+
+func checkDirectory(device string) error {
+	fi, err := stat(device)
+	if err == nil && !fi.IsDir() {
+		err = fmt.Errorf("device %s is not a directory: %w", device, runtime.ErrInvalid)
+	}
+	return err
+}
+
+func checkDevice(device string) error {
+	fi, err := stat(device)
+	if err == nil && fi.IsDir() {
+		err = fmt.Errorf("device %s is a directory; to use one: type=none,o=bind: %w", device, runtime.ErrInvalid)
+	}
+	return err
+}
+
+func mountBind(o *options, source, target string) error {
+	if err := checkDirectory(source); err != nil {
 		return err
-	}
-	if !fi.IsDir() {
-		return fmt.Errorf("device %s is not a directory: %w", source, runtime.ErrInvalid)
 	}
 	if err := call(source, target, "", o.Flags&(unix.MS_BIND|unix.MS_REC), nil); err != nil {
 		return err
