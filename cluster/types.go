@@ -19,7 +19,6 @@ type Config struct {
 	Images  Images       // nil: images are not pinned when a stack is applied
 	Volumes VolumeNames  // nil: external volumes are not checked when a stack is applied
 	Host    HostCheck    // nil: host paths and devices are not checked when a stack is applied
-	Host    HostCheck    // nil: host paths and devices are not checked when a stack is applied
 }
 
 // SubnetPicker chooses address ranges for a network.
