@@ -117,7 +117,7 @@ func (s *server) refusedExec(w http.ResponseWriter, r *http.Request, id string, 
 	if err != nil {
 		return err
 	}
-	defer conn.Close() //nolint:errcheck // nothing is lost: all was written
+	defer conn.end()
 	var out io.Writer = conn
 	frame := byte(stdoutFrame)
 	if e.Spec.Stderr {

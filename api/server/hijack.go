@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,6 +43,25 @@ func (c *wire) CloseWrite() error {
 		return nil
 	}
 	return half.CloseWrite()
+}
+
+// linger is how long a client may take to close its direction after ours has ended.
+const linger = time.Second
+
+// endWrite ends our direction and gives the peer time to end its own. What it
+// sent is to be read until then: a connection that is closed with something
+// unread is reset, which the client takes for an error and which over TCP
+// loses output.
+func (c *wire) endWrite() {
+	_ = c.CloseWrite()
+	_ = c.SetReadDeadline(time.Now().Add(linger))
+}
+
+// end closes the connection once the peer has ended its direction.
+func (c *wire) end() {
+	c.endWrite()
+	_, _ = io.Copy(io.Discard, c)
+	_ = c.Close()
 }
 
 // hijack takes over the connection and answers 101 to a client that asked for

@@ -68,7 +68,7 @@ func (s *server) attachLogs(w http.ResponseWriter, r *http.Request, c *runtime.C
 	if err != nil {
 		return err
 	}
-	defer conn.Close() //nolint:errcheck // nothing is lost: all was written
+	defer conn.end()
 	if !opt.Logs {
 		return nil
 	}
@@ -111,9 +111,9 @@ func connect(conn *wire, streams *runtime.Streams, how session) {
 	case <-left:
 	}
 	_ = streams.Close()
-	_ = conn.CloseWrite()
-	_ = conn.Close()
+	conn.endWrite()
 	<-input
+	_ = conn.Close()
 	<-output
 }
 

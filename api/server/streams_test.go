@@ -106,6 +106,22 @@ func TestAttachWithoutUpgradeAnswers200(t *testing.T) {
 	}
 }
 
+// A client that sends what the process never reads gets all output and a clean end, not a reset.
+func TestUnreadInputEndsCleanly(t *testing.T) {
+	w := newWorld(t)
+	for i := range 20 {
+		name := fmt.Sprintf("c%d", i)
+		w.create(t, name, stack.ContainerSpec{Command: []string{"echo", "first"}, OpenStdin: true, TTY: i%2 == 0})
+		conn, br, _ := w.upgrade(t, "/v1.51/containers/"+name+"/attach?stream=1&stdin=1&stdout=1&stderr=1", "")
+		_, _ = io.WriteString(conn, strings.Repeat("nobody reads this\n", 100))
+		w.mustStart(t, name)
+		if out, err := io.ReadAll(br); err != nil || !strings.Contains(string(out), "first\n") {
+			t.Fatalf("%s: %q, %v", name, out, err)
+		}
+		_ = conn.Close()
+	}
+}
+
 func TestAttachNoticesThatTheClientHasGone(t *testing.T) {
 	for _, half := range []bool{false, true} {
 		w := newWorld(t)

@@ -39,6 +39,9 @@ func (l *Lab) Client() *Host {
 	return h
 }
 
+// Neighbour makes a machine without a daemon on the host's switch.
+func (h *Host) Neighbour() *Host { return h.lab.Client() }
+
 // Host makes a machine and starts its daemon with further flags.
 func (l *Lab) Host(flags ...string) *Host {
 	l.t.Helper()
