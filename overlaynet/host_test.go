@@ -77,27 +77,25 @@ type node struct {
 	src   *source
 	links *link.Links
 	names *dns.Server
+	rules *lb.Rules
 	stop  func()
 }
+
+// writes is how often the kernel was told to change something.
+func (n *node) writes() uint64 { return n.links.Writes() + n.rules.Writes() }
 
 // newNode starts a Manager in dir; stop (also at the end of the test) ends
 // the process's part of it, as a crash would: the kernel's part stays.
 func newNode(t testing.TB, dir string, src *source) *node {
 	t.Helper()
-	links, err := link.New(link.Config{RunDir: dir})
-	must(t, err)
-	n := &node{t: t, dir: dir, src: src, links: links, names: dns.New(dns.Config{ResolvConf: filepath.Join(dir, "resolv.conf")})}
-	n.Manager = overlaynet.New(overlaynet.Options{
-		RunDir: dir, Source: src, Links: links, Names: n.names,
-		Rules: lb.New(lb.Config{RunDir: dir}), Ports: lb.NewPorts(nil),
-	})
+	n := idleNode(t, dir, src)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
+	closeParts := n.stop
 	n.stop = sync.OnceFunc(func() {
 		cancel()
 		<-done
-		n.names.Close()
-		n.links.Close()
+		closeParts()
 	})
 	go func() {
 		defer close(done)
@@ -105,6 +103,21 @@ func newNode(t testing.TB, dir string, src *source) *node {
 			t.Errorf("run: %v", err)
 		}
 	}()
+	t.Cleanup(n.stop)
+	return n
+}
+
+// idleNode is a Manager that repairs nothing by itself.
+func idleNode(t testing.TB, dir string, src *source) *node {
+	t.Helper()
+	links, err := link.New(link.Config{RunDir: dir})
+	must(t, err)
+	n := &node{t: t, dir: dir, src: src, links: links, rules: lb.New(lb.Config{RunDir: dir}), names: dns.New(dns.Config{ResolvConf: filepath.Join(dir, "resolv.conf")})}
+	n.Manager = overlaynet.New(overlaynet.Options{RunDir: dir, Source: src, Links: links, Names: n.names, Rules: n.rules, Ports: lb.NewPorts(nil)})
+	n.stop = sync.OnceFunc(func() {
+		n.names.Close()
+		n.links.Close()
+	})
 	t.Cleanup(func() {
 		n.stop()
 		files, _ := filepath.Glob(filepath.Join(dir, "netns", "*"))

@@ -2,6 +2,7 @@ package overlaynet
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
@@ -63,6 +64,11 @@ type Segment struct {
 	Masquerade bool // hide containers' addresses behind the node's
 	Separate   bool // no traffic between the containers of this network
 	MTU        int  // bytes; 0: the kernel's default
+}
+
+// Has6 tells whether the segment has an IPv6 subnet.
+func (s Segment) Has6() bool {
+	return slices.ContainsFunc(s.Gateways, func(g netip.Prefix) bool { return g.Addr().Is6() })
 }
 
 // Plug is a sandbox's place in a segment.

@@ -140,10 +140,7 @@ func (m *Manager) repair(ctx context.Context) error {
 	for _, id := range ids {
 		errs = append(errs, m.repairSpace(ctx, id))
 	}
-	repaired, err := m.opt.Rules.Check(ctx)
-	if repaired {
-		m.log.Warn("the packet filter's table had been changed by somebody else; written anew")
-	}
+	_, err := m.opt.Rules.Check(ctx)
 	return errors.Join(append(errs, err)...)
 }
 

@@ -11,8 +11,9 @@ import (
 
 // Set makes the node match c: sandboxes that are not in it go, those that
 // differ are made anew, bridges without sandboxes go. It may be called
-// repeatedly with the same Config; the zero Config removes everything we own
-// and nothing else.
+// repeatedly with the same Config, and then repairs what somebody else has
+// changed in the kernel but writes nothing when nothing has; the zero Config
+// removes everything we own and nothing else.
 func (m *Manager) Set(ctx context.Context, c Config) error {
 	want := map[string]Restored{}
 	for _, r := range c.Sandboxes {
@@ -37,6 +38,8 @@ func (m *Manager) Set(ctx context.Context, c Config) error {
 	errs = append(errs, m.prune(ctx, func(*network) bool { return true }))
 	if len(want) == 0 {
 		errs = append(errs, m.opt.Rules.Clear(ctx), m.opt.Links.Sweep(ctx, nil, nil))
+	} else { // what was there already may have been damaged
+		errs = append(errs, m.repair(ctx))
 	}
 	return errors.Join(errs...)
 }

@@ -48,12 +48,15 @@ func TestSetInRandomOrder(t *testing.T) {
 		if err := n.Set(ctx, c); err != nil {
 			rt.Fatal(err)
 		}
-		first := trace(t, dir)
+		first, writes := trace(t, dir), n.writes()
 		if err := n.Set(ctx, c); err != nil {
 			rt.Fatal(err)
 		}
 		if again := trace(t, dir); again != first {
 			rt.Fatalf("the same config again changed\n%s\nto\n%s", first, again)
+		}
+		if k := n.writes() - writes; k != 0 && len(c.Sandboxes) > 0 {
+			rt.Fatalf("the same config again wrote %d times", k)
 		}
 		for _, r := range c.Sandboxes {
 			got, ok := n.Connected(r.ID)
@@ -189,6 +192,59 @@ func TestRepair(t *testing.T) {
 	good("bridge deleted")
 	run(t, "ip", "addr", "flush", "dev", bridge)
 	good("gateway deleted")
+}
+
+// Set alone, without the loop that watches, puts right what somebody deleted;
+// and says nothing to the kernel when nothing is wrong.
+func TestSetRepairs(t *testing.T) {
+	if !inHost(t) {
+		return
+	}
+	out := outside(t)
+	dual := stack.Network{Name: "dual", EnableIPv6: true, Subnets: []stack.Subnet{{CIDR: "10.70.1.0/24"}, {CIDR: "fd00:70::/64"}}}
+	n := idleNode(t, t.TempDir(), newSource(dual))
+	ctx := context.Background()
+	c := overlaynet.Config{Sandboxes: []overlaynet.Restored{{Ready: true, Sandbox: overlaynet.Sandbox{
+		ID: "web", Name: "web", DNSNames: []string{"web"}, Attachments: on("dual"), Ports: []stack.Port{{HostPort: 8080, ContainerPort: 80}}}}}}
+	must(t, n.Set(ctx, c))
+	web, _ := n.Connected("web")
+	serve(t, web.NetNS, "web", "tcp", ":80")
+	bridge, veth, table := "", "", "inet dhow_"+overlaynet.Mark(n.dir)[2:]
+	is, err := net.Interfaces()
+	must(t, err)
+	for _, i := range is {
+		if strings.HasPrefix(i.Name, overlaynet.Mark(n.dir)+"v") {
+			veth = i.Name
+		} else if strings.HasPrefix(i.Name, overlaynet.Mark(n.dir)) {
+			bridge = i.Name
+		}
+	}
+	for _, damage := range []string{
+		"", // none
+		"nft flush ruleset",
+		"nft delete table TABLE",
+		"nft flush chain TABLE postrouting",
+		"nft flush chain TABLE tcp_0.0.0.0_8080",
+		"nft delete element TABLE any4 { tcp . 8080 }",
+		"nft insert rule TABLE forward drop",
+		"ip route flush dev BRIDGE",
+		"ip addr flush dev BRIDGE",
+		"ip link set VETH nomaster",
+		"ip link del BRIDGE",
+	} {
+		if damage != "" {
+			run(t, "sh", "-c", strings.NewReplacer("TABLE", "'"+table+"'", "BRIDGE", bridge, "VETH", veth, "{", "'{", "}", "}'").Replace(damage))
+			must(t, n.Set(ctx, c))
+		}
+		wantAsk(t, damage, out, "tcp", "192.0.2.1:8080", "web 192.0.2.9")
+		wantAsk(t, damage, out, "tcp", "[2001:db8::1]:8080", "web 2001:db8::9")
+		wantAsk(t, damage, "", "tcp", "127.0.0.1:8080", "web 10.70.1.1")
+		before := n.writes()
+		must(t, n.Set(ctx, c))
+		if k := n.writes() - before; k != 0 {
+			t.Errorf("%s: the same config again wrote %d times", damage, k)
+		}
+	}
 }
 
 func TestErrorsChangeNothing(t *testing.T) {

@@ -133,7 +133,8 @@ func (l *Links) intact(path string, plugs []overlaynet.Plug) bool {
 		}
 		l.note(p.Host, true)
 		if host.master != master || !host.up {
-			steps = append(steps, step{"join " + p.Host, joinBridge(host.index, master), nil})
+			steps = append(steps, step{"join " + p.Host, joinBridge(host.index, master), nil},
+				step{"settle " + p.Host, settle(p.Host), nil}, step{"settle bridge", settle(p.Segment.Bridge), nil})
 		}
 	}
 	return l.host.do(steps...) == nil

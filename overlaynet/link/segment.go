@@ -32,11 +32,7 @@ func (l *Links) SetSegment(_ context.Context, s overlaynet.Segment) error {
 			return fmt.Errorf("bridge %s vanished", s.Bridge)
 		}
 	}
-	v6 := false
-	for _, g := range s.Gateways {
-		v6 = v6 || g.Addr().Is6()
-	}
-	if err := l.bridgeSysctls(s.Bridge, v6); err != nil {
+	if err := l.bridgeSysctls(s.Bridge, s.Has6()); err != nil {
 		return err
 	}
 	steps, err := missingOf(s, st)

@@ -87,6 +87,9 @@ func missingOf(s overlaynet.Segment, st state) (steps []step, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if ll := linkLocal(s); st.up && s.Has6() && !have[ll] { // made by the kernel when a link comes up; without it no neighbour is found
+		steps = append(steps, step{"add address " + ll.String(), address(st.index, ll, false), nil})
+	}
 	for _, g := range s.Gateways {
 		switch {
 		case !have[g]:
@@ -96,6 +99,13 @@ func missingOf(s overlaynet.Segment, st state) (steps []step, err error) {
 		}
 	}
 	return steps, nil
+}
+
+// linkLocal is the address that derives from the bridge's MAC (RFC 4291, appendix A).
+func linkLocal(s overlaynet.Segment) netip.Prefix {
+	mac := bridgeMAC(s)
+	a := [16]byte{0: 0xfe, 1: 0x80, 8: mac[0] ^ 2, 9: mac[1], 10: mac[2], 11: 0xff, 12: 0xfe, 13: mac[3], 14: mac[4], 15: mac[5]}
+	return netip.PrefixFrom(netip.AddrFrom16(a), 64)
 }
 
 func addrsOf(index int) (map[netip.Prefix]bool, error) {
