@@ -45,7 +45,7 @@ func TestSpecReachesTheProcess(t *testing.T) {
 		{"hosts", stack.ContainerSpec{Hostname: "box", ExtraHosts: []string{"db:10.1.2.3", "six:::1", "out:host-gateway"}, Command: []string{"sh", "-c", "grep -E 'db$|six$|out$|box$' /etc/hosts"}}, "10.1.2.3\tdb\n::1\tsix\n10.9.6.1\tout\n10.9.6.2\tbox\n"},
 		{"resolv.conf", stack.ContainerSpec{DNSSearch: []string{"corp"}, DNSOptions: []string{"ndots:2"}, Command: []string{"cat", "/etc/resolv.conf"}}, "nameserver 10.9.6.1\nsearch corp\noptions ndots:2\n"},
 		{"device", stack.ContainerSpec{Devices: []stack.Device{{Source: "/dev/fuse", Target: "/dev/myfuse", Permissions: "r"}}, Command: []string{"sh", "-c", "(: < /dev/myfuse) && echo yes; (: > /dev/myfuse) 2>/dev/null || echo no"}}, "yes\nno\n"},
-		{"memory limit", stack.ContainerSpec{Resources: stack.Resources{Memory: 64 << 20, PidsLimit: 50}, CgroupnsMode: "host", Command: []string{"sh", "-c", "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/pids/pids.max 2>/dev/null || cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max"}}, "67108864\n50\n"},
+		{"memory limit", stack.ContainerSpec{Resources: stack.Resources{Memory: 64 << 20, PidsLimit: 50}, Command: []string{"sh", "-c", "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/pids/pids.max 2>/dev/null || cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max"}}, "67108864\n50\n"},
 		{"privileged", stack.ContainerSpec{Privileged: true, Command: []string{"sh", "-c", "grep Seccomp: /proc/self/status; test -b /dev/" + blockDevice(t) + " && echo disk; mount -t tmpfs x /tmp && echo mounted"}}, "Seccomp:\t0\ndisk\nmounted\n"},
 		{"bind", stack.ContainerSpec{Mounts: []stack.Mount{{Type: stack.MountBind, Source: n.dir, Target: "/host", ReadOnly: true}}, Command: []string{"sh", "-c", "ls -d /host/data; touch /host/x 2>/dev/null || echo no"}}, "/host/data\nno\n"},
 		{"tty", stack.ContainerSpec{TTY: true, ConsoleSize: [2]uint16{31, 97}, Command: []string{"sh", "-c", "stty size; echo $TERM"}}, "31 97\r\nxterm\r\n"},
@@ -143,6 +143,7 @@ func TestBadSpecsAreRefused(t *testing.T) {
 		"userns":       {UsernsMode: "auto"},
 		"ipc":          {IPCMode: "weird"},
 		"storage":      {StorageOpt: map[string]string{"size": "1G"}},
+		"storage key":  {StorageOpt: map[string]string{"dm.basesize": "1G"}},
 		"health":       {Healthcheck: &stack.Healthcheck{Test: []string{"RUN", "x"}}},
 	} {
 		spec.Image = busybox
@@ -492,8 +493,14 @@ func tarball(t testing.TB, name, content string) io.Reader {
 func TestTopAndStats(t *testing.T) {
 	n := newNode(t)
 	id := n.start("top", sh("sleep 1000 & sleep 1001"))
-	titles, rows, err := n.Top(n.ctx(), id, nil)
-	n.ok(err)
+	var titles []string
+	var rows [][]string
+	for deadline := time.Now().Add(20 * time.Second); len(rows) < 2 && time.Now().Before(deadline); {
+		var err error
+		titles, rows, err = n.Top(n.ctx(), id, nil)
+		n.ok(err)
+	}
+	var err error
 	if titles[1] != "PID" || len(rows) < 2 {
 		t.Errorf("%v %v", titles, rows)
 	}
@@ -525,7 +532,7 @@ func TestUpdateLimits(t *testing.T) {
 func TestOOMIsTold(t *testing.T) {
 	n := newNode(t)
 	spec := sh("x=a; while :; do x=$x$x; done")
-	spec.Resources.Memory = 10 << 20
+	spec.Resources.Memory = 32 << 20
 	id := n.start("oom", spec)
 	if code := n.exit(id); code == 0 {
 		t.Errorf("exit code %d", code)

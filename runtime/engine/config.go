@@ -21,6 +21,7 @@ type Images interface {
 	MountRootfs(ctx context.Context, containerID, imageID, target string) error
 	UnmountRootfs(ctx context.Context, containerID, target string) error
 	RemoveRootfs(ctx context.Context, containerID, target string) error
+	SweepRootfs(ctx context.Context, keep func(containerID string) bool) error
 }
 
 // Networks is what the engine needs of the node's network.

@@ -64,6 +64,8 @@ type run struct {
 	process *specs.Process  // of the container, for execs; nil after a restart of the daemon until needed
 	probe   *health.Monitor // nil without health check
 	lost    chan struct{}   // closed when the daemon lets go of the run without an exit
+
+	oomKills uint64 // processes killed for want of memory that were told; of the watcher alone
 }
 
 func newContainer(rec record, st state) *container {

@@ -128,6 +128,9 @@ func (e *Engine) check(rec record) ([]string, error) {
 			return nil, fmt.Errorf("volumes from: %w", err)
 		}
 	}
+	if err := checkLabels(s, e.facts.SELinux); err != nil {
+		return nil, err
+	}
 	return oci.Check(oci.Input{ID: rec.ID, Spec: s, Image: rec.Image, Hostname: s.Hostname, InitPath: e.cfg.Init, Facts: e.facts})
 }
 
@@ -206,9 +209,23 @@ func checkHealth(s stack.ContainerSpec) error {
 	return nil
 }
 
+// checkLabels: containers get no SELinux label, so a path must not get one that
+// lets only labelled containers in. Without SELinux there is nothing to label.
+func checkLabels(s stack.ContainerSpec, selinux bool) error {
+	for _, m := range s.Mounts {
+		if selinux && m.SELinux != "" {
+			return fmt.Errorf("mount %s: option %q: containers are not confined by SELinux here, so the path needs no label; leave the option out: %w", m.Target, m.SELinux, runtime.ErrInvalid)
+		}
+	}
+	return nil
+}
+
 func checkStorage(s stack.ContainerSpec) error {
 	for key := range s.StorageOpt {
-		return fmt.Errorf("storage option %q is not supported: %w", key, runtime.ErrInvalid)
+		if key == "size" {
+			return fmt.Errorf("storage option size: the root file system has no quota; put the data on a volume with a size: %w", runtime.ErrInvalid)
+		}
+		return fmt.Errorf("storage option %q is not known to the overlayfs driver: %w", key, runtime.ErrInvalid)
 	}
 	return nil
 }

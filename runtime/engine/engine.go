@@ -24,6 +24,7 @@ type Engine struct {
 	mark    string // names this instance: cgroups of others are not ours
 	boot    string // boot ID of the host
 	closing chan struct{}
+	oom     oomSource
 	work    sync.WaitGroup // goroutines that Run waits for
 
 	mu         sync.Mutex
@@ -46,6 +47,7 @@ func Open(cfg Config) (*Engine, error) {
 		cfg: cfg, log: cfg.Log, facts: oci.HostFacts(), boot: bootID(), closing: make(chan struct{}),
 		containers: map[string]*container{}, names: map[string]string{}, execs: map[string]*execs{}, runtimes: map[string]string{},
 	}
+	e.oom.v2 = e.facts.CgroupV2
 	for _, dir := range []string{cfg.DataDir, e.bundles(), e.runtimeRoot()} {
 		if err := os.MkdirAll(dir, 0o711); err != nil {
 			return nil, fmt.Errorf("engine: %w", err)
@@ -105,6 +107,7 @@ func (e *Engine) letGo() {
 	}
 	e.mu.Unlock()
 	close(e.closing)
+	e.oom.close()
 	for _, c := range all {
 		c.mu.Lock()
 		if c.retry != nil {

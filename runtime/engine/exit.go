@@ -20,10 +20,18 @@ func (e *Engine) watch(c *container, r *run) {
 	e.spawn(func() {
 		var exit shim.Exit
 		var ok bool
-		select {
-		case exit, ok = <-exits:
-		case <-e.closing:
-			return
+		oom, end := e.watchOOM(c)
+		defer end()
+		e.tellOOM(c, r) // what came before the watch
+		for waiting := true; waiting; {
+			select {
+			case exit, ok = <-exits:
+				waiting = false
+			case <-oom:
+				e.tellOOM(c, r)
+			case <-e.closing:
+				return
+			}
 		}
 		select {
 		case <-e.closing: // the next daemon handles it
@@ -70,7 +78,7 @@ func (e *Engine) exited(ctx context.Context, c *container, r *run, exit shim.Exi
 		e.log.Error("container not cleaned up", "container", c.name(), "err", err)
 	}
 	c.endExecs()
-	if exit.OOMKilled {
+	if exit.OOMKilled && (r == nil || r.oomKills == 0) { // not told live
 		e.publish(c, "oom")
 	}
 	e.publish(c, "die", "exitCode", fmt.Sprint(exit.Code))

@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"os"
 	"testing"
 	"time"
 
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 )
@@ -75,6 +77,29 @@ func TestParseSignal(t *testing.T) {
 		if got, err := parseSignal(text); err == nil {
 			t.Errorf("%q is %v", text, got)
 		}
+	}
+}
+
+// A view of a stopped container must not change what the process itself sees:
+// its first thread stays in the host's mount namespace.
+func TestNamespacesAreOfOtherThreads(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("SKIP: mount namespaces need root")
+	}
+	before, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	var g errgroup.Group
+	for range 200 {
+		g.Go(func() error { return inNamespace(dir, nil, func(root) error { return nil }) })
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if after, _ := os.Readlink("/proc/self/ns/mnt"); after != before {
+		t.Errorf("the process's first thread is in %s, not in %s", after, before)
 	}
 }
 

@@ -42,6 +42,9 @@ func (e *Engine) restore(ctx context.Context) error {
 		e.log.Error("volumes of earlier containers", "err", err)
 	}
 	e.sweep(ctx, found)
+	if err := e.cfg.Images.SweepRootfs(ctx, e.store.has); err != nil {
+		e.log.Error("writable layers without a container", "err", err)
+	}
 	for _, c := range all {
 		e.settleRestored(ctx, c, found[c.id])
 	}
@@ -216,6 +219,7 @@ func (e *Engine) adopt(c *container, f *found) {
 		e.watchHealth(c, r, probe, started, have)
 		r.probe.Pause(f.state.Paused)
 	}
+	r.oomKills = e.oomKills(c) // told by the daemon before
 	e.watch(c, r)
 	e.log.Info("container taken over", "container", c.rec.Name, "pid", f.state.Pid)
 }

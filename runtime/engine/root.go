@@ -62,11 +62,18 @@ func rootOfProcess(pid int, f func(root) error) error {
 
 // inNamespace calls f with the root file system and the volumes mounted in a
 // mount namespace of its own thread, which ends with the call: nothing can be
-// left behind.
+// left behind. It is never the process's first thread, which does not end and
+// through which /proc/self shows the mounts.
 func inNamespace(rootfs string, vols []prepared, f func(root) error) error {
 	done := make(chan error)
 	go func() {
 		goruntime.LockOSThread() // never unlocked: the thread dies with the goroutine
+		if unix.Gettid() == unix.Getpid() {
+			err := inNamespace(rootfs, vols, f) // on another thread, as this one is taken
+			goruntime.UnlockOSThread()
+			done <- err
+			return
+		}
 		done <- func() error {
 			if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
 				return fmt.Errorf("mount namespace: %w", err)

@@ -134,6 +134,12 @@ func (s *store) load(report func(id string, err error)) ([]*container, error) {
 	return out, nil
 }
 
+// has tells whether there is a record, readable or not.
+func (s *store) has(id string) bool {
+	_, err := os.Lstat(s.path(id))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
 func (s *store) mark(id string) {
 	s.mu.Lock()
 	s.dirty[id] = true

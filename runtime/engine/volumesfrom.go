@@ -4,18 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
-	"slices"
 	"strings"
 
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
+	"github.com/dhow-project/dhow/volumes"
 )
 
 // withVolumesFrom are the mounts of rec and those that it takes from others.
 // Its own win over others', and those over the image's.
 func (e *Engine) withVolumesFrom(ctx context.Context, rec record) ([]stack.Mount, error) {
-	mounts := slices.Clone(rec.Spec.Mounts)
+	var inherited []stack.Mount
 	for _, from := range rec.Spec.VolumesFrom {
 		ref, mode, _ := strings.Cut(strings.TrimPrefix(from, "container:"), ":")
 		if mode != "" && mode != "rw" && mode != "ro" && mode != "z" && mode != "Z" {
@@ -29,32 +28,9 @@ func (e *Engine) withVolumesFrom(ctx context.Context, rec record) ([]stack.Mount
 		if err != nil {
 			return nil, fmt.Errorf("volumes from %s: %w", other.name(), err)
 		}
-		for _, p := range points {
-			mounts = inherit(mounts, p, mode == "ro")
-		}
+		inherited = append(inherited, volumes.Offered(points, mode == "ro")...)
 	}
-	return mounts, nil
-}
-
-// inherit adds p unless the container has something of its own there.
-func inherit(mounts []stack.Mount, p runtime.MountPoint, readOnly bool) []stack.Mount {
-	m := stack.Mount{Type: p.Type, Target: p.Target, ReadOnly: readOnly || p.ReadOnly, Propagation: p.Propagation, NoCopy: true}
-	switch p.Type {
-	case stack.MountVolume:
-		m.Source, m.Propagation = p.Name, ""
-	case stack.MountBind:
-		m.Source = p.Source
-	default:
-		return mounts
-	}
-	at := slices.IndexFunc(mounts, func(o stack.Mount) bool { return path.Clean(o.Target) == path.Clean(p.Target) })
-	switch {
-	case at < 0:
-		return append(mounts, m)
-	case mounts[at].FromImage:
-		mounts[at] = m
-	}
-	return mounts
+	return volumes.Inherit(rec.Spec.Mounts, inherited), nil
 }
 
 // mountPoints are the mounts of a container as they came out. One that was
