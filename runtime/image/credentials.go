@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/user"
 	"path/filepath"
 	"sync"
 
@@ -44,9 +45,9 @@ func (c *credentials) read(host string) (user, secret string, _ error) {
 	if path == "" {
 		dir := os.Getenv("DOCKER_CONFIG")
 		if dir == "" {
-			home, err := os.UserHomeDir()
-			if err != nil {
-				return "", "", nil // a service without a home has no logins
+			home := homeDir()
+			if home == "" {
+				return "", "", nil // an account without a home has no logins
 			}
 			dir = filepath.Join(home, ".docker")
 		}
@@ -73,6 +74,18 @@ func (c *credentials) read(host string) (user, secret string, _ error) {
 		return "", "", fmt.Errorf("%s: credentials of %s: %w", path, host, err)
 	}
 	return split(auth.Username, auth.Password, auth.IdentityToken)
+}
+
+// homeDir is $HOME, or the account's where a service has none in its environment.
+func homeDir() string {
+	if home, err := os.UserHomeDir(); err == nil {
+		return home
+	}
+	u, err := user.Current()
+	if err != nil {
+		return ""
+	}
+	return u.HomeDir
 }
 
 // split puts credentials into the form the authorizer wants: a token has no user.

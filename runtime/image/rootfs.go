@@ -200,17 +200,6 @@ func (s *Store) Usage(ctx context.Context, containerID string) (int64, error) {
 	return u.Size, nil
 }
 
-// CheckStorageOpt refuses storage options that the overlay driver cannot keep.
-func CheckStorageOpt(opts map[string]string) error {
-	for k := range opts {
-		if k == "size" {
-			return fmt.Errorf("storage_opt size: the overlayfs driver has no quota for the root file system; put the data on a volume with a size: %w", runtime.ErrInvalid)
-		}
-		return fmt.Errorf("storage_opt %s: unknown to the overlayfs driver: %w", k, runtime.ErrInvalid)
-	}
-	return nil
-}
-
 // layerDir checks that the ID cannot lead elsewhere.
 func (s *Store) layerDir(containerID string) (string, error) {
 	if containerID == "" || strings.HasPrefix(containerID, ".") || strings.ContainsAny(containerID, "/:,\\\x00") {

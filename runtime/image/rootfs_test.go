@@ -74,8 +74,6 @@ func TestRootfsRefusals(t *testing.T) {
 		wantErr(t, s.RemoveRootfs(ctx, id, ""), runtime.ErrInvalid)
 	}
 	wantErr(t, s.MountRootfs(ctx, "c", "sha256:"+fmt.Sprintf("%064d", 1), t.TempDir()), runtime.ErrNotFound, "no such image")
-	wantErr(t, CheckStorageOpt(map[string]string{"size": "1G"}), runtime.ErrInvalid, "quota")
-	wantErr(t, CheckStorageOpt(map[string]string{"dm.basesize": "1G"}), runtime.ErrInvalid)
 }
 
 func TestRootfsSurvivesCollectionAndRemoval(t *testing.T) {

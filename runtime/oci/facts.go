@@ -2,6 +2,8 @@ package oci
 
 import (
 	"os"
+	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -54,7 +56,7 @@ func HostFacts() Facts {
 		f.OOMScoreAdj, _ = strconv.Atoi(strings.TrimSpace(string(b)))
 	}
 	if f.CgroupV2 {
-		f.SwapLimit = swapInV2()
+		f.SwapLimit = swapInV2("/sys/fs/cgroup", "/proc/self/cgroup", "/proc/swaps")
 		f.BlkioWeight = true
 	} else {
 		f.SwapLimit = exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
@@ -86,18 +88,25 @@ func boundingCaps() []string {
 	return names
 }
 
-// swapInV2 looks for swap accounting in this process' own group, since the
-// root group has no such file.
-func swapInV2() bool {
-	b, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil {
-		return false
+// swapInV2 tells whether groups can have a swap limit. The root group has no
+// such file, and others have it only where their parent hands the memory
+// controller down; so it asks this process' own group and those above, then
+// those next to the root, and where no group has the controller yet, whether
+// the kernel has swap at all.
+func swapInV2(root, procSelfCgroup, procSwaps string) bool {
+	const file = "memory.swap.max"
+	b, _ := os.ReadFile(procSelfCgroup)
+	_, own, _ := strings.Cut(strings.TrimSpace(string(b)), "::")
+	for at := path.Clean("/" + own); at != "/"; at = path.Dir(at) {
+		if exists(root + at + "/" + file) {
+			return true
+		}
 	}
-	group := strings.TrimPrefix(strings.TrimSpace(string(b)), "0::")
-	if group == "/" {
-		return exists("/proc/swaps")
+	if found, _ := filepath.Glob(root + "/*/" + file); len(found) > 0 {
+		return true
 	}
-	return exists("/sys/fs/cgroup" + group + "/memory.swap.max")
+	limited, _ := filepath.Glob(root + "/*/memory.max")
+	return len(limited) == 0 && exists(procSwaps)
 }
 
 func exists(path string) bool {

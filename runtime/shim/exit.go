@@ -23,6 +23,11 @@ func ReadExit(dir string) (Exit, error) {
 func ReadConfig(dir string) (Config, error) {
 	var c Config
 	err := readJSON(filepath.Join(dir, configFile), &c)
+	var torn *json.SyntaxError
+	if errors.As(err, &torn) && livePid(dir) == 0 {
+		// The file is whole before the shim is started: a launcher was killed while it wrote.
+		return c, fmt.Errorf("%s is torn, no shim was started with it: %w", filepath.Join(dir, configFile), runtime.ErrNotFound)
+	}
 	return c, err
 }
 
