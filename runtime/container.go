@@ -98,10 +98,11 @@ type PortBinding struct {
 // MountPoint is one mount, as it came out.
 type MountPoint struct {
 	Type        stack.MountType `json:"type"`
-	Name        string          `json:"name,omitempty"` // of the volume
+	Name        string          `json:"name,omitempty"` // of the volume; reference of the image
 	Source      string          `json:"source"`         // host path
 	Target      string          `json:"target"`
 	Driver      string          `json:"driver,omitempty"`
+	Subpath     string          `json:"subpath,omitempty"` // of the volume or image
 	ReadOnly    bool            `json:"readOnly,omitempty"`
 	Propagation string          `json:"propagation,omitempty"`
 	Anonymous   bool            `json:"anonymous,omitempty"` // removed with the container on request

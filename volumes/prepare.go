@@ -294,6 +294,7 @@ func prepared(mt stack.Mount, path string, point runtime.MountPoint) Prepared {
 	if mt.ReadOnly {
 		mode = "ro"
 	}
-	point.Type, point.Source, point.Target, point.ReadOnly = mt.Type, path, mt.Target, mt.ReadOnly
+	point.Type, point.Source, point.Target = mt.Type, path, mt.Target
+	point.Subpath, point.ReadOnly = mt.Subpath, mt.ReadOnly
 	return Prepared{Mount: mt, Point: point, Type: "bind", Source: path, Options: []string{"rbind", "rprivate", mode}}
 }
