@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/dhow-project/dhow/runtime"
@@ -196,38 +197,45 @@ func (b *bundle) hostGateway() string {
 	return "127.0.0.1"
 }
 
+// resolvConf names the resolver of the container's networks; where there is
+// none (host mode), the servers that are asked for or the host's own.
 func (b *bundle) resolvConf() string {
-	host := hostResolvConf()
-	if b.net == nil || len(b.net.Nameservers) == 0 {
-		if len(b.rec.Spec.DNS) == 0 {
-			return host
-		}
+	host, s := hostResolvConf(), b.rec.Spec
+	ours := b.net != nil && len(b.net.Nameservers) > 0
+	if !ours && len(s.DNS) == 0 && s.DNSSearch == nil && s.DNSOptions == nil {
+		return host
 	}
-	s := b.rec.Spec
-	var w strings.Builder
-	servers := s.DNS
-	if b.net != nil && len(b.net.Nameservers) > 0 {
+	servers, search, options := s.DNS, s.DNSSearch, s.DNSOptions
+	switch {
+	case ours:
 		servers = b.net.Nameservers
+	case len(servers) == 0:
+		servers = resolvWords(host, "nameserver")
 	}
-	for _, n := range servers {
-		fmt.Fprintf(&w, "nameserver %s\n", n)
-	}
-	search := s.DNSSearch
 	if search == nil {
 		search = resolvWords(host, "search")
 	}
+	if options == nil {
+		options = resolvWords(host, "options")
+	}
+	if ours && !slices.ContainsFunc(s.DNSOptions, isNdots) {
+		// A service's name has no dot, and must be asked for before names in the search domains.
+		options = append(slices.DeleteFunc(slices.Clone(options), isNdots), "ndots:0")
+	}
+	var w strings.Builder
+	for _, n := range servers {
+		fmt.Fprintf(&w, "nameserver %s\n", n)
+	}
 	if len(search) > 0 && !(len(search) == 1 && search[0] == ".") {
 		fmt.Fprintf(&w, "search %s\n", strings.Join(search, " "))
-	}
-	options := s.DNSOptions
-	if options == nil {
-		options = append(resolvWords(host, "options"), "ndots:0")
 	}
 	if len(options) > 0 {
 		fmt.Fprintf(&w, "options %s\n", strings.Join(options, " "))
 	}
 	return w.String()
 }
+
+func isNdots(option string) bool { return strings.HasPrefix(option, "ndots:") }
 
 // hostResolvConf prefers systemd-resolved's list of real servers to its stub,
 // which cannot be reached from a container.
