@@ -23,6 +23,9 @@ func (m *Manager) RemoveStack(ctx context.Context, name string, opt RemoveOption
 	}
 	var changes []state.Change
 	if len(opt.Services) == 0 {
+		if err := lent(snap, name, nil); err != nil {
+			return fmt.Errorf("remove stack %s: %w", name, err)
+		}
 		rec := *snap.Stack(name)
 		rec.Removing, rec.RemoveVolumes = true, opt.Volumes
 		changes = append(changes, state.Change{Stack: &rec})

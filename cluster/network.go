@@ -80,15 +80,37 @@ func (m *Manager) RemoveNetwork(ctx context.Context, nameOrID string) error {
 	case n.Network.Stack != "" && snap.Stack(n.Network.Stack) != nil:
 		return fmt.Errorf("network %s belongs to stack %s: %w", n.Name, n.Network.Stack, runtime.ErrConflict)
 	}
-	for _, s := range snap.Stacks() {
-		for _, used := range s.Spec.Networks {
-			if used.External && used.Name == n.Name {
-				return fmt.Errorf("network %s is used by stack %s: %w", n.Name, s.Name, runtime.ErrConflict)
-			}
-		}
+	if user := borrower(snap, n.Name); user != "" {
+		return fmt.Errorf("network %s is used by stack %s: %w", n.Name, user, runtime.ErrConflict)
 	}
 	_, err := m.propose(ctx, []state.Change{{Delete: &state.Key{Table: state.TableNetwork, Name: n.Name}}})
 	return err
+}
+
+// borrower names a stack that uses a network as an external one; "" when none does.
+func borrower(snap *state.Snapshot, network string) string {
+	for _, s := range snap.Stacks() {
+		for _, used := range s.Spec.Networks {
+			if used.External && used.Name == network && !s.Removing {
+				return s.Name
+			}
+		}
+	}
+	return ""
+}
+
+// lent returns an error that names the first network of a stack that would go
+// although another stack uses it; keep holds the names of those that stay.
+func lent(snap *state.Snapshot, stackName string, keep map[string]bool) error {
+	for _, n := range snap.StackNetworks(stackName) {
+		if keep[n.Name] {
+			continue
+		}
+		if user := borrower(snap, n.Name); user != "" {
+			return fmt.Errorf("network %s is used by stack %s, which must be taken down first: %w", n.Name, user, runtime.ErrConflict)
+		}
+	}
+	return nil
 }
 
 // Network finds a network by name, ID or unique ID prefix.
@@ -116,6 +138,13 @@ func (m *Manager) networkChanges(snap *state.Snapshot, s stack.Stack, remade fun
 		used = append(used, n.Network)
 	}
 	var changes []state.Change
+	keep := map[string]bool{}
+	for _, want := range s.Networks {
+		keep[want.Name] = !want.External
+	}
+	if err := lent(snap, s.Name, keep); err != nil {
+		return nil, err
+	}
 	for _, key := range sortedKeys(s.Networks) {
 		want := s.Networks[key]
 		if want.External {
