@@ -14,11 +14,34 @@ import (
 	"github.com/dhow-project/dhow/volumes/internal/fsx"
 )
 
+// InUse is the error of removing a volume that containers have, running or not.
+type InUse struct {
+	Volume string
+	Users  []string // IDs; from Manager.Remove names, where Config.UserName knows them
+}
+
+func (e *InUse) Error() string {
+	users := make([]string, len(e.Users))
+	for i, u := range e.Users {
+		users[i] = shortID(u)
+	}
+	return fmt.Sprintf("volume %s is in use: remove container %s first", e.Volume, strings.Join(users, ", "))
+}
+
+// Unwrap makes it a conflict.
+func (e *InUse) Unwrap() error { return runtime.ErrConflict }
+
 // Remove removes a volume and its content. One that has users is refused
 // (runtime.ErrConflict names them), also with force; force forgives a missing
 // volume and a driver that fails.
 func (m *Manager) Remove(ctx context.Context, name string, force bool) error {
 	_, err := m.remove(ctx, name, force)
+	var used *InUse
+	if errors.As(err, &used) && m.cfg.UserName != nil {
+		for i, id := range used.Users {
+			used.Users[i] = m.cfg.UserName(id)
+		}
+	}
 	if force && errors.Is(err, runtime.ErrNotFound) {
 		return nil
 	}
@@ -92,11 +115,7 @@ func (m *Manager) checkUnused(e *entry) error {
 
 func (m *Manager) checkUnusedLocked(e *entry) error {
 	if len(e.users) > 0 {
-		users := slices.Sorted(maps.Keys(e.users))
-		for i, u := range users {
-			users[i] = shortID(u)
-		}
-		return fmt.Errorf("volume %s is in use by %s: %w", e.v.Name, strings.Join(users, ", "), runtime.ErrConflict)
+		return &InUse{Volume: e.v.Name, Users: slices.Sorted(maps.Keys(e.users))}
 	}
 	if e.holds > 0 {
 		return fmt.Errorf("volume %s is in use by a backup or restore: %w", e.v.Name, runtime.ErrConflict)

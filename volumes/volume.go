@@ -85,6 +85,9 @@ type Config struct {
 	Images  Images                    // nil: image mounts are refused
 	Publish func(runtime.Event)       // nil: nobody listens
 
+	// UserName is the name of a container, for errors; nil: its ID has to do.
+	UserName func(id string) string
+
 	// Relabel gives a path an SELinux label for user ("z" shared, "Z" private).
 	// nil: the host has no SELinux, and there is nothing to do.
 	Relabel func(user, path, mode string) error

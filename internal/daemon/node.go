@@ -111,9 +111,19 @@ func (n *node) openVolumes(context.Context) (err error) {
 		DataDir: n.cfg.DataDir, RunDir: n.cfg.RunDir, Log: n.cfg.Log.With("part", "volumes"),
 		Drivers: map[string]volumes.Driver{volumes.DefaultDriver: local.New()},
 		Makers:  map[stack.MountType]volumes.Maker{stack.MountBind: bind.New(), stack.MountTmpfs: tmpfs.New()},
-		Images:  n.images, Publish: n.bus.Publish,
+		Images:  n.images, Publish: n.bus.Publish, UserName: n.containerName,
 	})
 	return err
+}
+
+// containerName is the name of a container, or its ID when it has gone.
+func (n *node) containerName(id string) string {
+	if n.engine != nil {
+		if c, err := n.engine.Inspect(context.Background(), id); err == nil {
+			return c.Name
+		}
+	}
+	return id
 }
 
 func (n *node) openCluster(context.Context) (err error) {
