@@ -99,8 +99,9 @@ func (b *batch) skeleton() []fixedChain {
 	return []fixedChain{
 		lookups,
 		b.base("raw", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw,
-			// route_localnet is on for our bridges: nothing may use it but answers to ourselves.
-			rule(ifIn(b.bridges(), false), inLoopback(daddr4(reg1)), verdict(expr.VerdictDrop)),
+			// route_localnet is on for our bridges, and may be for others: nothing may
+			// use it but answers to ourselves, or a neighbour reaches 127.0.0.1.
+			rule(iifname(reg1), &expr.Cmp{Op: expr.CmpOpNeq, Register: reg1, Data: ifname("lo")}, inLoopback(daddr4(reg1)), verdict(expr.VerdictDrop)),
 			rule(ifIn(b.bridges(), false), inLoopback(saddr4(reg1)), verdict(expr.VerdictDrop)),
 		),
 		b.base("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, *nftables.ChainPriorityNATDest,
@@ -114,7 +115,7 @@ func (b *batch) skeleton() []fixedChain {
 		),
 		b.base("input", nftables.ChainTypeFilter, nftables.ChainHookInput, *nftables.ChainPriorityFilter,
 			// From an internal network only the gateway itself is reached, no other address of the node.
-			rule(ifIn(b.internal(), false), family(unix.NFPROTO_IPV4), fibIifType(expr.CmpOpEq, unix.RTN_UNICAST), verdict(expr.VerdictDrop)),
+			rule(ifIn(b.internal(), false), fibIifType(expr.CmpOpEq, unix.RTN_UNICAST), verdict(expr.VerdictDrop)),
 		),
 		b.base("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, *nftables.ChainPriorityFilter,
 			rule(ifIn(b.bridges(), false), ctKnown(), verdict(expr.VerdictAccept)),

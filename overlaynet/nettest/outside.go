@@ -29,6 +29,10 @@ func Outside(t testing.TB) string {
 		if err != nil {
 			return err
 		}
+		// A link-local address under test for duplicates finds no neighbours for a second.
+		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/accept_dad", []byte("0"), 0); err != nil {
+			return err
+		}
 		for _, a := range addrs {
 			addr, err := netlink.ParseAddr(a)
 			if err != nil {
