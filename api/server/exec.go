@@ -32,7 +32,8 @@ func (s *server) onExec(pattern string, h handler) {
 // execCreateRequest has what older clients also send.
 type execCreateRequest struct {
 	container.ExecCreateRequest
-	Detach bool // the start says it again, and that counts
+	Cmd    command // shadows the other
+	Detach bool    // the start says it again, and that counts
 }
 
 func (s *server) createExec(w http.ResponseWriter, r *http.Request) error {

@@ -185,12 +185,13 @@ func setPath(v reflect.Value, path []string, sample any) bool {
 	switch v.Kind() {
 	case reflect.Struct:
 		for i := range v.NumField() {
-			name, anonymous := jsonName(v.Type().Field(i))
-			if anonymous && setPath(v.Field(i), path, sample) {
-				return true
-			}
-			if !anonymous && name == path[0] {
+			if name, anonymous := jsonName(v.Type().Field(i)); !anonymous && name == path[0] {
 				return setPath(v.Field(i), path[1:], sample)
+			}
+		}
+		for i := range v.NumField() { // an own field shadows these
+			if _, anonymous := jsonName(v.Type().Field(i)); anonymous && setPath(v.Field(i), path, sample) {
+				return true
 			}
 		}
 	case reflect.Slice:

@@ -43,7 +43,8 @@ func (s *server) wait(w http.ResponseWriter, r *http.Request) error {
 			return errors.New("wait: the daemon stopped watching")
 		}
 		resp := container.WaitResponse{StatusCode: int64(st.Code)}
-		if st.Err != "" {
+		// Who waits for the exit of a start also gets the start's own error.
+		if st.Err != "" && cond == runtime.WaitNotRunning {
 			resp.Error = &container.WaitExitError{Message: st.Err}
 		}
 		_ = json.NewEncoder(w).Encode(resp) // the client has gone: nobody is left to tell

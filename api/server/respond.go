@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/dhow-project/dhow/api"
 	"github.com/dhow-project/dhow/runtime"
@@ -66,7 +67,19 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	var problems stack.Problems
 	errors.As(err, &problems)
-	writeJSON(w, status, api.Error{Message: err.Error(), Problems: problems})
+	writeJSON(w, status, api.Error{Message: wordsOf(err), Problems: problems})
+}
+
+// wordsOf are err's words without the sentinel at their end where the HTTP
+// status says the same: "port 80 is in use: conflict".
+func wordsOf(err error) string {
+	msg := err.Error()
+	for _, kind := range []error{runtime.ErrConflict, runtime.ErrInvalid, runtime.ErrForbidden} {
+		if errors.Is(err, kind) {
+			msg = strings.TrimSuffix(msg, ": "+kind.Error())
+		}
+	}
+	return msg
 }
 
 // statusOf maps an error to an HTTP status.

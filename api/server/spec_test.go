@@ -158,9 +158,12 @@ func TestToSpecDetails(t *testing.T) {
 		`{"Image":"x","Entrypoint":[""]}`: func(s stack.ContainerSpec) bool {
 			return s.Entrypoint != nil && len(s.Entrypoint) == 0 && s.Command == nil
 		},
-		`{"Image":"x","Entrypoint":[]}`:   func(s stack.ContainerSpec) bool { return s.Entrypoint != nil && len(s.Command) == 2 },
-		`{"Image":"x","Entrypoint":"sh"}`: nil, // refused: a list is needed
-		`{"Image":"x","Cmd":[]}`:          func(s stack.ContainerSpec) bool { return s.Command == nil },
+		`{"Image":"x","Entrypoint":[]}`: func(s stack.ContainerSpec) bool { return s.Entrypoint != nil && len(s.Command) == 2 },
+		`{"Image":"x","Entrypoint":7}`:  nil,
+		`{"Image":"x","Entrypoint":"s h","Cmd":"a b"}`: func(s stack.ContainerSpec) bool { // one string is one word
+			return len(s.Entrypoint) == 1 && s.Entrypoint[0] == "s h" && len(s.Command) == 1 && s.Command[0] == "a b"
+		},
+		`{"Image":"x","Cmd":[]}`: func(s stack.ContainerSpec) bool { return s.Command == nil },
 		`{"Image":"x","HostConfig":{"NetworkMode":"default"}}`: func(s stack.ContainerSpec) bool {
 			return s.NetworkMode == "bridge" && s.Networks[0].Network == "bridge"
 		},

@@ -90,11 +90,12 @@ func (s *server) info(w http.ResponseWriter, r *http.Request) error {
 		NCPU: goruntime.NumCPU(), MemTotal: memoryTotal(), GenericResources: []swarm.GenericResource{}, DockerRootDir: f.DataDir,
 		HTTPProxy: os.Getenv("HTTP_PROXY"), HTTPSProxy: os.Getenv("HTTPS_PROXY"), NoProxy: os.Getenv("NO_PROXY"),
 		Labels: list(f.Labels), Runtimes: map[string]system.RuntimeWithStatus{}, DefaultRuntime: first(f.DefaultRuntime, "runc"),
-		Swarm: swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive, RemoteManagers: []swarm.Peer{}}, LiveRestoreEnabled: true, InitBinary: "dhow-shim",
+		Swarm: swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive, RemoteManagers: []swarm.Peer{}}, LiveRestoreEnabled: true, InitBinary: "docker-init",
 		SecurityOptions: []string{"name=seccomp,profile=builtin"}, CDISpecDirs: []string{"/etc/cdi", "/var/run/cdi"}, Warnings: list(f.Warnings),
 	}
 	out.RegistryConfig.InsecureRegistryCIDRs = loopback()
 	out.OperatingSystem, out.OSVersion = operatingSystem()
+	out.Runtimes[out.DefaultRuntime] = system.RuntimeWithStatus{Runtime: system.Runtime{Path: out.DefaultRuntime}}
 	for name, path := range f.Runtimes {
 		out.Runtimes[name] = system.RuntimeWithStatus{Runtime: system.Runtime{Path: path}}
 	}

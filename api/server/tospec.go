@@ -74,7 +74,7 @@ func specOfConfig(spec *stack.ContainerSpec, req *createRequest, img *runtime.Im
 		spec.Expose = append(spec.Expose, p.String())
 	}
 	sort.Strings(spec.Expose)
-	specOfCommand(spec, c, img)
+	specOfCommand(spec, req.Cmd, req.Entrypoint, img)
 	spec.Healthcheck, err = toHealthcheck(c.Healthcheck)
 	return err
 }
@@ -82,21 +82,21 @@ func specOfConfig(spec *stack.ContainerSpec, req *createRequest, img *runtime.Im
 // specOfCommand keeps Docker's rules: an Entrypoint of one empty string means
 // none, and then the image's Cmd goes too; an empty list means none, and the
 // image's Cmd stays.
-func specOfCommand(spec *stack.ContainerSpec, c *container.Config, img *runtime.Image) {
-	if len(c.Cmd) > 0 {
-		spec.Command = c.Cmd
+func specOfCommand(spec *stack.ContainerSpec, cmd, entrypoint []string, img *runtime.Image) {
+	if len(cmd) > 0 {
+		spec.Command = cmd
 	}
 	switch {
-	case c.Entrypoint == nil:
-	case len(c.Entrypoint) == 1 && c.Entrypoint[0] == "":
+	case entrypoint == nil:
+	case len(entrypoint) == 1 && entrypoint[0] == "":
 		spec.Entrypoint = []string{}
-	case len(c.Entrypoint) == 0:
+	case len(entrypoint) == 0:
 		spec.Entrypoint = []string{}
 		if spec.Command == nil && img != nil {
 			spec.Command = img.Config.Cmd
 		}
 	default:
-		spec.Entrypoint = c.Entrypoint
+		spec.Entrypoint = entrypoint
 	}
 }
 

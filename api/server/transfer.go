@@ -243,7 +243,7 @@ func (s *server) login(w http.ResponseWriter, r *http.Request) error {
 	}
 	a, can := s.Images.(authenticator)
 	if !can {
-		return notYet("checking registry credentials")
+		return notYet("checking credentials with a registry is not offered: write them into ~/.docker/config.json, pulls send them along")
 	}
 	host := strings.TrimPrefix(strings.TrimPrefix(req.ServerAddress, "https://"), "http://")
 	host, _, _ = strings.Cut(path.Clean("/" + host)[1:], "/")

@@ -92,11 +92,24 @@ func (n *node) api(started time.Time) server.Config {
 	}
 	return server.Config{
 		Engine: n.engine, Images: n.images, Volumes: n.volumes, Networks: n.cluster, Stacks: n.cluster,
-		Backups: n.backups, Bus: n.bus, Log: n.cfg.Log.With("part", "api"),
+		Backups: n.backups, Bus: n.bus, Log: n.cfg.Log.With("part", "api"), Layers: n.layers,
 		Facts: server.Facts{
 			NodeID: n.cluster.NodeID(), Hostname: host, Version: n.cfg.Version, DataDir: n.cfg.DataDir, RunDir: n.cfg.RunDir,
 			Started: started, Runtimes: n.cfg.Runtimes, DefaultRuntime: n.cfg.DefaultRuntime,
 			Labels: []string{"os=" + goruntime.GOOS, "arch=" + goruntime.GOARCH},
 		},
 	}
+}
+
+// layers fits server.Config.Layers.
+func (n *node) layers(ctx context.Context) (total int64, shared map[string]int64, err error) {
+	u, err := n.images.DiskUsage(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	shared = map[string]int64{}
+	for _, i := range u.Images {
+		shared[i.ID] = i.Shared
+	}
+	return u.Layers, shared, nil
 }
