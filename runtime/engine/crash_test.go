@@ -149,16 +149,21 @@ func TestRestartOfTheDaemon(t *testing.T) {
 	n := newNode(t)
 	spec := sh("i=0; while [ ! -e /tmp/end ]; do i=$((i+1)); echo $i; sleep 0.02; done; exit 6")
 	id := n.start("stays", spec)
-	fast := n.start("ends", sh("sleep 0.3; exit 8"))
+	fast := n.start("ends", sh("while [ ! -e /tmp/end ]; do sleep 0.05; done; exit 8"))
 	failing := sh("exit 9")
 	failing.Restart = stack.RestartPolicy{Condition: "on-failure", MaxAttempts: 2, Delay: time.Millisecond}
 	counted := n.start("counted", failing)
 	n.exit(counted)
 	pid := n.inspect(id).State.Pid
 	n.stop()
-	for exitFile := filepath.Join(n.dir, "run", "c", fast[:16], "exit.json"); ; { // it ends while nobody watches
-		if _, err := os.Stat(exitFile); err == nil {
+	bundle := filepath.Join(n.dir, "run", "c", fast[:16])
+	n.ok(os.WriteFile(filepath.Join(bundle, "rootfs", "tmp", "end"), nil, 0o644))
+	for deadline := time.Now().Add(30 * time.Second); ; { // it ends while nobody watches
+		if _, err := os.Stat(filepath.Join(bundle, "exit.json")); err == nil {
 			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no exit.json")
 		}
 	}
 	n.open()
