@@ -112,15 +112,9 @@ func (c *Client) disconnected() {
 		}
 		c.finish(x)
 	}
-	if c.pid == 0 {
-		return
-	}
-	if closed {
+	if c.pid != 0 {
 		abandon(c.pid)
-		sweep()
-		return
 	}
-	reapSoon(c.pid)
 }
 
 // Close ends the connection. Channels of Wait that have not delivered are

@@ -63,8 +63,33 @@ func (c *Client) exec(ctx context.Context, e ExecConfig) (*ExecSession, error) {
 	return s, nil
 }
 
+// Rejoin finds an exec again by its ID, also one that has just ended: it has no
+// streams, but delivers the exit. ErrNotRunning means that the shim does not
+// know it.
+func (c *Client) Rejoin(ctx context.Context, exec string) (*ExecSession, error) {
+	conn, err := dial(c.dir)
+	if err != nil {
+		return nil, fmt.Errorf("exec: %w", err)
+	}
+	f, err := exchange(ctx, conn, wire.Rejoin, wire.RejoinMsg{Exec: exec}.Encode())
+	var started wire.StartedMsg
+	if err == nil {
+		started, err = wire.DecodeStarted(f.Payload)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("exec: %w", err)
+	}
+	s := &ExecSession{Pid: int(started.Pid), id: exec, client: c, exit: make(chan ExecExit, 1)}
+	st := newStream(conn, wire.Streams{})
+	st.exited = s.exited
+	s.Streams = st.streams()
+	go st.run()
+	return s, nil
+}
+
 func (s *ExecSession) exited(m wire.ExitMsg) {
-	x := ExecExit{Code: int(m.Code)}
+	x := ExecExit{Code: int(m.Code), Lost: m.Error == errCut.Error()}
 	if m.Error != "" {
 		x.Err = errors.New(m.Error)
 	}

@@ -61,17 +61,32 @@ func livePid(dir string) int {
 // more; they are reaped when they have ended.
 var children struct {
 	sync.Mutex
-	pids []int
+	pids  []int
+	armed bool // a sweep is to come
 }
 
+// abandon leaves the end of a child to sweeps, which come as long as a child is left.
 func abandon(pid int) {
 	children.Lock()
 	defer children.Unlock()
 	children.pids = append(children.pids, pid)
+	if !children.armed {
+		children.armed = true
+		sweepAfter(time.Millisecond)
+	}
 }
 
-// sweep reaps the abandoned children that have ended.
-func sweep() {
+// sweepAfter must be called with children locked or from its own timer.
+func sweepAfter(d time.Duration) {
+	time.AfterFunc(d, func() {
+		if sweep() {
+			sweepAfter(min(2*d, 5*time.Second))
+		}
+	})
+}
+
+// sweep reaps the abandoned children that have ended and reports whether some are left.
+func sweep() bool {
 	children.Lock()
 	defer children.Unlock()
 	live := children.pids[:0]
@@ -81,15 +96,6 @@ func sweep() {
 		}
 	}
 	children.pids = live
-}
-
-// reapSoon reaps a shim that has closed its sockets and is about to end.
-func reapSoon(pid int) {
-	for d := time.Millisecond; d < 100*time.Millisecond; d *= 2 {
-		if got, err := unix.Wait4(pid, nil, unix.WNOHANG, nil); got != 0 || err != nil && err != unix.EINTR {
-			return
-		}
-		time.Sleep(d)
-	}
-	abandon(pid)
+	children.armed = children.armed && len(live) > 0
+	return children.armed
 }

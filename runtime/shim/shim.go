@@ -61,4 +61,5 @@ type ExecConfig struct {
 type ExecExit struct {
 	Code int // 128+N when killed by signal N
 	Err  error
+	Lost bool // the connection ended first: Rejoin tells whether the process goes on
 }

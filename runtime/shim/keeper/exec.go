@@ -145,6 +145,7 @@ func (x *execution) tell() {
 	x.k.loop.stop(x.linger)
 	x.drain()
 	x.in.close()
+	x.k.remember(endedExec{x.id, x.exit})
 	for _, c := range append([]*conn(nil), x.viewers...) {
 		c.end(wire.Exit, x.exit.Encode())
 	}
@@ -152,8 +153,44 @@ func (x *execution) tell() {
 	x.k.checkEnd()
 }
 
+// endedExec is the exit of an exec, kept for a daemon that was not there.
+type endedExec struct {
+	id   string
+	exit wire.ExitMsg
+}
+
+// keptExecs is how many exits are kept.
+const keptExecs = 32
+
+func (k *keeper) remember(e endedExec) {
+	if len(k.ended) == keptExecs {
+		k.ended = append(k.ended[:0], k.ended[1:]...)
+	}
+	k.ended = append(k.ended, e)
+}
+
+// rejoin makes c wait for the exit of an exec that somebody else has started.
+func (k *keeper) rejoin(c *conn, id uint32, m wire.RejoinMsg) {
+	if x := k.execs[m.Exec]; x != nil {
+		c.send(wire.Started, id, wire.StartedMsg{Pid: uint64(x.pid)}.Encode())
+		c.join(&x.session, wire.Streams{})
+		return
+	}
+	for i := len(k.ended) - 1; i >= 0; i-- {
+		if k.ended[i].id == m.Exec {
+			c.send(wire.Started, id, wire.StartedMsg{}.Encode())
+			c.end(wire.Exit, k.ended[i].exit.Encode())
+			return
+		}
+	}
+	c.fail(id, wire.KindNotRunning, 0, "no such exec")
+}
+
 func (x *execution) forget() {
 	x.closeAll()
+	for _, c := range append([]*conn(nil), x.viewers...) {
+		c.close() // rejoined before it started
+	}
 	delete(x.k.execs, x.id)
 	x.k.checkEnd()
 }

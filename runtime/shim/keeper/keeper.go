@@ -43,6 +43,7 @@ type keeper struct {
 	master   int // of the container's terminal, -1 without
 	log      *record.Writer
 	execs    map[string]*execution
+	ended    []endedExec // the last ones, oldest first
 	phase    uint64
 	pid      int
 	began    time.Time

@@ -67,6 +67,12 @@ func (c *conn) request(f wire.Frame) error {
 			k.exec(c, f.ID, m)
 		}
 		return err
+	case wire.Rejoin:
+		m, err := wire.DecodeRejoin(f.Payload)
+		if err == nil {
+			k.rejoin(c, f.ID, m)
+		}
+		return err
 	}
 	return errUnknown
 }

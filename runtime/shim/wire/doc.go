@@ -24,6 +24,9 @@
 //	Command verb, path                -> OK     pause, resume, update (path: resources JSON)
 //	Attach  streams                   -> Started; the connection is now a stream
 //	Exec    id, streams, tty, file    -> Started; the connection is now a stream
+//	Rejoin  exec                      -> Started; the connection is now a stream
+//	                                     without data: it waits for the Exit of
+//	                                     an exec that runs or has just ended
 //
 // A stream connection carries Data frames (id 0 stdin, 1 stdout, 2 stderr)
 // and, from the client, an EOF frame for stdin: the other direction goes on.

@@ -26,6 +26,7 @@ const (
 	Command
 	Attach
 	Exec
+	Rejoin
 )
 
 // Frames of a stream, both ways.

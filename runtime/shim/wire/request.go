@@ -62,6 +62,21 @@ func DecodeResize(b []byte) (m ResizeMsg, err error) {
 	return m, d.Err()
 }
 
+// RejoinMsg is the payload of Rejoin.
+type RejoinMsg struct {
+	Exec string
+}
+
+// Encode returns the payload.
+func (m RejoinMsg) Encode() []byte { return Encoder(nil).String(m.Exec) }
+
+// DecodeRejoin is the reverse of Encode.
+func DecodeRejoin(b []byte) (m RejoinMsg, err error) {
+	d := Decode(b)
+	m.Exec = d.String()
+	return m, d.Err()
+}
+
 // SignalMsg is the payload of Signal.
 type SignalMsg struct {
 	Exec   string // "" is the container

@@ -74,6 +74,8 @@ func decodeAll(t *testing.T, p []byte) {
 	same(err, attach.Encode())
 	resize, err := DecodeResize(p)
 	same(err, resize.Encode())
+	rejoin, err := DecodeRejoin(p)
+	same(err, rejoin.Encode())
 	signal, err := DecodeSignal(p)
 	same(err, signal.Encode())
 	command, err := DecodeCommand(p)
