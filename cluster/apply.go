@@ -189,11 +189,21 @@ func serviceChanges(snap *state.Snapshot, p *plan.Plan, opt plan.Options, name s
 
 // wake asks for a start or restart of a task that has a container; the loop
 // lets it through when the task's dependencies allow.
+//
+// One that was never placed because a dependency failed waits again: whoever
+// looks before the loop has judged anew must not take the old failure for a new one.
 func wake(t *stack.Task) []state.Change {
-	if t.Node == "" || t.Desired == stack.DesiredRemove {
+	if t.Desired == stack.DesiredRemove {
 		return nil
 	}
 	c := *t
+	if t.Node == "" {
+		if t.Status.State != stack.TaskFailed {
+			return nil
+		}
+		c.Status = stack.TaskStatus{State: stack.TaskPending}
+		return []state.Change{{Update: &c}}
+	}
 	c.Wanted = max(t.Wanted, t.Restarts, t.Status.Restarts) + 1
 	return []state.Change{{Update: &c}}
 }

@@ -34,8 +34,8 @@ func (w watch) judge(st api.StackStatus, running map[string]time.Time, now time.
 
 // counts are the tasks of one service, as far as they are of its current version.
 type counts struct {
-	existing, up, good, completed int
-	alive, left                   int // of any version: that run, that have a container
+	existing, up, good, completed, paused int
+	alive, left                           int // of any version: that run, that have a container
 }
 
 func (w watch) judgeService(st api.StackStatus, s api.ServiceStatus, running map[string]time.Time, now time.Time) (v verdict, wait time.Duration) {
@@ -68,6 +68,17 @@ func (w watch) judgeService(st api.StackStatus, s api.ServiceStatus, running map
 		return verdict{item: progress.Item{Name: s.Name, Status: "removing"}}, 0
 	case isStopped:
 		return stopVerdict(s, n), 0
+	case isPaused:
+		v.item.Status, v.item.Detail = "pausing", ""
+		if n.paused >= n.up {
+			return verdict{item: progress.Item{Name: s.Name, Status: "paused", State: progress.Done}, done: true}, 0
+		}
+		return v, 0
+	case isUnpaused:
+		if n.paused == 0 {
+			return verdict{item: progress.Item{Name: s.Name, Status: "running", State: progress.Done}, done: true}, 0
+		}
+		return verdict{item: progress.Item{Name: s.Name, Status: "paused"}}, 0
 	case isRemoved:
 		if n.left > 0 {
 			return verdict{item: progress.Item{Name: s.Name, Status: "removing"}}, 0
@@ -95,10 +106,26 @@ func stopVerdict(s api.ServiceStatus, n counts) verdict {
 	return verdict{item: progress.Item{Name: s.Name, Status: "stopping"}}
 }
 
+// behind says whether a start or restart that was asked for is still to come:
+// the status is of the time before.
+func behind(t stack.Task) bool {
+	return t.Node != "" && max(t.Wanted, t.Restarts) > t.Status.Restarts
+}
+
 // judgeTask counts one task of the current version; again > 0 asks to look again after that time.
 func (w watch) judgeTask(t *stack.Task, n *counts, v *verdict, running map[string]time.Time, now time.Time) (again time.Duration) {
 	if t.Status.ContainerID != "" {
 		n.existing++
+	}
+	if t.Status.Paused {
+		n.paused++
+	}
+	if behind(*t) {
+		return 0
+	}
+	if max(t.Wanted, t.Restarts) > t.Status.Restarts && t.Status.ContainerID != "" {
+		delete(running, t.ID) // is to be restarted: what it is now does not count
+		return 0
 	}
 	switch t.Status.State {
 	case stack.TaskCompleted:

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
@@ -136,6 +137,9 @@ func status(t stack.Task, c *runtime.Container) stack.TaskStatus {
 	st.Anonymous = anonymous(c)
 	if c.State.Health != nil {
 		st.Health = c.State.Health.Status
+		if st.Health == "unhealthy" {
+			st.Message = complaint(t.Status, c)
+		}
 	}
 	switch c.State.Status {
 	case runtime.Running:
@@ -153,6 +157,21 @@ func status(t stack.Task, c *runtime.Container) stack.TaskStatus {
 		st.State = stack.TaskReady
 	}
 	return st
+}
+
+// complaint is the last line that the health check printed when the container
+// became unhealthy. What later checks print is no change worth telling.
+func complaint(reported stack.TaskStatus, c *runtime.Container) string {
+	if reported.Health == "unhealthy" && reported.ContainerID == c.ID {
+		return reported.Message
+	}
+	log := c.State.Health.Log
+	if len(log) == 0 {
+		return ""
+	}
+	out := strings.TrimSpace(strings.ToValidUTF8(log[len(log)-1].Output, "?"))
+	line := out[strings.LastIndexByte(out, '\n')+1:]
+	return line[:min(len(line), 300)]
 }
 
 // stopped tells why a container that is not to be restarted by its policy does not run.

@@ -17,6 +17,10 @@ func TestStep(t *testing.T) {
 	}
 	byHand := &runtime.Container{ID: "c", State: runtime.State{Status: runtime.Exited, ExitCode: 143, ManuallyStopped: true}}
 	killed := &runtime.Container{ID: "c", State: runtime.State{Status: runtime.Exited, ExitCode: 137, OOMKilled: true}}
+	sick := func(output string) *runtime.Container {
+		return &runtime.Container{ID: "c", State: runtime.State{Status: runtime.Running,
+			Health: &runtime.Health{Status: "unhealthy", Log: []runtime.HealthResult{{Output: "ok\n"}, {ExitCode: 1, Output: output}}}}}
+	}
 	cases := []struct {
 		name     string
 		desired  stack.Desired
@@ -31,6 +35,8 @@ func TestStep(t *testing.T) {
 		{"new", run, 0, stack.TaskStatus{State: stack.TaskAssigned}, nil, false, Create, stack.TaskPreparing, ""},
 		{"created", run, 0, stack.TaskStatus{}, in(runtime.Created), false, Start, stack.TaskReady, ""},
 		{"running", run, 0, stack.TaskStatus{}, in(runtime.Running), false, None, stack.TaskRunning, ""},
+		{"unhealthy", run, 0, stack.TaskStatus{}, sick("trying\nno answer\n"), false, None, stack.TaskRunning, "no answer"},
+		{"unhealthy still", run, 0, stack.TaskStatus{ContainerID: "c", Health: "unhealthy", Message: "no answer"}, sick("12:30 refused"), false, None, stack.TaskRunning, "no answer"},
 		{"vanished", run, 0, stack.TaskStatus{State: stack.TaskRunning, ContainerID: "c"}, nil, false, Create, stack.TaskPreparing, ""},
 		{"restarting", run, 0, stack.TaskStatus{}, in(runtime.Restarting), false, None, stack.TaskReady, "restarts after exit code 0"},
 		{"completed", run, 0, stack.TaskStatus{}, exited(0), false, None, stack.TaskCompleted, ""},
