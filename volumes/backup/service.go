@@ -188,8 +188,10 @@ func (s *Service) restore(ctx context.Context, repo, ref string, opt RestoreOpti
 		return res, fmt.Errorf("backup %s of %s cannot be used (name an older one as NAME@ID): %s", b.ID, b.Volume, b.Error)
 	}
 	fill := func(dir string) error {
-		res, err = engine.Get(ctx, b, dir)
-		return err
+		if res, err = engine.Get(ctx, b, dir); err != nil {
+			return fmt.Errorf("backup %s: %w", b.ID, err)
+		}
+		return nil
 	}
 	if opt.As != "" {
 		spec := volumes.Spec{Name: opt.As, Labels: copyLabels(b.Labels)}

@@ -32,7 +32,8 @@ func Import(ctx context.Context, r io.Reader, dir string) (Summary, error) {
 		return Summary{}, err
 	}
 	defer x.close()
-	tr := tar.NewReader(in)
+	end := &endReader{r: in}
+	tr := tar.NewReader(end)
 	for {
 		h, err := tr.Next()
 		if err == io.EOF {
@@ -51,7 +52,24 @@ func Import(ctx context.Context, r io.Reader, dir string) (Summary, error) {
 	if x.sum.Files == 0 {
 		return x.sum, corrupt("no tar archive, or an empty one")
 	}
+	if end.reached {
+		return x.sum, corrupt("the archive was cut off: it lacks the two empty blocks at its end")
+	}
 	return x.finish()
+}
+
+// endReader notes whether somebody read up to the end of r. archive/tar stops
+// before it at the mark that ends an archive, and takes an archive that was
+// cut off between two entries for a whole one.
+type endReader struct {
+	r       io.Reader
+	reached bool
+}
+
+func (e *endReader) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	e.reached = e.reached || n == 0 && err == io.EOF
+	return n, err
 }
 
 // foreign marks what the decoders say about the archive's bytes.

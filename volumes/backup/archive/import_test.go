@@ -107,6 +107,20 @@ func TestImportOddities(t *testing.T) {
 	}
 }
 
+// TestImportCutOff: an archive that ends early is refused wherever it was cut.
+func TestImportCutOff(t *testing.T) {
+	needRoot(t)
+	data := tarOf(t, tar.Header{Name: "a"}, tar.Header{Name: "b"})
+	for cut := 100; cut < len(data)-512; cut += 100 {
+		if _, err := archive.Import(t.Context(), bytes.NewReader(data[:cut]), t.TempDir()); !errors.Is(err, archive.ErrCorrupt) {
+			t.Errorf("cut after %d of %d bytes: %v", cut, len(data), err)
+		}
+	}
+	if _, err := archive.Import(t.Context(), bytes.NewReader(data), t.TempDir()); err != nil {
+		t.Errorf("whole: %v", err)
+	}
+}
+
 // TestBomb: a stream larger than the disk is refused before it fills it.
 func TestBomb(t *testing.T) {
 	needRoot(t)
