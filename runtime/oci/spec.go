@@ -52,9 +52,13 @@ type builder struct {
 
 func (b *builder) warn(text string) { b.warnings = append(b.warnings, text) }
 
+// specVersion is the oldest that has all we write: runtimes refuse versions
+// that came after them (crun 1.8 knows 1.0 only).
+const specVersion = "1.0.2"
+
 func base() *specs.Spec {
 	return &specs.Spec{
-		Version: specs.Version,
+		Version: specVersion,
 		Root:    &specs.Root{},
 		Process: &specs.Process{},
 		Linux:   &specs.Linux{Resources: &specs.LinuxResources{}},
