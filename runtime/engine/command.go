@@ -18,7 +18,7 @@ import (
 // first bytes of its output. A context that ends kills it.
 func (e *Engine) command(ctx context.Context, c *container, spec runtime.ExecSpec, maxOutput int) (code int, output string, err error) {
 	spec.Stdin, spec.Stdout, spec.Stderr = false, true, true
-	s, err := e.runExec(ctx, c, newID(), spec, false)
+	s, _, err := e.runExec(ctx, c, newID(), spec, false)
 	if err != nil {
 		return 0, "", err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -105,6 +106,7 @@ func (e *Engine) dropOldExecs(c *container, x *execs) {
 	defer e.mu.Unlock()
 	for _, id := range drop {
 		delete(e.execs, id)
+		_ = os.Remove(e.store.execPath(c.id, id)) // one that stays is dropped later
 	}
 }
 
@@ -132,7 +134,7 @@ func (e *Engine) ExecStart(ctx context.Context, execID string, detach bool) (*ru
 	}
 	x.started = true
 	x.mu.Unlock()
-	s, err := e.runExec(context.WithoutCancel(ctx), x.c, x.id, x.spec, detach)
+	s, r, err := e.runExec(context.WithoutCancel(ctx), x.c, x.id, x.spec, detach)
 	if err != nil {
 		var refused *shim.RuntimeError
 		if errors.As(err, &refused) {
@@ -146,38 +148,40 @@ func (e *Engine) ExecStart(ctx context.Context, execID string, detach bool) (*ru
 	x.session, x.pid = s, s.Pid
 	x.mu.Unlock()
 	e.publish(x.c, "exec_start: "+strings.Join(x.spec.Args, " "), "execID", x.id)
-	e.spawn(func() { e.watchExec(x, s) })
+	e.keep(x)
+	e.spawn(func() { e.watchExec(x, r, s) })
 	if detach {
 		return nil, nil
 	}
 	return x.finalStreams(s), nil
 }
 
-// runExec starts a process in c.
-func (e *Engine) runExec(ctx context.Context, c *container, id string, spec runtime.ExecSpec, detach bool) (*shim.ExecSession, error) {
+// runExec starts a process in c, in the run that it returns too.
+func (e *Engine) runExec(ctx context.Context, c *container, id string, spec runtime.ExecSpec, detach bool) (*shim.ExecSession, *run, error) {
 	if err := c.mustRun("exec in"); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	r, _ := c.current()
 	if r == nil {
-		return nil, runtime.ErrNotRunning
+		return nil, nil, runtime.ErrNotRunning
 	}
 	base, err := e.processOf(c, r)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	p, err := oci.Exec(&specs.Spec{Process: base}, c.spec(), e.rootfs(c.id), spec, e.facts)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	data, err := json.Marshal(p)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return r.client.Exec(ctx, shim.ExecConfig{
+	s, err := r.client.Exec(ctx, shim.ExecConfig{
 		ID: id, Process: data, TTY: spec.TTY, Rows: spec.Rows, Cols: spec.Cols,
 		Stdin: spec.Stdin && !detach, Stdout: (spec.Stdout || spec.TTY) && !detach, Stderr: spec.Stderr && !detach,
 	})
+	return s, r, err
 }
 
 // processOf is the container's own process, read back from the bundle after a
@@ -202,11 +206,15 @@ func (e *Engine) processOf(c *container, r *run) (*specs.Process, error) {
 	return spec.Process, nil
 }
 
-// watchExec records the end of a process and tells.
-func (e *Engine) watchExec(x *execs, s *shim.ExecSession) {
+// watchExec records the end of a process and tells. A client that leaves takes
+// its connection along, not the process.
+func (e *Engine) watchExec(x *execs, r *run, s *shim.ExecSession) {
 	code := 137
 	select {
 	case exit, ok := <-s.Wait():
+		if ok && exit.Lost && e.rejoin(x, r) {
+			return
+		}
 		if ok {
 			code = exit.Code
 		}
@@ -214,6 +222,7 @@ func (e *Engine) watchExec(x *execs, s *shim.ExecSession) {
 		return
 	}
 	x.ended(code)
+	e.keep(x)
 	e.publish(x.c, "exec_die", "execID", x.id, "exitCode", strconv.Itoa(code))
 }
 

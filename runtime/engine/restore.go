@@ -195,6 +195,8 @@ func (e *Engine) settleRestored(ctx context.Context, c *container, f *found) {
 	default:
 		e.exited(ctx, c, nil, *f.exit)
 	}
+	r, _ := c.current()
+	e.restoreExecs(c, r)
 	e.laterAtStart(c)
 }
 

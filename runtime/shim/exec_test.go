@@ -194,3 +194,39 @@ func TestDeafClientIsDropped(t *testing.T) {
 		t.Error("the output was cut and the client does not know")
 	}
 }
+
+// Who comes back finds an exec again, running or ended, with its exit.
+func TestRejoinExec(t *testing.T) {
+	needRunc(t)
+	ctx := testContext(t)
+	cl := start(t, makeConfig(t, nil, "sleep", "1000"))
+	s, err := cl.Exec(ctx, shim.ExecConfig{ID: "r", Process: processJSON(false, "sh", "-c", "trap 'exit 5' TERM; echo up; while :; do sleep 0.01; done"), Stdout: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, s.Stdout, "up\n")
+	s.Close() // the client leaves, the process stays
+	if x := execWait(t, s); !x.Lost {
+		t.Errorf("left: %+v", x)
+	}
+	again, err := cl.Rejoin(ctx, "r")
+	if err != nil || again.Pid != s.Pid {
+		t.Fatalf("rejoin: %+v, %v", again, err)
+	}
+	if err := again.Kill(ctx, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if x := execWait(t, again); x.Code != 5 || x.Lost {
+		t.Errorf("%+v", x)
+	}
+	late, err := cl.Rejoin(ctx, "r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x := execWait(t, late); x.Code != 5 || x.Lost {
+		t.Errorf("after the end: %+v", x)
+	}
+	if _, err := cl.Rejoin(ctx, "nosuch"); !errors.Is(err, runtime.ErrNotRunning) {
+		t.Errorf("unknown: %v", err)
+	}
+}

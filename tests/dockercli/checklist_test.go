@@ -439,3 +439,32 @@ func TestExecSurvivesTheDaemon(t *testing.T) {
 	}
 	d.exitCode(running.ID, 7)
 }
+
+// A client that goes takes its connection along, not the process: the exit code is the process's own.
+func TestExecOutlivesItsClient(t *testing.T) {
+	d := New(t, "busybox:latest")
+	d.Run("run -d --name app busybox sleep 1000")
+	var made struct{ ID string }
+	d.call("POST", "/containers/app/exec", `{"Cmd":["sh","-c","echo up; until test -e /go; do sleep 0.05; done; exit 8"],"AttachStdout":true}`, 201, &made)
+	resp := d.ask("GET", "/events?filters="+url.QueryEscape(`{"event":["exec_die"]}`), "")
+	conn, stream := d.upgrade("/exec/"+made.ID+"/start", `{}`)
+	if _, err := io.ReadFull(stream, make([]byte, 8+3)); err != nil { // a frame with "up"
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+	d.Run("exec -d app touch /go")
+	dec := json.NewDecoder(resp.Body)
+	for {
+		var e event
+		if err := dec.Decode(&e); err != nil {
+			t.Fatal(err)
+		}
+		if e.Actor.Attributes["execID"] == made.ID {
+			if e.Actor.Attributes["exitCode"] != "8" {
+				t.Errorf("exec_die: %v", e.Actor.Attributes)
+			}
+			break
+		}
+	}
+	d.exitCode(made.ID, 8)
+}

@@ -163,10 +163,10 @@ type endedExec struct {
 const keptExecs = 32
 
 func (k *keeper) remember(e endedExec) {
-	if len(k.ended) == keptExecs {
-		k.ended = append(k.ended[:0], k.ended[1:]...)
+	if len(k.endedExecs) == keptExecs {
+		k.endedExecs = append(k.endedExecs[:0], k.endedExecs[1:]...)
 	}
-	k.ended = append(k.ended, e)
+	k.endedExecs = append(k.endedExecs, e)
 }
 
 // rejoin makes c wait for the exit of an exec that somebody else has started.
@@ -176,10 +176,10 @@ func (k *keeper) rejoin(c *conn, id uint32, m wire.RejoinMsg) {
 		c.join(&x.session, wire.Streams{})
 		return
 	}
-	for i := len(k.ended) - 1; i >= 0; i-- {
-		if k.ended[i].id == m.Exec {
+	for i := len(k.endedExecs) - 1; i >= 0; i-- {
+		if k.endedExecs[i].id == m.Exec {
 			c.send(wire.Started, id, wire.StartedMsg{}.Encode())
-			c.end(wire.Exit, k.ended[i].exit.Encode())
+			c.end(wire.Exit, k.endedExecs[i].exit.Encode())
 			return
 		}
 	}

@@ -39,20 +39,20 @@ type keeper struct {
 	moves    uint64 // reads of output so far
 	idle     *timer
 
-	main     session
-	master   int // of the container's terminal, -1 without
-	log      *record.Writer
-	execs    map[string]*execution
-	ended    []endedExec // the last ones, oldest first
-	phase    uint64
-	pid      int
-	began    time.Time
-	paused   bool
-	oomPath  string
-	exit     wire.ExitMsg
-	ending   bool // the container is removed, execs are awaited
-	finished bool
-	over     bool // the process may end
+	main       session
+	master     int // of the container's terminal, -1 without
+	log        *record.Writer
+	execs      map[string]*execution
+	endedExecs []endedExec // the last ones, oldest first
+	phase      uint64
+	pid        int
+	began      time.Time
+	paused     bool
+	oomPath    string
+	exit       wire.ExitMsg
+	ending     bool // the container is removed, execs are awaited
+	finished   bool
+	over       bool // the process may end
 }
 
 // Main runs the shim and returns its exit status. Problems before the first
