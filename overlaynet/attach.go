@@ -112,6 +112,13 @@ func (m *Manager) moved(ctx context.Context, s *space, changed bool) error {
 		return err
 	}
 	m.mu.Lock()
+	if len(s.claims) == 0 { // it was in internal networks only
+		if err := m.claimLocked(s, nil); err != nil {
+			m.unclaimLocked(s)
+			m.mu.Unlock()
+			return err
+		}
+	}
 	rules := m.aimLocked(s)
 	m.mu.Unlock()
 	return m.applyFronts(ctx, rules)

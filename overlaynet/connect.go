@@ -122,7 +122,23 @@ func (m *Manager) build(ctx context.Context, s *space) error {
 	if len(rules) == 0 {
 		return nil
 	}
+	defer m.publishedNow(rules)
 	return m.applyFronts(ctx, rules)
+}
+
+// publishedNow lets clients that have been sending datagrams to a port since
+// before it was published find it: the kernel translates new flows only.
+func (m *Manager) publishedNow(rules map[Frontend][]Backend) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for f, to := range rules {
+		if f.Protocol == "udp" && len(to) == 1 {
+			m.published = append(m.published, f)
+		}
+	}
+	if m.published != nil {
+		m.poke()
+	}
 }
 
 // applyFronts sends the rules of fronts as they are now: a later change of
@@ -222,6 +238,7 @@ func (m *Manager) disconnect(ctx context.Context, id string) error {
 func (m *Manager) unclaimLocked(s *space) map[Frontend][]Backend {
 	rules := map[Frontend][]Backend{}
 	for _, c := range s.claims {
+		m.lately.note(s.sb.ID, c)
 		for _, f := range c.fronts {
 			if o := m.leaveLocked(s.sb.ID, f); o != nil {
 				rules[f] = o.backends()

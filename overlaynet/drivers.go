@@ -24,8 +24,8 @@ type Links interface {
 	RemoveSandbox(ctx context.Context, id string, plugs []Plug) error
 	// Sweep removes every link and namespace with our mark that is not named here.
 	Sweep(ctx context.Context, segments []Segment, sandboxes map[string][]Plug) error
-	// Forget drops tracked connections to these addresses; only UDP's when udpOnly.
-	Forget(ctx context.Context, addrs []netip.Addr, udpOnly bool) error
+	// Forget drops tracked connections.
+	Forget(ctx context.Context, f Flows) error
 	// Avoid returns the address ranges that the host itself uses or has routes to.
 	Avoid() ([]netip.Prefix, error)
 	// UplinkMTU is the MTU of the link with the default route; 0: there is none.
@@ -33,6 +33,13 @@ type Links interface {
 	// Run keeps spare namespaces ready and calls wake when a link of ours
 	// has vanished, until ctx ends.
 	Run(ctx context.Context, wake func()) error
+}
+
+// Flows selects tracked connections.
+type Flows struct {
+	Addrs []netip.Addr // from, to or answered by these
+	UDP   []netip.Addr // the same, UDP only
+	Ports []Frontend   // UDP to these, not translated: from before they were published
 }
 
 // Names is the resolver; package dns fits.

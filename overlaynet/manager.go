@@ -36,7 +36,10 @@ type Manager struct {
 	spaces   map[string]*space   // guarded by mu: by sandbox ID
 	fronts   map[portKey][]*front
 	nextPort uint16              // guarded by mu: where the search for a free port goes on
+	lately   lately              // guarded by mu: free ports that sandboxes had
 	forget   map[netip.Addr]bool // guarded by mu: addresses whose connections are to be dropped; true: UDP's only
+
+	published []Frontend // guarded by mu: UDP ports new since connections to them were last dropped
 }
 
 // New returns a Manager that has touched nothing yet: call Restore first,

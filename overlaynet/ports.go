@@ -15,6 +15,7 @@ import (
 // claim is one published container port of a sandbox.
 type claim struct {
 	port   uint16 // in the container
+	free   bool   // the host port was our choice
 	fronts []Frontend
 }
 
@@ -70,6 +71,9 @@ func (m *Manager) claimOneLocked(s *space, w wish, kept *[]runtime.PortBinding) 
 	if w.first != 0 && w.first == w.last {
 		return m.takeLocked(s, w, w.first, false)
 	}
+	if port, ok := m.lately.take(s.sb.ID, w); ok && m.takeLocked(s, w, port, false) == nil {
+		return nil
+	}
 	first, last := w.first, w.last
 	start := first
 	if w.first == 0 {
@@ -108,7 +112,7 @@ func keptPort(w wish, kept *[]runtime.PortBinding) (uint16, bool) {
 
 // takeLocked reserves one host port on all addresses of the wish, or none.
 func (m *Manager) takeLocked(s *space, w wish, port uint16, restoring bool) error {
-	c := claim{port: w.port}
+	c := claim{port: w.port, free: w.first == 0 || w.first != w.last}
 	for _, a := range w.addrs {
 		f := Frontend{Protocol: w.proto, Addr: a, Port: port}
 		if err := m.frontLocked(s, f, w, restoring); err != nil {

@@ -163,7 +163,11 @@ func (m *Manager) repairSpace(ctx context.Context, id string) error {
 // again keeps its connections.
 func (m *Manager) forgetFlows(ctx context.Context) error {
 	m.mu.Lock()
-	all, udp := []netip.Addr{}, []netip.Addr{}
+	if len(m.forget)+len(m.published) == 0 {
+		m.mu.Unlock()
+		return nil
+	}
+	var f Flows
 	live := map[netip.Addr]bool{}
 	for _, s := range m.spaces {
 		for _, j := range s.joins {
@@ -174,12 +178,14 @@ func (m *Manager) forgetFlows(ctx context.Context) error {
 	}
 	for a, udpOnly := range m.forget {
 		if udpOnly {
-			udp = append(udp, a)
+			f.UDP = append(f.UDP, a)
 		} else if !live[a] {
-			all = append(all, a)
+			f.Addrs = append(f.Addrs, a)
 		}
 	}
+	f.Ports = m.published
+	m.published = nil
 	clear(m.forget)
 	m.mu.Unlock()
-	return errors.Join(m.opt.Links.Forget(ctx, all, false), m.opt.Links.Forget(ctx, udp, true))
+	return m.opt.Links.Forget(ctx, f)
 }

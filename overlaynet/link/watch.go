@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/netip"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sync/errgroup"
@@ -82,47 +81,4 @@ func (l *Links) expects(name string) bool {
 func (l *Links) expectsIndex(index int) bool {
 	i, err := net.InterfaceByIndex(index)
 	return err == nil && l.expects(i.Name)
-}
-
-// Forget drops tracked connections that lead to these addresses.
-func (l *Links) Forget(_ context.Context, addrs []netip.Addr, udpOnly bool) error {
-	if len(addrs) == 0 {
-		return nil
-	}
-	want := map[netip.Addr]bool{}
-	v4, v6 := false, false
-	for _, a := range addrs {
-		want[a] = true
-		v4, v6 = v4 || a.Is4(), v6 || a.Is6()
-	}
-	f := forgotten{want: want, udpOnly: udpOnly}
-	if v4 {
-		if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, f); err != nil {
-			return fmt.Errorf("forget connections: %w", err)
-		}
-	}
-	if v6 {
-		if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET6, f); err != nil {
-			return fmt.Errorf("forget connections: %w", err)
-		}
-	}
-	return nil
-}
-
-type forgotten struct {
-	want    map[netip.Addr]bool
-	udpOnly bool
-}
-
-// MatchConntrackFlow selects flows that are answered by, or come from, a wanted address.
-func (f forgotten) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	if f.udpOnly && flow.Forward.Protocol != unix.IPPROTO_UDP {
-		return false
-	}
-	for _, ip := range []net.IP{flow.Reverse.SrcIP, flow.Forward.SrcIP, flow.Forward.DstIP} {
-		if a, ok := netip.AddrFromSlice(ip); ok && f.want[a.Unmap()] {
-			return true
-		}
-	}
-	return false
 }

@@ -2,6 +2,7 @@ package nettest
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -20,24 +21,32 @@ func In(t testing.TB, path string, f func() error) error {
 	if path == "" {
 		return f()
 	}
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() {
-		goruntime.LockOSThread() // the thread ends with the goroutine
+		var err error
+		defer func() { done <- err }() // also when f calls t.Fatal
+		goruntime.LockOSThread()       // the thread ends with the goroutine
 		if unix.Gettid() == unix.Getpid() {
-			err := In(t, path, f) // but the first cannot end
+			err = In(t, path, f) // but the first cannot end
 			goruntime.UnlockOSThread()
-			done <- err
 			return
 		}
-		h, err := netns.GetFromPath(path)
-		if err == nil {
-			err = netns.Set(h)
-			h.Close()
+		var h netns.NsHandle
+		if h, err = netns.GetFromPath(path); err != nil {
+			return
 		}
+		err = netns.Set(h)
+		h.Close()
 		if err == nil {
+			ended := true // by t.Fatal
+			defer func() {
+				if ended {
+					err = errors.New("the test ended inside the namespace")
+				}
+			}()
 			err = f()
+			ended = false
 		}
-		done <- err
 	}()
 	return <-done
 }
@@ -94,9 +103,14 @@ func hostOf(a net.Addr) string {
 // Ask connects from the namespace and returns what the server says.
 func Ask(t testing.TB, path, network, addr string) (string, error) {
 	t.Helper()
+	return askWithin(t, 700*time.Millisecond, path, network, addr)
+}
+
+func askWithin(t testing.TB, patience time.Duration, path, network, addr string) (string, error) {
+	t.Helper()
 	var line string
 	err := In(t, path, func() error {
-		c, err := net.DialTimeout(network, addr, 700*time.Millisecond)
+		c, err := net.DialTimeout(network, addr, patience)
 		if err != nil {
 			return err
 		}
@@ -106,7 +120,7 @@ func Ask(t testing.TB, path, network, addr string) (string, error) {
 				return err
 			}
 		}
-		_ = c.SetReadDeadline(time.Now().Add(700 * time.Millisecond))
+		_ = c.SetReadDeadline(time.Now().Add(patience))
 		line, err = bufio.NewReader(c).ReadString('\n')
 		line = strings.TrimSpace(line)
 		return err
@@ -114,6 +128,7 @@ func Ask(t testing.TB, path, network, addr string) (string, error) {
 	return line, err
 }
 
+// WantAsk asks and wants this answer.
 func WantAsk(t testing.TB, what, path, network, addr, want string) {
 	t.Helper()
 	got, err := Ask(t, path, network, addr)
@@ -122,9 +137,10 @@ func WantAsk(t testing.TB, what, path, network, addr, want string) {
 	}
 }
 
+// WantNone is WantAsk for what must not be reached.
 func WantNone(t testing.TB, what, path, network, addr string) {
 	t.Helper()
-	if got, err := Ask(t, path, network, addr); err == nil {
+	if got, err := askWithin(t, 250*time.Millisecond, path, network, addr); err == nil {
 		t.Errorf("%s: %s %s answered %q; want nothing", what, network, addr, got)
 	}
 }
