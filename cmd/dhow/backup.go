@@ -169,7 +169,7 @@ func restoreCmd(a *app) *cobra.Command {
 	var from, as, mode string
 	c := &cobra.Command{
 		Use: "restore --from REPO VOLUME|BACKUP [--as NEW]", Short: "Bring a volume back: its latest backup, or a certain one", Args: cobra.ExactArgs(1),
-		Long:    "Bring a volume back. The content is unpacked and checked beside the present one and then takes its place at once.",
+		Long:    "Bring a volume back.\nThe content is unpacked and checked beside the present one and then takes its place at once.",
 		Example: "  dhow volume restore --from /backups shop_db\n  dhow volume restore --from /backups shop_db --as shop_db_yesterday",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := checkMode(mode)

@@ -142,3 +142,17 @@ func (a *app) ask(ctx context.Context, list func(context.Context, *client.Client
 func without(names, given []string) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return slices.Contains(given, n) })
 }
+
+// completeGlobalFlags completes the values of global flags, as far as c has not its own of the name.
+func (a *app) completeGlobalFlags(c *cobra.Command) {
+	for name, f := range map[string]cobra.CompletionFunc{
+		"ansi":         cobra.FixedCompletions([]string{"auto", "never", "always"}, cobra.ShellCompDirectiveNoFileComp),
+		"file":         cobra.FixedCompletions([]string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt),
+		"profile":      a.completeProfiles,
+		"project-name": a.completeStacks,
+	} {
+		if _, has := c.GetFlagCompletionFunc(name); !has {
+			mustComplete(c.RegisterFlagCompletionFunc(name, f))
+		}
+	}
+}

@@ -20,13 +20,12 @@ type verb struct {
 	use, short string
 	example    string
 	goal       goal
-	noWait     bool // nothing to wait for
 	stops      bool // takes --timeout
 }
 
 // verbFlags are those of the verbs.
 type verbFlags struct {
-	waitTimeout time.Duration
+	waitTimeout seconds
 	grace       seconds
 }
 
@@ -36,17 +35,15 @@ func (a *app) controlCmd(v verb) *cobra.Command {
 		Use: v.use + " [SERVICE...]", Short: v.short, Example: v.example, ValidArgsFunction: a.completeServices,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			if f.waitTimeout > 0 {
+			if limit := f.waitTimeout.value(); limit != nil && *limit > 0 {
 				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeoutCause(ctx, f.waitTimeout, fmt.Errorf("not done after %s", f.waitTimeout))
+				ctx, cancel = context.WithTimeoutCause(ctx, *limit, fmt.Errorf("not done after %s", *limit))
 				defer cancel()
 			}
 			return a.control(ctx, v, f, args)
 		},
 	}
-	if !v.noWait {
-		c.Flags().DurationVar(&f.waitTimeout, "wait-timeout", 0, "give up waiting after this `time`, such as 90s (default: never)")
-	}
+	c.Flags().Var(&f.waitTimeout, "wait-timeout", "give up waiting after this many `seconds` (default: never)")
 	if v.stops {
 		c.Flags().VarP(&f.grace, "timeout", "t", "`seconds` that containers get to stop, over their own stop_grace_period")
 	}
@@ -58,7 +55,7 @@ func (a *app) control(ctx context.Context, v verb, f verbFlags, args []string) e
 	if err != nil {
 		return err
 	}
-	if err := c.ControlStack(ctx, name, api.ControlRequest{Action: v.action, Services: args, Grace: f.grace.value()}); err != nil || v.noWait {
+	if err := c.ControlStack(ctx, name, api.ControlRequest{Action: v.action, Services: args, Grace: f.grace.value()}); err != nil {
 		return err
 	}
 	w := watch{app: a, client: c, stack: name, services: services, goal: v.goal}
@@ -90,11 +87,11 @@ func restartCmd(a *app) *cobra.Command {
 }
 
 func pauseCmd(a *app) *cobra.Command {
-	return a.controlCmd(verb{action: api.ActionPause, use: "pause", short: "Freeze the processes of services", example: "  dhow pause worker", noWait: true})
+	return a.controlCmd(verb{action: api.ActionPause, use: "pause", short: "Freeze the processes of services", example: "  dhow pause worker", goal: isPaused})
 }
 
 func unpauseCmd(a *app) *cobra.Command {
-	return a.controlCmd(verb{action: api.ActionUnpause, use: "unpause", short: "Let frozen services go on", example: "  dhow unpause worker"})
+	return a.controlCmd(verb{action: api.ActionUnpause, use: "unpause", short: "Let frozen services go on", example: "  dhow unpause worker", goal: isUnpaused})
 }
 
 func rmCmd(a *app) *cobra.Command {

@@ -35,7 +35,8 @@ func daemonCmd(a *app) *cobra.Command {
 		Use: "daemon", Short: "Run the daemon of this machine", Args: cobra.NoArgs,
 		Long: `Run the daemon of this machine, in the foreground unless --detach.
 
-Containers belong to small processes of their own: they outlive the daemon, and the next one takes them over.
+Containers belong to small processes of their own: they outlive the daemon, and the next one takes
+them over.
 Several daemons share one machine when each has its own directories and network namespace.`,
 		Example: `  dhow daemon
   dhow daemon --detach

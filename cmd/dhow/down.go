@@ -7,9 +7,11 @@ import (
 	"sort"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/dhow-project/dhow/api"
 	"github.com/dhow-project/dhow/api/client"
+	"github.com/dhow-project/dhow/runtime"
 )
 
 type downFlags struct {
@@ -25,7 +27,8 @@ func downCmd(a *app) *cobra.Command {
 		Short: "Stop and remove the stack; volumes stay unless -v",
 		Long: `Stop and remove the stack's containers and networks, dependents first.
 
-Volumes stay: -v removes those that the stack declares and the anonymous ones of its containers, never external ones.`,
+Volumes stay: -v removes those that the stack declares and the anonymous ones of its containers,
+never external ones.`,
 		Example: `  dhow down
   dhow down -v              and delete its volumes
   dhow -p shop down         without the file at hand`,
@@ -34,7 +37,7 @@ Volumes stay: -v removes those that the stack declares and the anonymous ones of
 	}
 	fl := c.Flags()
 	fl.BoolVarP(&f.volumes, "volumes", "v", false, "also remove the stack's volumes")
-	fl.StringVar(&f.rmi, "rmi", "", "also remove images of services: all, or local (those without a registry's name)")
+	fl.StringVar(&f.rmi, "rmi", "", "also remove images of services: `all`, or local: those built without a name (none yet)")
 	fl.BoolVar(&f.removeOrphans, "remove-orphans", false, "also remove services that the file no longer has (down of a whole stack does so anyway)")
 	fl.VarP(&f.grace, "timeout", "t", "`seconds` that containers get to stop, over their own stop_grace_period")
 	mustComplete(c.RegisterFlagCompletionFunc("rmi", cobra.FixedCompletions([]string{"all", "local"}, cobra.ShellCompDirectiveNoFileComp)))
@@ -53,6 +56,11 @@ func (a *app) down(ctx context.Context, f downFlags, services []string) error {
 	if err != nil {
 		return err
 	}
+	if len(services) == 0 {
+		if err := a.removeOneOffs(ctx, c, name, f); err != nil {
+			return err
+		}
+	}
 	st, err := c.Stack(ctx, name)
 	if client.IsNotFound(err) {
 		fmt.Fprintf(a.err, "stack %s does not run\n", name)
@@ -66,7 +74,8 @@ func (a *app) down(ctx context.Context, f downFlags, services []string) error {
 			return err
 		}
 	}
-	if err := c.RemoveStack(ctx, name, client.RemoveOptions{Volumes: f.volumes, Services: services, Grace: f.grace.value()}); err != nil && !client.IsNotFound(err) {
+	opt := client.RemoveOptions{Volumes: f.volumes, Services: services, Grace: f.grace.value()}
+	if err := c.RemoveStack(ctx, name, opt); err != nil && !client.IsNotFound(err) {
 		return err
 	}
 	if err := a.removed(ctx, c, name, services); err != nil {
@@ -78,6 +87,29 @@ func (a *app) down(ctx context.Context, f downFlags, services []string) error {
 		}
 	}
 	return a.removeImages(ctx, c, f, st, services)
+}
+
+// removeOneOffs removes what `dhow run` left: it uses the stack's networks and volumes.
+func (a *app) removeOneOffs(ctx context.Context, c *client.Client, name string, f downFlags) error {
+	list, err := c.Containers(ctx, client.ListOptions{All: true, Filters: client.Filters{"label": {labelProject + "=" + name, labelOneOff + "=True"}}})
+	if err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	for _, ct := range list {
+		g.Go(func() error {
+			if err := c.StopContainer(gctx, ct.ID, "", f.grace.value()); err != nil && !client.IsNotFound(err) {
+				return err
+			}
+			err := c.RemoveContainer(gctx, ct.ID, runtime.RemoveOptions{Force: true, Volumes: f.volumes})
+			if err != nil && !client.IsNotFound(err) {
+				return err
+			}
+			fmt.Fprintln(a.err, "removed container", containerName(ct))
+			return nil
+		})
+	}
+	return g.Wait()
 }
 
 // removed shows progress until the stack, or these services of it, are gone.
@@ -117,8 +149,8 @@ func (a *app) removeLeftVolumes(ctx context.Context, c *client.Client, f downFla
 }
 
 func (a *app) removeImages(ctx context.Context, c *client.Client, f downFlags, st api.StackStatus, services []string) error {
-	if f.rmi == "" {
-		return nil
+	if f.rmi != "all" {
+		return nil // local means what was built for a service without a name of its own: dhow builds none yet
 	}
 	chosen := map[string]bool{}
 	for _, s := range services {
@@ -126,7 +158,7 @@ func (a *app) removeImages(ctx context.Context, c *client.Client, f downFlags, s
 	}
 	refs := map[string]bool{}
 	for name, s := range st.Stack.Services {
-		if (len(services) == 0 || chosen[name]) && (f.rmi == "all" || isLocalName(s.Container.Image)) {
+		if len(services) == 0 || chosen[name] {
 			refs[s.Container.Image] = true
 		}
 	}
@@ -140,16 +172,6 @@ func (a *app) removeImages(ctx context.Context, c *client.Client, f downFlags, s
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// isLocalName says whether a reference names no registry and no user, as images built for a stack do.
-func isLocalName(ref string) bool {
-	for _, r := range ref {
-		if r == '/' {
-			return false
-		}
-	}
-	return true
 }
 
 func sortedKeys[V any](m map[string]V) []string {

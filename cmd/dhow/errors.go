@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/dhow-project/dhow/api/client"
+	"github.com/dhow-project/dhow/runtime"
 )
 
 // exitError ends the program with a code of its own and prints nothing.
@@ -63,7 +65,7 @@ func (a *app) exitCode(ctx context.Context, err error) int {
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return 130
 	}
-	fmt.Fprintln(a.err, "dhow:", strings.TrimSpace(err.Error()))
+	fmt.Fprintln(a.err, "dhow:", message(err))
 	if hint := hintFor(err); hint != "" {
 		fmt.Fprintln(a.err, "  try:", hint)
 	}
@@ -71,51 +73,32 @@ func (a *app) exitCode(ctx context.Context, err error) int {
 	switch {
 	case errors.As(err, &code):
 		return code.code
-	case errors.As(err, &usage), strings.HasPrefix(err.Error(), "if any flags in the group"):
+	case errors.As(err, &usage), exclusive.MatchString(err.Error()):
 		return 2
 	}
 	return 1
 }
 
-// noService is about a name that the file or the stack does not have.
-func noService(where, name string, have []string) error {
-	err := fmt.Errorf("%sno service %s; there are: %s", where, name, strings.Join(have, ", "))
-	if close := nearest(name, have); close != "" {
-		return hinted{err, close}
+// exclusive is what cobra says of flags that exclude each other.
+var exclusive = regexp.MustCompile(`^if any flags in the group .*\[(.*)\] were all set$`)
+
+// message is err's text for a person.
+func message(err error) string {
+	if m := exclusive.FindStringSubmatch(err.Error()); m != nil {
+		return "--" + strings.ReplaceAll(m[1], " ", " and --") + " exclude each other"
 	}
-	return err
+	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
+	for i, l := range lines {
+		for _, kind := range kinds {
+			l = strings.TrimSuffix(l, ": "+kind.Error())
+		}
+		lines[i] = l
+	}
+	return strings.Join(lines, "\n")
 }
 
-// nearest is the candidate that a typing error away could make name; "" when none is near.
-func nearest(name string, candidates []string) string {
-	best, least := "", max(1, len(name)/3)
-	for _, c := range candidates {
-		if d := distance(name, c); d <= least && (best == "" || d < least) {
-			best, least = c, d
-		}
-	}
-	return best
-}
-
-// distance is Levenshtein's: how many letters differ, are missing or too many.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = min(diagonal, row[j], row[j+1]) + 1
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
-}
+// kinds are the errors that only sort others: their words say nothing to a person at the end of a sentence.
+var kinds = []error{runtime.ErrConflict, runtime.ErrInvalid, runtime.ErrForbidden}
 
 // hintFor is the next thing to type.
 func hintFor(err error) string {

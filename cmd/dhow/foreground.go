@@ -24,47 +24,82 @@ type foreground struct {
 
 func (f foreground) aborts() bool { return f.abortOnExit || f.abortOnFailure || f.exitCodeFrom != "" }
 
-// runForeground follows the output of the services of w until an interrupt,
-// which stops them, until nothing runs any more, or until what the flags say
-// ends it. Its exit code is that of the container that ended it, or 130.
-func (a *app) runForeground(ctx context.Context, w watch, f upFlags) error {
-	fctx, cancel := context.WithCancelCause(ctx)
+// runForeground follows the output of the services of w from since until an
+// interrupt, which stops them, until nothing runs any more, or until what the
+// flags say ends it. Its exit code is that of the container that ended it, or 130.
+func (a *app) runForeground(ctx context.Context, w watch, f upFlags, since time.Time) error {
+	actx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if f.aborts() {
 		go func() {
-			if t := firstEnd(fctx, w, f.foreground); t != nil {
+			if t := firstEnd(actx, w, f.foreground); t != nil {
 				cancel(endedBy{*t})
 			}
 		}()
 	}
 	w.goal, w.lenient = isRunning, true
-	err := w.run(fctx)
-	if err == nil {
-		err = a.followLogs(fctx, w.client, logRequest{
-			stack: w.stack, services: w.services, follow: true, tail: "all", untilStopped: true,
-			noPrefix: f.noLogPrefix, noColor: f.noColor, timestamps: f.timestamps,
-		})
-	}
-	var end endedBy
-	switch {
-	case errors.As(context.Cause(fctx), &end):
-		return a.aborted(ctx, w, f, end)
-	case ctx.Err() != nil:
-		if err := a.interrupted(ctx, w, f); err != nil {
-			return err
-		}
-		return exitError(130)
-	case err != nil:
+	if err := w.run(actx); err != nil && actx.Err() == nil {
 		return err
 	}
-	return failedService(ctx, w)
+	lctx, stopLogs := context.WithCancel(context.WithoutCancel(ctx)) // what containers say while they stop is shown too
+	defer stopLogs()
+	logs := make(chan error, 1)
+	go func() {
+		logs <- a.followLogs(lctx, w.client, logRequest{
+			stack: w.stack, services: w.services, follow: true, tail: "all", untilStopped: true,
+			since:    since.Format(time.RFC3339Nano), // what a container said in an earlier life is not of this up
+			noPrefix: f.noLogPrefix, noColor: f.noColor, timestamps: f.timestamps,
+		})
+	}()
+	select {
+	case err := <-logs:
+		if err != nil {
+			return err
+		}
+		return a.allEnded(ctx, w, f)
+	case <-actx.Done():
+	}
+	var end endedBy
+	aborted := errors.As(context.Cause(actx), &end)
+	if aborted {
+		fmt.Fprintf(a.err, "%s\n", end)
+	}
+	if err := a.stopAll(ctx, w, f); err != nil {
+		return err
+	}
+	select {
+	case <-logs:
+	case <-time.After(lastWords):
+	}
+	if !aborted {
+		return exitError(130)
+	}
+	return end.exit(ctx, w, f.exitCodeFrom)
 }
+
+// lastWords bounds the wait for output after all containers have stopped.
+const lastWords = 2 * time.Second
 
 // endedBy is the cause of the end of a foreground up: a container that ended.
 type endedBy struct{ task stack.Task }
 
 func (e endedBy) Error() string {
 	return fmt.Sprintf("%s-%d ended with exit code %d", e.task.Service, e.task.Slot, e.task.Status.ExitCode)
+}
+
+// exit is the exit code of an up that a container ended: that container's, or the one of the service from.
+func (e endedBy) exit(ctx context.Context, w watch, from string) error {
+	code := e.task.Status.ExitCode
+	if from != "" {
+		var err error
+		if code, err = serviceExit(context.WithoutCancel(ctx), w, from); err != nil {
+			return err
+		}
+	}
+	if code != 0 {
+		return exitError(code)
+	}
+	return nil
 }
 
 // firstEnd waits for a container whose end ends the up; nil when ctx ends before.
@@ -75,11 +110,8 @@ func firstEnd(ctx context.Context, w watch, f foreground) *stack.Task {
 		if st.Index < w.index {
 			return nil
 		}
-		for i, t := range st.Tasks {
-			if w.about(t.Service) && t.Version == wantedVersion(st, t.Service) && f.ends(t) {
-				found = &st.Tasks[i]
-				return stop
-			}
+		if found = f.ended(w, st); found != nil {
+			return stop
 		}
 		return nil
 	})
@@ -89,8 +121,18 @@ func firstEnd(ctx context.Context, w watch, f foreground) *stack.Task {
 	return found
 }
 
+// ended finds a container whose end ends the up.
+func (f foreground) ended(w watch, st api.StackStatus) *stack.Task {
+	for i, t := range st.Tasks {
+		if w.about(t.Service) && t.Version == wantedVersion(st, t.Service) && f.ends(t) {
+			return &st.Tasks[i]
+		}
+	}
+	return nil
+}
+
 func (f foreground) ends(t stack.Task) bool {
-	if t.Desired != stack.DesiredRun || t.Status.State != stack.TaskCompleted && t.Status.State != stack.TaskFailed {
+	if behind(t) || t.Desired != stack.DesiredRun || t.Status.State != stack.TaskCompleted && t.Status.State != stack.TaskFailed {
 		return false
 	}
 	if f.abortOnFailure {
@@ -106,25 +148,6 @@ func wantedVersion(st api.StackStatus, service string) uint64 {
 		return 0
 	}
 	return st.Services[i].Version
-}
-
-// aborted stops what still runs and ends with the exit code that was asked for.
-func (a *app) aborted(ctx context.Context, w watch, f upFlags, end endedBy) error {
-	fmt.Fprintf(a.err, "\n%s\n", end)
-	if err := a.interrupted(ctx, w, f); err != nil {
-		return err
-	}
-	code := end.task.Status.ExitCode
-	if f.exitCodeFrom != "" {
-		var err error
-		if code, err = serviceExit(context.WithoutCancel(ctx), w, f.exitCodeFrom); err != nil {
-			return err
-		}
-	}
-	if code != 0 {
-		return exitError(code)
-	}
-	return nil
 }
 
 // serviceExit is the exit code of a service's containers: the first that is not 0.
@@ -149,14 +172,17 @@ func serviceExit(ctx context.Context, w watch, service string) (int, error) {
 	return 0, nil
 }
 
-// failedService is the error of an up whose containers have all ended by themselves, one of them badly.
-func failedService(ctx context.Context, w watch) error {
+// allEnded is the result of an up whose containers have all ended by themselves: an error when one did badly.
+func (a *app) allEnded(ctx context.Context, w watch, f upFlags) error {
 	st, err := w.client.Stack(ctx, w.stack)
 	if client.IsNotFound(err) {
 		return nil // taken down meanwhile
 	}
 	if err != nil {
 		return err
+	}
+	if t := f.ended(w, st); f.aborts() && t != nil {
+		return endedBy{*t}.exit(ctx, w, f.exitCodeFrom)
 	}
 	for _, t := range st.Tasks {
 		if w.about(t.Service) && t.Desired == stack.DesiredRun && t.Status.State == stack.TaskFailed {
@@ -166,9 +192,9 @@ func failedService(ctx context.Context, w watch) error {
 	return nil
 }
 
-// interrupted stops the services of w. The next interrupt kills them.
-func (a *app) interrupted(ctx context.Context, w watch, f upFlags) error {
-	fmt.Fprintf(a.err, "\nstopping %s (Ctrl-C again kills)\n", w.stack)
+// stopAll stops the services of w. An interrupt meanwhile kills them.
+func (a *app) stopAll(ctx context.Context, w watch, f upFlags) error {
+	fmt.Fprintf(a.err, "stopping %s (Ctrl-C again kills)\n", w.stack)
 	ctx = context.WithoutCancel(ctx)
 	sctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -177,7 +203,7 @@ func (a *app) interrupted(ctx context.Context, w watch, f upFlags) error {
 		return nil
 	}
 	if err == nil {
-		w.goal, w.lenient, w.index = isStopped, false, 0
+		w.goal, w.lenient, w.plain, w.index = isStopped, false, true, 0
 		err = w.run(sctx)
 	}
 	if sctx.Err() == nil {
@@ -190,7 +216,7 @@ func (a *app) interrupted(ctx context.Context, w watch, f upFlags) error {
 const killTimeout = 10 * time.Second
 
 func (a *app) killAll(ctx context.Context, w watch) error {
-	fmt.Fprintf(a.err, "\nkilling %s\n", w.stack)
+	fmt.Fprintf(a.err, "killing %s\n", w.stack)
 	list, err := a.containers(ctx, w.client, w.stack, w.services, false)
 	if err != nil {
 		return err

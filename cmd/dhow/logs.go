@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"strconv"
 	"strings"
@@ -109,10 +108,10 @@ func (a *app) followLogs(ctx context.Context, c *client.Client, r logRequest) er
 	if err != nil {
 		return err
 	}
-	p := &prefixer{out: a.out, plain: r.noPrefix, colour: a.fancy(a.out) && !r.noColor}
+	p := &prefixer{out: a.out, plain: r.noPrefix, colour: a.fancy(a.out) && !r.noColor, colours: map[string]int{}}
 	if !r.follow {
 		for _, ct := range list {
-			p.widen(shortName(ct))
+			p.add(ct)
 		}
 		for _, ct := range list {
 			if err := p.copy(ctx, c, ct, opt, r.timestamps); err != nil {
@@ -127,7 +126,7 @@ func (a *app) followLogs(ctx context.Context, c *client.Client, r logRequest) er
 		for _, ct := range list {
 			if !seen[ct.ID] {
 				seen[ct.ID] = true
-				p.widen(shortName(ct))
+				p.add(ct)
 				g.Go(func() error { return p.copy(gctx, c, ct, o, r.timestamps) })
 			}
 		}
@@ -178,19 +177,25 @@ func shortName(ct container.Summary) string {
 type prefixer struct {
 	plain, colour bool
 
-	mu    sync.Mutex // guards what follows
-	out   io.Writer
-	width int
+	mu      sync.Mutex // guards what follows
+	out     io.Writer
+	width   int
+	colours map[string]int // by service, in the order of their first container
 }
 
-func (p *prefixer) widen(name string) {
+// add makes room for a container's name and gives its service a colour.
+func (p *prefixer) add(ct container.Summary) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.width = max(p.width, len(name))
+	p.width = max(p.width, len(shortName(ct)))
+	service := ct.Labels[labelService]
+	if _, ok := p.colours[service]; !ok {
+		p.colours[service] = palette[len(p.colours)%len(palette)]
+	}
 }
 
 func (p *prefixer) copy(ctx context.Context, c *client.Client, ct container.Summary, o runtime.LogOptions, stamps bool) error {
-	w := &lineWriter{line: func(b []byte) error { return p.print(shortName(ct), b) }}
+	w := &lineWriter{line: func(b []byte) error { return p.print(ct, b) }}
 	err := c.Logs(ctx, ct.ID, o, stamps, w, w)
 	if client.IsNotFound(err) {
 		err = nil // removed meanwhile
@@ -201,19 +206,16 @@ func (p *prefixer) copy(ctx context.Context, c *client.Client, ct container.Summ
 // palette are colours that are readable on dark and on light terminals.
 var palette = []int{36, 33, 32, 35, 34, 96, 93, 92, 95, 94}
 
-func (p *prefixer) print(name string, line []byte) error {
+func (p *prefixer) print(ct container.Summary, line []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.plain {
 		_, err := p.out.Write(line)
 		return err
 	}
-	prefix := fmt.Sprintf("%-*s  | ", p.width, name)
+	prefix := fmt.Sprintf("%-*s  | ", p.width, shortName(ct))
 	if p.colour {
-		service, _, _ := strings.Cut(name, "-")
-		h := fnv.New32a()
-		h.Write([]byte(service))
-		prefix = fmt.Sprintf("\x1b[%dm%s\x1b[0m", palette[h.Sum32()%uint32(len(palette))], prefix)
+		prefix = fmt.Sprintf("\x1b[%dm%s\x1b[0m", p.colours[ct.Labels[labelService]], prefix)
 	}
 	_, err := p.out.Write(append([]byte(prefix), line...))
 	return err

@@ -44,6 +44,7 @@ func planCmd(a *app) *cobra.Command {
 	fl.BoolVar(&f.removeOrphans, "remove-orphans", false, "as for up")
 	fl.BoolVar(&f.noDeps, "no-deps", false, "as for up")
 	fl.StringToIntVar(&f.scale, "scale", nil, "as for up")
+	fl.Lookup("scale").DefValue = ""
 	fl.StringVar(&format, "format", "text", "text or json")
 	return c
 }

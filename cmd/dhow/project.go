@@ -32,11 +32,20 @@ func (a *app) load(ctx context.Context, services ...string) (*compose.Project, e
 // COMPOSE_PROJECT_NAME are enough, so that a stack can be handled without its file.
 func (a *app) stackName() (string, error) { return compose.Name(a.composeOptions(nil)) }
 
+// notRunning is the error for a stack that the daemon does not have.
+type notRunning struct {
+	stack string
+	error
+}
+
+func (n notRunning) Error() string { return "stack " + n.stack + " does not run" }
+func (n notRunning) Unwrap() error { return n.error }
+
 // services of a stack that runs: args checked against it, or all of them.
 func (a *app) services(ctx context.Context, c *client.Client, stackName string, args []string) ([]string, error) {
 	st, err := c.Stack(ctx, stackName)
 	if client.IsNotFound(err) {
-		return nil, hinted{fmt.Errorf("stack %s does not run: %w", stackName, err), "dhow up, or dhow ls"}
+		return nil, hinted{notRunning{stackName, err}, "dhow up, or dhow ls"}
 	}
 	if err != nil {
 		return nil, err

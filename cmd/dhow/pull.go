@@ -77,7 +77,7 @@ func (a *app) imagesToPull(ctx context.Context, c *client.Client, wishes []image
 				return nil, err
 			}
 			if w.policy == "never" {
-				errs = append(errs, hinted{fmt.Errorf("%s: image %s is not here, and pulling is off", w.who(), w.ref), "dhow load -i ARCHIVE"})
+				errs = append(errs, w.explain(hinted{fmt.Errorf("%s: image %s is not here, and pulling is off", w.who(), w.ref), "dhow load -i ARCHIVE"}))
 				continue
 			}
 		}
@@ -95,12 +95,16 @@ func (a *app) pullAll(ctx context.Context, c *client.Client, pull []imageWish, q
 		out = nopWriter{}
 	}
 	d := progress.New(out, progress.Options{TTY: !quiet && a.fancy(a.err), Width: func() int { return width(a.err) }})
-	g, gctx := errgroup.WithContext(ctx)
+	var g errgroup.Group // one that fails does not stop the others: the next try has them
 	g.SetLimit(pulls)
-	for _, w := range pull {
-		g.Go(func() error { return pullOne(gctx, c, w, d) })
+	errs := make([]error, len(pull))
+	for i, w := range pull {
+		g.Go(func() error {
+			errs[i] = pullOne(ctx, c, w, d)
+			return nil
+		})
 	}
-	err := g.Wait()
+	err := errors.Join(append(errs, g.Wait())...)
 	d.Close()
 	return err
 }
@@ -117,7 +121,7 @@ func pullOne(ctx context.Context, c *client.Client, w imageWish, d *progress.Dis
 	})
 	if err != nil {
 		d.Set(w.ref, progress.Item{Name: w.ref, Status: "failed", State: progress.Failed})
-		return fmt.Errorf("%s: pull %s: %w", w.who(), w.ref, err)
+		return w.explain(fmt.Errorf("%s: %w", w.who(), err))
 	}
 	d.Set(w.ref, progress.Item{Name: w.ref, Status: "pulled", State: progress.Done})
 	return nil

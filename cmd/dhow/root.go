@@ -40,6 +40,7 @@ The file is compose.yaml in this directory or one above, or what -f and COMPOSE_
 		return hinted{usageError{err}, c.CommandPath() + " --help"}
 	})
 	a.globalFlags(root.Flags())
+	a.helpTexts(root)
 	a.completeGlobalFlags(root)
 	root.AddGroup(
 		&cobra.Group{ID: groupStack, Title: "Stacks:"},
@@ -92,55 +93,6 @@ func (a *app) acceptGlobalFlags(c *cobra.Command) {
 	a.completeGlobalFlags(c)
 	for _, sub := range c.Commands() {
 		a.acceptGlobalFlags(sub)
-	}
-}
-
-// completeGlobalFlags completes the values of global flags, as far as c has not its own of the name.
-func (a *app) completeGlobalFlags(c *cobra.Command) {
-	for name, f := range map[string]cobra.CompletionFunc{
-		"ansi":         cobra.FixedCompletions([]string{"auto", "never", "always"}, cobra.ShellCompDirectiveNoFileComp),
-		"file":         cobra.FixedCompletions([]string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt),
-		"profile":      a.completeProfiles,
-		"project-name": a.completeStacks,
-	} {
-		if _, has := c.GetFlagCompletionFunc(name); !has {
-			mustComplete(c.RegisterFlagCompletionFunc(name, f))
-		}
-	}
-}
-
-// onlyCommands refuses words that are no command, and says which one may be meant.
-func onlyCommands(c *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	var names []string
-	for _, sub := range c.Commands() {
-		names = append(names, sub.Name())
-	}
-	hint := c.CommandPath() + " --help"
-	if near := nearest(args[0], names); near != "" {
-		hint = c.CommandPath() + " " + near
-	}
-	return hinted{usagef("%s has no command %s", c.CommandPath(), args[0]), hint}
-}
-
-// checkArgs makes a wrong number of arguments a wrong use, with the usage in the error.
-func checkArgs(c *cobra.Command) {
-	if check := c.Args; check != nil && !c.HasSubCommands() {
-		c.Args = func(c *cobra.Command, args []string) error {
-			if check(c, args) == nil {
-				return nil
-			}
-			what := "too few arguments"
-			if check(c, append(args, "")) != nil {
-				what = "too many arguments"
-			}
-			return hinted{usagef("%s; usage: %s", what, c.UseLine()), c.CommandPath() + " --help"}
-		}
-	}
-	for _, sub := range c.Commands() {
-		checkArgs(sub)
 	}
 }
 

@@ -35,6 +35,31 @@ func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 	})
 }
 
+func TestHelpFitsHundredColumns(t *testing.T) {
+	a, out, _ := testApp()
+	every(newRoot(a), func(c *cobra.Command) {
+		out.Reset()
+		c.SetOut(out)
+		if err := c.Help(); err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(out.String(), "\n") {
+			if len([]rune(line)) > helpWidth {
+				t.Errorf("%s --help: %d columns: %s", c.CommandPath(), len([]rune(line)), line)
+			}
+		}
+	})
+}
+
+func TestNearest(t *testing.T) {
+	have := []string{"volume", "version", "port", "ps", "up", "logs"}
+	for word, want := range map[string]string{"vol": "volume", "prot": "port", "v": "", "lgos": "logs", "upp": "up", "frobnicate": "", "": ""} {
+		if got := nearest(word, have); got != want {
+			t.Errorf("nearest to %q: got %q, want %q", word, got, want)
+		}
+	}
+}
+
 func TestGlobalFlagsStandBeforeAndBehind(t *testing.T) {
 	for _, args := range [][]string{
 		{"-f", "x.yaml", "-p", "shop", "config", "-q"},

@@ -19,7 +19,7 @@ type upFlags struct {
 	noDeps, noStart                          bool
 	scale                                    map[string]int
 	pull                                     string
-	waitTimeout                              time.Duration
+	waitTimeout                              seconds
 	grace                                    seconds
 	foreground
 }
@@ -29,10 +29,11 @@ func upCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "up [SERVICE...]",
 		Short: "Create and start the stack, or change what differs",
-		Long: `Create and start the stack, or change what differs from the file. What has not changed is not touched.
+		Long: `Create and start the stack, or change what differs from the file. What has not changed is not
+touched.
 
-Without --detach the output of the services follows until Ctrl-C, which stops them (containers and data stay).
-A second Ctrl-C kills them.`,
+Without --detach the output of the services follows until Ctrl-C, which stops them (containers and
+data stay). A second Ctrl-C kills them.`,
 		Example: `  dhow up                     start, follow the output, stop with Ctrl-C
   dhow up --wait              start, return when everything is healthy
   dhow up -d --scale app=3    three containers of the service app
@@ -49,7 +50,7 @@ func (f *upFlags) register(c *cobra.Command, a *app) {
 	fl := c.Flags()
 	fl.BoolVarP(&f.detach, "detach", "d", false, "return when the containers run")
 	fl.BoolVar(&f.wait, "wait", false, "return when every service is healthy, or has completed; implies --detach")
-	fl.DurationVar(&f.waitTimeout, "wait-timeout", 0, "with --wait or --detach: give up after this `time`, such as 90s (default: never)")
+	fl.Var(&f.waitTimeout, "wait-timeout", "with --wait or --detach: give up after this many `seconds` (default: never)")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "print what would change, like dhow plan")
 	fl.BoolVar(&f.build, "build", false, "build images first (not there yet: refused)")
 	fl.Bool("no-build", false, "accepted for scripts: dhow builds nothing")
@@ -59,6 +60,7 @@ func (f *upFlags) register(c *cobra.Command, a *app) {
 	fl.BoolVar(&f.removeOrphans, "remove-orphans", false, "remove services that the file no longer has")
 	fl.BoolVar(&f.noDeps, "no-deps", false, "with SERVICE: leave the services it depends on alone")
 	fl.StringToIntVar(&f.scale, "scale", nil, "`SERVICE=NUMBER` of containers, over the file's")
+	fl.Lookup("scale").DefValue = ""
 	fl.StringVar(&f.pull, "pull", "", "pull images first: always, missing (default) or never")
 	fl.BoolVar(&f.quiet, "quiet-pull", false, "no progress of pulls")
 	fl.VarP(&f.grace, "timeout", "t", "`seconds` that containers get to stop, over their own stop_grace_period")
@@ -143,6 +145,7 @@ func (a *app) up(ctx context.Context, f upFlags, services []string) error {
 			return err
 		}
 	}
+	began := time.Now()
 	res, err := apply(ctx, c, p, p.Stack, f.options(services), f.dryRun)
 	if err != nil {
 		return err
@@ -161,11 +164,11 @@ func (a *app) up(ctx context.Context, f upFlags, services []string) error {
 	case f.wait:
 		w.goal = isHealthy
 	case !f.detach:
-		return a.runForeground(ctx, w, f)
+		return a.runForeground(ctx, w, f, began)
 	}
-	if f.waitTimeout > 0 {
+	if limit := f.waitTimeout.value(); limit != nil && *limit > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, f.waitTimeout, fmt.Errorf("not ready after %s", f.waitTimeout))
+		ctx, cancel = context.WithTimeoutCause(ctx, *limit, fmt.Errorf("not ready after %s", *limit))
 		defer cancel()
 	}
 	return w.run(ctx)

@@ -182,7 +182,7 @@ func volumePruneCmd(a *app) *cobra.Command {
 	var filter []string
 	c := &cobra.Command{
 		Use: "prune", Short: "Remove anonymous volumes that nothing uses", Args: cobra.NoArgs,
-		Long:    "Remove anonymous volumes that nothing uses. Named ones go only with --all: what they hold cannot be had back.",
+		Long:    "Remove anonymous volumes that nothing uses.\nNamed ones go only with --all: what they hold cannot be had back.",
 		Example: "  dhow volume prune\n  dhow volume prune --all --filter label=scratch",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f, err := parseFilters(filter)

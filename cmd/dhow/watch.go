@@ -30,6 +30,8 @@ const (
 	isHealthy             // running, and healthy or without a health check
 	isCreated             // containers are there
 	isStopped             // nothing runs
+	isPaused              // what runs is frozen
+	isUnpaused
 	isGone                // removed
 	isRemoved             // no container is left; the service stays in the stack
 )
@@ -42,6 +44,7 @@ type watch struct {
 	services []string // only these; empty: all
 	goal     goal
 	lenient  bool   // a service that fails is no reason to give up on the others
+	plain    bool   // lines instead of a block that is redrawn: other output goes to the terminal meanwhile
 	index    uint64 // ignore states older than this
 }
 
@@ -52,7 +55,7 @@ func (w watch) about(service string) bool {
 
 // run shows progress until the goal is reached, a service fails or ctx ends.
 func (w watch) run(ctx context.Context) error {
-	d := progress.New(w.app.err, progress.Options{TTY: w.app.fancy(w.app.err), Width: func() int { return width(w.app.err) }})
+	d := progress.New(w.app.err, progress.Options{TTY: w.app.fancy(w.app.err) && !w.plain, Width: func() int { return width(w.app.err) }})
 	failed, err := w.follow(ctx, d)
 	d.Close()
 	if failed != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/dhow-project/dhow/stack/compose"
@@ -10,6 +11,15 @@ import (
 type imageWish struct {
 	ref, platform, policy string
 	services              []string
+	built                 bool // the file says how to build it
+}
+
+// explain adds to the error of a missing image what can be done about it.
+func (w imageWish) explain(err error) error {
+	if w.built {
+		return hinted{fmt.Errorf("%w; the file has a build for it, but dhow does not build images yet", err), "build " + w.ref + " with another tool, then: dhow load -i ARCHIVE"}
+	}
+	return err
 }
 
 // wishes lists the images of services, each once, with the strictest policy asked for.
@@ -33,6 +43,7 @@ func wishes(p *compose.Project, services []string, override string) []imageWish 
 			w.policy = policy
 		}
 		w.services = append(w.services, name)
+		w.built = w.built || p.Builds(name)
 	}
 	out := make([]imageWish, len(keys))
 	for i, k := range keys {

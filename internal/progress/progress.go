@@ -95,7 +95,11 @@ func (d *Display) Set(key string, it Item) {
 	e.took = d.now().Sub(e.since)
 	d.dirty = true
 	if !d.tty && plain {
-		fmt.Fprintln(d.w, strings.TrimRight(fmt.Sprintf("%s %s: %s %s", mark(it.State), it.Name, it.Status, it.Detail), " "))
+		detail := it.Detail
+		if detail != "" {
+			detail = " (" + detail + ")"
+		}
+		fmt.Fprintf(d.w, "%s %s: %s%s\n", mark(it.State), it.Name, it.Status, detail)
 	}
 }
 
@@ -141,7 +145,7 @@ func (d *Display) render(n int) {
 	}
 	var b strings.Builder
 	if d.drawn > 0 {
-		fmt.Fprintf(&b, "\x1b[%dA", d.drawn)
+		fmt.Fprintf(&b, "\r\x1b[%dA", d.drawn) // the echo of a Ctrl-C may have moved the cursor
 	}
 	for _, e := range d.items {
 		if e.State == Working {

@@ -16,7 +16,7 @@ func TestPlainLinesAtEveryChangeOfStatus(t *testing.T) {
 	d.Set("db", Item{Name: "db", Status: "running 1/1", State: Done})
 	d.Set("web", Item{Name: "web", Status: "exit code 1", State: Failed})
 	d.Close()
-	want := "... web: pending waits for db\nok  db: running 1/1\nerr web: exit code 1\n"
+	want := "... web: pending (waits for db)\nok  db: running 1/1\nerr web: exit code 1\n"
 	if b.String() != want {
 		t.Errorf("got:\n%swant:\n%s", b.String(), want)
 	}

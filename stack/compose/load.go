@@ -159,6 +159,9 @@ func (l *load) setNameFromFiles() {
 	if l.name == "" {
 		l.name = normalizeName(filepath.Base(l.dir))
 	}
+	if l.name == "" && len(l.errs) > 0 {
+		l.name = "unknown" // a file that cannot be read would have told
+	}
 	if l.name == "" {
 		l.errs = append(l.errs, &Error{File: l.dir, Msg: "the directory's name makes no project name; give one with -p"})
 	}

@@ -73,3 +73,10 @@ func (p *Project) Volumes() []string { return sortedKeys(p.model.Volumes) }
 
 // Networks are the keys of the networks that the files define, sorted.
 func (p *Project) Networks() []string { return sortedKeys(p.model.Networks) }
+
+// Builds says whether the files tell how to build a service's image. That is
+// not honoured yet: the image has to be there, or to be had from a registry.
+func (p *Project) Builds(service string) bool {
+	s, err := p.model.GetService(service)
+	return err == nil && s.Build != nil
+}

@@ -90,10 +90,12 @@ func (l *load) choose(p *types.Project) *types.Project {
 	if len(l.opt.Services) == 0 {
 		return p
 	}
+	known := append(sortedKeys(p.Services), sortedKeys(p.DisabledServices)...)
+	slices.Sort(known)
 	for _, name := range l.opt.Services {
 		_, on := p.Services[name]
 		if _, off := p.DisabledServices[name]; !on && !off {
-			l.errs = append(l.errs, &Error{File: l.sources[0].file, Msg: "there is no service " + name})
+			l.errs = append(l.errs, &Error{File: l.sources[0].file, Msg: fmt.Sprintf("there is no service %s; there are: %s", name, strings.Join(known, ", "))})
 		}
 	}
 	enabled, err := p.WithServicesEnabled(l.opt.Services...)
