@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -26,6 +27,7 @@ type Image struct {
 	OS      string    // default linux
 	Arch    string    // default amd64
 	Created time.Time // default 2024-01-01
+	Zstd    bool      // layers are compressed with zstd, else with gzip
 }
 
 // Config is the part of an image config that tests set.
@@ -50,6 +52,7 @@ type File struct {
 	Link     string // target, for a symbolic link
 	Mode     int64  // default 0755 for directories, 0644 for files
 	UID, GID int
+	Change   func(*tar.Header) // what the fields above cannot say; nil: nothing
 }
 
 // Built is an image in its parts.
@@ -83,7 +86,11 @@ func Build(t testing.TB, img Image) Built {
 		plain := LayerTar(t, files)
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, digest.FromBytes(plain))
 		config.History = append(config.History, ocispec.History{Created: &created, CreatedBy: "imagetest"})
-		b.Manifest.Layers = append(b.Manifest.Layers, b.Add(ocispec.MediaTypeImageLayerGzip, zip(t, plain)))
+		layer := func() ocispec.Descriptor { return b.Add(ocispec.MediaTypeImageLayerGzip, zip(t, plain)) }
+		if img.Zstd {
+			layer = func() ocispec.Descriptor { return b.Add(ocispec.MediaTypeImageLayerZstd, zstdOf(t, plain)) }
+		}
+		b.Manifest.Layers = append(b.Manifest.Layers, layer())
 	}
 	b.Manifest.Versioned = specs.Versioned{SchemaVersion: 2}
 	b.Manifest.MediaType = ocispec.MediaTypeImageManifest
@@ -135,6 +142,9 @@ func LayerTar(t testing.TB, files []File) []byte {
 		}
 		if h.Mode == 0 {
 			h.Mode = map[bool]int64{true: 0o755, false: 0o644}[h.Typeflag == tar.TypeDir]
+		}
+		if f.Change != nil {
+			f.Change(h)
 		}
 		must(t, w.WriteHeader(h))
 		_, err := w.Write(f.Content)
@@ -207,6 +217,12 @@ func zip(t testing.TB, plain []byte) []byte {
 	must(t, err)
 	must(t, w.Close())
 	return buf.Bytes()
+}
+
+func zstdOf(t testing.TB, plain []byte) []byte {
+	w, err := zstd.NewWriter(nil)
+	must(t, err)
+	return w.EncodeAll(plain, nil)
 }
 
 func must(t testing.TB, err error) {
