@@ -85,6 +85,16 @@ func (e *Engine) sweepCgroups(keep map[string]bool) {
 	}
 }
 
+// dropCgroupParent removes our own parent group when no container is in it.
+func (e *Engine) dropCgroupParent() {
+	if e.cfg.CgroupParent != "" {
+		return // somebody else's
+	}
+	for _, h := range e.hierarchies() {
+		_ = unix.Rmdir(filepath.Join(cgroupRoot, h, e.cgroupParent())) // fails while it has children
+	}
+}
+
 func isID(name string) bool {
 	return len(name) == 64 && strings.Trim(name, "0123456789abcdef") == ""
 }

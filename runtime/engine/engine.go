@@ -84,6 +84,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.letGo()
 	e.work.Wait()
 	<-flushed
+	e.dropCgroupParent()
 	return ctx.Err()
 }
 

@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/runtime/shim"
+	"github.com/dhow-project/dhow/stack"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -65,31 +67,34 @@ func (e *Engine) settle(c *container) shim.Exit {
 
 // exited records the end of a run, lets go of what it used, tells, and applies
 // the restart policy. op is held. r is nil when the end was found at Open.
+//
+// Removing links takes the kernel long. Who waits for the end is told before,
+// unless the container has something that others may want to have next; whoever
+// then starts or removes it waits for op, so for the clean-up too.
 func (e *Engine) exited(ctx context.Context, c *container, r *run, exit shim.Exit) {
 	if r != nil {
 		r.probe.Stop()
 		_ = r.client.Close()
 	}
 	c.mu.Lock()
-	used := c.useLocked()
+	used, coveted := c.useLocked(), c.covetedLocked()
 	c.mu.Unlock()
 	again, delay := e.recordExit(c, exit)
+	if !coveted {
+		e.tellExit(c, r, exit, again)
+	}
 	if err := e.cleanup(ctx, c); err != nil {
 		e.log.Error("container not cleaned up", "container", c.name(), "err", err)
 	}
-	c.endExecs()
-	if exit.OOMKilled && (r == nil || r.oomKills == 0) { // not told live
-		e.publish(c, "oom")
+	if coveted {
+		e.tellExit(c, r, exit, again)
 	}
-	e.publish(c, "die", "exitCode", fmt.Sprint(exit.Code))
 	e.publishRelease(c, used)
 	e.log.Debug("container ended", "container", c.name(), "code", exit.Code, "restart", again)
 	c.mu.Lock()
 	auto := !again && !c.keep && c.rec.Spec.AutoRemove
 	if again {
 		e.retryLocked(c, delay)
-	} else {
-		c.notifyLocked(false)
 	}
 	c.touchLocked()
 	c.mu.Unlock()
@@ -99,6 +104,29 @@ func (e *Engine) exited(ctx context.Context, c *container, r *run, exit shim.Exi
 	if auto {
 		e.spawn(func() { e.autoRemove(c) })
 	}
+}
+
+// covetedLocked: the run holds host ports or an address of its own choice.
+func (c *container) covetedLocked() bool {
+	sb := c.st.Sandbox
+	return sb != nil && (len(sb.Ports) > 0 || sb.PublishAll ||
+		slices.ContainsFunc(sb.Attachments, func(a stack.Attachment) bool { return a.IPv4 != "" || a.IPv6 != "" }))
+}
+
+// tellExit publishes the end and answers those who wait for it.
+func (e *Engine) tellExit(c *container, r *run, exit shim.Exit, again bool) {
+	c.endExecs()
+	if exit.OOMKilled && (r == nil || r.oomKills == 0) { // not told live
+		e.publish(c, "oom")
+	}
+	e.publish(c, "die", "exitCode", fmt.Sprint(exit.Code))
+	if again {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.notifyLocked(false)
+	c.touchLocked()
 }
 
 // recordExit saves how the run ended and whether it will be repeated.
