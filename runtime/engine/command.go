@@ -15,7 +15,7 @@ import (
 )
 
 // command runs a process in c to its end and returns its exit code and the
-// first bytes of its output. A context that ends kills it.
+// first bytes of its output. A context that ends kills it and its children.
 func (e *Engine) command(ctx context.Context, c *container, spec runtime.ExecSpec, maxOutput int) (code int, output string, err error) {
 	spec.Stdin, spec.Stdout, spec.Stderr = false, true, true
 	s, _, err := e.runExec(ctx, c, newID(), spec, false)
@@ -27,6 +27,7 @@ func (e *Engine) command(ctx context.Context, c *container, spec runtime.ExecSpe
 		killCtx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		_ = s.Kill(killCtx, unix.SIGKILL)
+		e.endSession(killCtx, c, s.Pid)
 		_ = s.Close()
 	})
 	defer stop()
@@ -127,7 +128,11 @@ func (e *Engine) healthResult(c *container, r *run, h runtime.Health) {
 	replace := changed && h.Status == health.Unhealthy && c.rec.Spec.Restart.Unhealthy
 	c.st.Unhealthy = c.st.Unhealthy || replace
 	// Written with mu held: an exit, which comes after this, must not be overwritten.
-	err := e.store.saveState(c.id, c.st)
+	save := e.store.saveState
+	if !changed {
+		save = e.store.noteState
+	}
+	err := save(c.id, c.st)
 	connected := c.st.Connected != nil
 	c.mu.Unlock()
 	if err != nil {

@@ -30,6 +30,7 @@ type Networks interface {
 	Disconnect(ctx context.Context, id string) error
 	ConnectNetwork(ctx context.Context, id string, at stack.Attachment) (*overlaynet.Connected, error)
 	DisconnectNetwork(ctx context.Context, id, nameOrID string) (*overlaynet.Connected, error)
+	Rename(id string, dnsNames []string) (*overlaynet.Connected, error)
 	SetReady(id string, ready bool)
 	Restore(ctx context.Context, have []overlaynet.Restored) error
 }

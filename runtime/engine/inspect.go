@@ -66,7 +66,7 @@ func (c *container) matchesLocked(f runtime.Filter) bool {
 	return len(f.IDs) == 0 || slices.ContainsFunc(f.IDs, func(id string) bool { return strings.HasPrefix(c.id, id) })
 }
 
-// Rename gives a container another name. Names in networks follow at its next start.
+// Rename gives a container another name, also in its networks.
 func (e *Engine) Rename(ctx context.Context, ref, name string) error {
 	c, err := e.locked(ctx, ref)
 	if err != nil {
@@ -94,7 +94,29 @@ func (e *Engine) Rename(ctx context.Context, ref, name string) error {
 	c.mu.Unlock()
 	e.freeName(old, c.id)
 	e.publish(c, "rename", "oldName", "/"+old)
-	return nil
+	return e.renameInNetworks(c)
+}
+
+// renameInNetworks makes a running container known by its present name. op is held.
+func (e *Engine) renameInNetworks(c *container) error {
+	c.mu.Lock()
+	rec, sb := c.rec, c.st.Sandbox
+	c.mu.Unlock()
+	if sb == nil {
+		return nil
+	}
+	names := sandboxOf(rec).DNSNames
+	now, err := e.cfg.Networks.Rename(c.id, names)
+	if err != nil {
+		return fmt.Errorf("rename container %s in its networks: %w", rec.Name, err)
+	}
+	renamed := *sb
+	renamed.DNSNames = names
+	c.mu.Lock()
+	c.st.Sandbox, c.st.Connected = &renamed, now
+	saved := c.st
+	c.mu.Unlock()
+	return e.store.saveState(c.id, saved)
 }
 
 // Update changes limits, also of a running container, and the restart policy

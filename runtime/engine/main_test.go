@@ -289,6 +289,15 @@ func (n *network) Disconnect(_ context.Context, id string) error {
 	return nil
 }
 
+func (n *network) Rename(id string, names []string) (*overlaynet.Connected, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	sb := n.boxes[id]
+	sb.DNSNames = names
+	n.boxes[id] = sb
+	return connected(sb), nil
+}
+
 func (n *network) SetReady(id string, ready bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

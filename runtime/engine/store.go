@@ -92,6 +92,15 @@ func (s *store) saveState(id string, st state) error {
 	return nil
 }
 
+// noteState writes a state that may be lost when the machine goes down: nobody
+// waits for the disk because of it.
+func (s *store) noteState(id string, st state) error {
+	if err := writeJSON(filepath.Join(s.path(id), stateFile), st); err != nil {
+		return fmt.Errorf("save state: %w", err)
+	}
+	return nil
+}
+
 // remove forgets a container; its directory disappears by one rename.
 func (s *store) remove(id string) error {
 	trash := s.path(".gone-" + id)
