@@ -72,6 +72,21 @@ func (m *Manager) DisconnectNetwork(ctx context.Context, id, nameOrID string) (*
 	return m.leave(ctx, s, j)
 }
 
+// Rename gives a sandbox other names of its own in all its networks, at once.
+// Its Name, which addresses and ports are held by, stays that of its start.
+func (m *Manager) Rename(id string, dnsNames []string) (*Connected, error) {
+	defer m.ids.lock(id)()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.spaces[id]
+	if s == nil {
+		return nil, fmt.Errorf("sandbox %s: %w", id, runtime.ErrNotFound)
+	}
+	s.sb.DNSNames = dnsNames
+	m.nameLocked(s)
+	return s.connected(), nil
+}
+
 // leave holds the sandbox's lock.
 func (m *Manager) leave(ctx context.Context, s *space, j *join) (*Connected, error) {
 	m.mu.Lock()

@@ -60,6 +60,8 @@ type Rules interface {
 	Apply(ctx context.Context, c Change) error
 	// Check compares the kernel with what was applied and repairs it whole.
 	Check(ctx context.Context) (repaired bool, err error)
+	// Warnings says what on this host stands in the way of the rules.
+	Warnings() []string
 	// Clear removes everything.
 	Clear(ctx context.Context) error
 	// Run calls wake when somebody else has changed the ruleset.

@@ -100,6 +100,10 @@ func (m *Manager) Connected(id string) (*Connected, bool) {
 	return s.connected(), true
 }
 
+// Warnings says what on this host stands in the way of containers' traffic,
+// and what to do about it.
+func (m *Manager) Warnings() []string { return m.opt.Rules.Warnings() }
+
 // poke wakes Run.
 func (m *Manager) poke() {
 	select {

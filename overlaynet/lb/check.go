@@ -16,12 +16,16 @@ import (
 
 // Check compares the table in the kernel with what should be there, rule by
 // rule and element by element, and writes it anew when they differ. Tracked
-// connections are not touched by that.
+// connections are not touched by that. It also looks after our rules in the
+// chains of others.
 func (r *Rules) Check(context.Context) (bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.built {
 		return false, nil
+	}
+	if err := r.meetLocked(); err != nil {
+		return false, fmt.Errorf("packet filter: beside other programs' rules: %w", err)
 	}
 	want := &batch{t: r.table, into: newPicture()}
 	want.content(r.model)

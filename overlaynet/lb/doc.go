@@ -11,9 +11,9 @@
 //	forward                    same bridge, answers and translated connections pass; the rest between bridges is dropped
 //	postrouting (srcnat)       masquerade: 127.0.0.0/8 into bridges, hairpins, outgoing
 //
-// Other firewalls: a packet must pass every base chain of the hook, so a
-// foreign forward chain with policy drop (ufw, Docker's iptables, firewalld in
-// strict zones) must let our bridges through; no rule of ours can overrule it.
+// Other firewalls: a packet must pass every base chain of the hook, so where a
+// foreign forward chain is closed (ufw, Docker, firewalld), two marked rules
+// per bridge are put into it; see neighbours.go.
 //
 // What the kernel cannot translate is connections to ::1, and IPv6
 // connections to containers that have IPv4 only: the reserved socket of each

@@ -2,10 +2,12 @@ package lb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -24,6 +26,7 @@ type Config struct {
 // Rules keeps one table in the network namespace of the process.
 type Rules struct {
 	log   *slog.Logger
+	mark  string // what the names of our bridges begin with
 	table *nftables.Table
 
 	queueMu sync.Mutex
@@ -33,6 +36,8 @@ type Rules struct {
 	conn  *nftables.Conn // guarded by mu
 	model model          // guarded by mu: what the kernel has
 	built bool           // guarded by mu: the skeleton is there
+
+	warnings []string // guarded by mu: what is in the way on this host
 
 	writes atomic.Uint64
 }
@@ -95,6 +100,7 @@ func New(c Config) *Rules {
 	mark := overlaynet.Mark(c.RunDir)
 	return &Rules{
 		log:   c.Log,
+		mark:  mark,
 		table: &nftables.Table{Family: nftables.TableFamilyINet, Name: "dhow_" + mark[2:]},
 		model: newModel(),
 	}
@@ -118,6 +124,11 @@ func (r *Rules) Apply(_ context.Context, c overlaynet.Change) error {
 	r.queue = nil
 	r.queueMu.Unlock()
 	err := r.commitLocked(jobs)
+	if err == nil && slices.ContainsFunc(jobs, func(x *job) bool { return len(x.change.Segments) > 0 }) {
+		if err := r.meetLocked(); err != nil { // a network of ours works without, on most hosts
+			r.log.Warn("packet filter: beside other programs' rules", "err", err)
+		}
+	}
 	for _, x := range jobs {
 		x.done = true
 		if x.err == nil {
@@ -153,7 +164,7 @@ func (r *Rules) Clear(context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.model, r.built = newModel(), false
-	return r.transactLocked(func(b *batch) { b.any = true; b.c.AddTable(r.table); b.c.DelTable(r.table) })
+	return errors.Join(r.meetLocked(), r.transactLocked(func(b *batch) { b.any = true; b.c.AddTable(r.table); b.c.DelTable(r.table) }))
 }
 
 // transactLocked sends what f adds as one transaction.
