@@ -45,6 +45,13 @@ func (h *Host) Neighbour() *Host { return h.lab.Client() }
 // Host makes a machine and starts its daemon with further flags.
 func (l *Lab) Host(flags ...string) *Host {
 	l.t.Helper()
+	return l.HostOn("", flags...)
+}
+
+// HostOn makes a machine with its data in a directory, a small disk for
+// example; "" is one of its own.
+func (l *Lab) HostOn(dataDir string, flags ...string) *Host {
+	l.t.Helper()
 	h := &Host{lab: l, t: l.t, loaded: map[string]bool{}}
 	h.NetNS, h.Addr = l.namespace("h")
 	// Sockets have short paths, so the directories do not come from TempDir.
@@ -53,6 +60,9 @@ func (l *Lab) Host(flags ...string) *Host {
 		l.t.Fatal(err)
 	}
 	h.DataDir, h.RunDir, h.LogFile = filepath.Join(dir, "data"), filepath.Join(dir, "run"), filepath.Join(dir, "daemon.log")
+	if dataDir != "" {
+		h.DataDir = dataDir
+	}
 	l.t.Cleanup(func() {
 		h.teardown()
 		if l.t.Failed() {
@@ -209,6 +219,16 @@ func (h *Host) Try(args ...string) Result { return h.TryWith(Input{}, args...) }
 // TryWith runs dhow on the host in a directory, with variables and input.
 func (h *Host) TryWith(in Input, args ...string) Result {
 	return h.exec(in, h.lab.bin("dhow"), append([]string{"--host", h.Socket()}, args...)...)
+}
+
+// Background starts dhow on the host and does not wait for it.
+func (h *Host) Background(args ...string) *exec.Cmd {
+	h.t.Helper()
+	cmd := h.command(context.Background(), h.lab.bin("dhow"), append([]string{"--host", h.Socket()}, args...)...)
+	if err := cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	return cmd
 }
 
 // Dhow runs dhow on the host and returns what it printed; it must succeed.

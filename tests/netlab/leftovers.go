@@ -82,18 +82,18 @@ func (h *Host) links() []string {
 	return left
 }
 
-// cgroups with a container of this host; the engine names the parent after its run directory.
+// cgroups of containers of this host. The engine names their parent after the
+// mark of its data directory; the parent itself stays while the daemon runs.
 func (h *Host) cgroups() []string {
-	ids, _ := os.ReadDir(filepath.Join(h.DataDir, "containers"))
-	known := map[string]bool{}
-	for _, id := range ids {
-		known[id.Name()] = true
+	mark, err := os.ReadFile(filepath.Join(h.DataDir, "engine", "instance"))
+	if err != nil {
+		return nil // no engine has been here
 	}
 	var left []string
-	for _, root := range []string{"/sys/fs/cgroup/pids", "/sys/fs/cgroup/memory", "/sys/fs/cgroup"} {
-		dirs, _ := filepath.Glob(root + "/dhow*/*")
+	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
+		dirs, _ := filepath.Glob(filepath.Join(root, "dhow-"+strings.TrimSpace(string(mark)), "*"))
 		for _, d := range dirs {
-			if known[filepath.Base(d)] {
+			if info, err := os.Stat(d); err == nil && info.IsDir() {
 				left = append(left, "cgroup "+d)
 			}
 		}
