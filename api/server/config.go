@@ -157,4 +157,5 @@ type Facts struct {
 	Mirrors         []string
 	Labels          []string
 	Warnings        []string
+	WarningsNow     func() []string // what stands in the way of this host at the moment; nil: nothing
 }

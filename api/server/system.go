@@ -102,6 +102,9 @@ func (s *server) info(w http.ResponseWriter, r *http.Request) error {
 	if v2 {
 		out.SecurityOptions = append(out.SecurityOptions, "name=cgroupns")
 	}
+	if f.WarningsNow != nil {
+		out.Warnings = append(out.Warnings, f.WarningsNow()...)
+	}
 	countStates(&out, all)
 	return ok(w, out)
 }

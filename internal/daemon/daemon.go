@@ -96,7 +96,8 @@ func (n *node) api(started time.Time) server.Config {
 		Facts: server.Facts{
 			NodeID: n.cluster.NodeID(), Hostname: host, Version: n.cfg.Version, DataDir: n.cfg.DataDir, RunDir: n.cfg.RunDir,
 			Started: started, Runtimes: n.cfg.Runtimes, DefaultRuntime: n.cfg.DefaultRuntime,
-			Labels: []string{"os=" + goruntime.GOOS, "arch=" + goruntime.GOARCH},
+			Labels:      []string{"os=" + goruntime.GOOS, "arch=" + goruntime.GOARCH},
+			WarningsNow: n.network.Warnings,
 		},
 	}
 }
