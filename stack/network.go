@@ -53,3 +53,21 @@ type Subnet struct {
 	Range   string            `json:"range,omitempty"`   // addresses are taken from this part only
 	Aux     map[string]string `json:"aux,omitempty"`     // reserved addresses by name
 }
+
+// NetworkOptions are the driver options of networks that are honoured. What
+// they mean is overlaynet's business; the file loader refuses others with their line.
+var NetworkOptions = []string{
+	"com.docker.network.bridge.default_bridge",
+	"com.docker.network.bridge.enable_icc",
+	"com.docker.network.bridge.enable_ip_masquerade",
+	"com.docker.network.bridge.gateway_mode_ipv4",
+	"com.docker.network.bridge.gateway_mode_ipv6",
+	"com.docker.network.bridge.host_binding_ipv4",
+	"com.docker.network.bridge.name",
+	"com.docker.network.container_iface_prefix",
+	"com.docker.network.driver.mtu",
+	"mtu",
+}
+
+// AttachmentOptions are the driver options of one service's place in a network that are honoured.
+var AttachmentOptions = []string{"com.docker.network.endpoint.ifname", "com.docker.network.endpoint.sysctls"}

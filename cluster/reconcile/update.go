@@ -50,19 +50,25 @@ func (r *round) budget(s *service) int {
 	if rule == nil || rule.Parallelism <= 0 {
 		return len(s.tasks)
 	}
-	underway, last := 0, int64(0)
+	underway, failed, last := 0, 0, int64(0)
 	for _, k := range s.keys {
 		switch t := s.at[k]; {
 		case t == nil || t.Desired == stack.DesiredRemove:
 			underway++
 		case t.Version != s.Version:
-		case settled(t, rule):
+		case settled(t):
 			last = max(last, t.Status.Time.UnixNano())
+		case t.Status.State == stack.TaskFailed:
+			failed++
 		default:
 			underway++
 		}
 	}
-	if next := last + int64(rule.Delay); rule.Delay > 0 && last > 0 && next > r.in.Now {
+	if failed > 0 && rule.FailureAction != "continue" && float64(failed) > rule.MaxFailureRatio*float64(len(s.keys)) {
+		return 0 // the update pauses
+	}
+	if wait := int64(rule.Monitor + rule.Delay); wait > 0 && last > 0 && last+wait > r.in.Now {
+		next := last + wait
 		if r.res.Again == 0 || next < r.res.Again {
 			r.res.Again = next
 		}
@@ -71,16 +77,13 @@ func (r *round) budget(s *service) int {
 	return rule.Parallelism - underway
 }
 
-// settled reports whether the update of this task is over. A failed task holds
-// the update up unless the rule says to go on.
-func settled(t *stack.Task, rule *stack.UpdateRule) bool {
+// settled reports whether the update of this task has succeeded, but for the time that it is watched.
+func settled(t *stack.Task) bool {
 	switch t.Status.State {
 	case stack.TaskRunning:
 		return t.Status.Health == "" || t.Status.Health == "healthy"
 	case stack.TaskCompleted:
 		return true
-	case stack.TaskFailed:
-		return rule.FailureAction == "continue"
 	}
 	return false
 }

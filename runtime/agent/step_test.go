@@ -81,3 +81,20 @@ func TestStep(t *testing.T) {
 		}
 	}
 }
+
+func TestCreatedContainersAreNotStarted(t *testing.T) {
+	task := stack.Task{Desired: stack.DesiredCreate}
+	if act, _ := Step(task, Observed{}); act != Create {
+		t.Errorf("without a container: %q, want create", act)
+	}
+	c := &runtime.Container{ID: "c"}
+	c.State.Status = runtime.Created
+	act, st := Step(task, Observed{Container: c})
+	if act != None || st.State != stack.TaskReady || st.Followed != stack.DesiredCreate {
+		t.Errorf("with one: %q, %+v, want nothing to do and ready", act, st)
+	}
+	task.Desired = stack.DesiredRun
+	if act, _ := Step(task, Observed{Container: c}); act != Start {
+		t.Errorf("later: %q, want start", act)
+	}
+}

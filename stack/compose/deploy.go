@@ -35,16 +35,21 @@ func (l *load) deploy(path string, s types.ServiceConfig, svc *stack.Service) {
 		MaxReplicasPerNode: int(min(d.Placement.MaxReplicas, math.MaxInt32)),
 		EndpointMode:       d.EndpointMode,
 		Update:             updateRule(d.UpdateConfig),
-		Rollback:           updateRule(d.RollbackConfig),
 	}
-	if m := d.EndpointMode; m != "" && m != "vip" && m != "dnsrr" {
-		l.fail(path+".endpoint_mode", "%q is neither vip nor dnsrr", m)
+	switch d.EndpointMode {
+	case "", "dnsrr":
+	case "vip":
+		l.fail(path+".endpoint_mode", "vip is not honoured yet: the service's name answers with the addresses of its containers, which is dnsrr")
+	default:
+		l.fail(path+".endpoint_mode", "%q is neither vip nor dnsrr", d.EndpointMode)
 	}
 	for _, pref := range d.Placement.Preferences {
 		svc.Deploy.Preferences = append(svc.Deploy.Preferences, pref.Spread)
 	}
-	l.updateRule(path+".update_config", svc.Deploy.Update, "pause", "continue", "rollback")
-	l.updateRule(path+".rollback_config", svc.Deploy.Rollback, "pause", "continue")
+	l.updateRule(path+".update_config", svc.Deploy.Update)
+	if d.RollbackConfig != nil {
+		l.fail(path+".rollback_config", "is not honoured yet: nothing rolls back by itself")
+	}
 	l.restartPolicy(path+".restart_policy", d.RestartPolicy, &svc.Container.Restart)
 }
 
@@ -66,18 +71,22 @@ func updateRule(u *types.UpdateConfig) *stack.UpdateRule {
 	return r
 }
 
-func (l *load) updateRule(path string, r *stack.UpdateRule, actions ...string) {
+func (l *load) updateRule(path string, r *stack.UpdateRule) {
 	if r == nil {
 		return
 	}
-	known := r.FailureAction == ""
-	for _, a := range actions {
-		known = known || r.FailureAction == a
+	switch r.FailureAction {
+	case "", "pause", "continue":
+	case "rollback":
+		l.fail(path+".failure_action", "rollback is not honoured yet; use pause or continue")
+	default:
+		l.fail(path+".failure_action", "%q is neither pause nor continue", r.FailureAction)
 	}
-	if !known {
-		l.fail(path+".failure_action", "%q is none of %v", r.FailureAction, actions)
-	}
-	if r.Order != "" && r.Order != "start-first" && r.Order != "stop-first" {
+	switch r.Order {
+	case "", "stop-first":
+	case "start-first":
+		l.fail(path+".order", "start-first is not honoured yet: a container stops before its replacement starts")
+	default:
 		l.fail(path+".order", "%q is neither start-first nor stop-first", r.Order)
 	}
 	if r.MaxFailureRatio < 0 || r.MaxFailureRatio > 1 {

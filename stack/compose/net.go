@@ -3,6 +3,7 @@ package compose
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -28,6 +29,7 @@ func (l *load) attachments(path string, s types.ServiceConfig) []stack.Attachmen
 			a.Priority, a.GwPriority = n.Priority, n.GatewayPriority
 			a.InterfaceName = n.InterfaceName
 			a.DriverOpts = copied(n.DriverOpts)
+			l.knownOptions(path+".networks."+key+".driver_opts", n.DriverOpts, stack.AttachmentOptions)
 			if !n.ServiceNameAliasEnabled() {
 				l.fail(path+".networks."+key+".use_service_name_alias", "false is not honoured yet")
 			}
@@ -184,6 +186,8 @@ func (l *load) networks(p *types.Project) map[string]stack.Network {
 		if d := n.Ipam.Driver; d != "" && d != "default" {
 			l.fail(path+".ipam.driver", "%s is not honoured; use default", d)
 		}
+		l.knownOptions(path+".driver_opts", n.DriverOpts, stack.NetworkOptions)
+		l.knownOptions(path+".ipam.options", n.Ipam.Options, nil)
 		for i, pool := range n.Ipam.Config {
 			if pool == nil {
 				continue
@@ -196,6 +200,19 @@ func (l *load) networks(p *types.Project) map[string]stack.Network {
 		out[key] = net
 	}
 	return out
+}
+
+// knownOptions refuses options that nothing honours.
+func (l *load) knownOptions(path string, given map[string]string, known []string) {
+	for _, key := range sortedKeys(given) {
+		switch {
+		case slices.Contains(known, key):
+		case len(known) == 0:
+			l.fail(path+"."+key, "is not honoured: there are no such options")
+		default:
+			l.fail(path+"."+key, "is not honoured; these are: %s", strings.Join(known, ", "))
+		}
+	}
 }
 
 func (l *load) extensionOnly(path string, ext types.Extensions) {
