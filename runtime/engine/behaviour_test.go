@@ -130,6 +130,7 @@ func TestBadSpecsAreRefused(t *testing.T) {
 		"signal":       {StopSignal: "SIGNOPE"},
 		"log driver":   {Log: stack.LogConfig{Driver: "syslog"}},
 		"log option":   {Log: stack.LogConfig{Options: map[string]string{"max-file": "0"}}},
+		"compress":     {Log: stack.LogConfig{Options: map[string]string{"max-size": "1m", "compress": "true"}}},
 		"restart":      {Restart: stack.RestartPolicy{Condition: "sometimes"}},
 		"auto remove":  {AutoRemove: true, Restart: stack.RestartPolicy{Condition: "always"}},
 		"memory":       {Resources: stack.Resources{Memory: 1 << 20}},

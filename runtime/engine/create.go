@@ -265,7 +265,10 @@ func logConfig(l stack.LogConfig, path string) (logSettings, error) {
 			if value != "blocking" {
 				err = fmt.Errorf("only blocking is supported")
 			}
-		case "compress": // rotated files stay readable either way
+		case "compress":
+			if value != "false" {
+				err = fmt.Errorf("older files are not compressed")
+			}
 		default:
 			err = fmt.Errorf("not supported")
 		}

@@ -18,9 +18,9 @@
 //
 // Slow clients: each attached client has a buffer of 1 MiB in the shim. When it
 // is full the container waits, as it does with any slow reader at the end of a
-// pipe, so that `attach | xz` loses nothing. A client that takes nothing at all
-// for five seconds is dropped and the container goes on. The log never waits
-// for a client.
+// pipe, so that `attach | xz` loses nothing; the log waits with it, as it is fed
+// by the same reads. A client that takes nothing at all for five seconds is
+// dropped and the container goes on. `logs -f` reads the files and holds nobody up.
 //
 // The engine may import this package; it imports the nouns only. The shim
 // itself lives in keeper, with as few imports as it can: it is resident once

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
@@ -226,6 +227,36 @@ func TestFollow(t *testing.T) {
 	if got := <-lines; got != "rest" {
 		t.Errorf("%q", got)
 	}
+}
+
+// More logs are followed at once than there are inotify instances.
+func TestFollowMany(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	w := open(t, Config{Path: path})
+	const many = 150
+	lines, stop := make(chan string, many), make(chan struct{})
+	var g errgroup.Group
+	for range many {
+		g.Go(func() error {
+			o := all(-1)
+			o.Follow = true
+			return Follow(context.Background(), path, o, stop, func(e runtime.LogEntry) error {
+				lines <- string(e.Line)
+				return nil
+			})
+		})
+	}
+	w.Write(record.Stdout, []byte("told to all\n"), epoch)
+	for range many {
+		if got := <-lines; got != "told to all\n" {
+			t.Errorf("%q", got)
+		}
+	}
+	close(stop)
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+	w.Close(epoch)
 }
 
 func TestFollowBeforeThereIsALog(t *testing.T) {

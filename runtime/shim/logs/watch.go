@@ -4,35 +4,71 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
+// pollEvery is how often a log is looked at when there is no inotify instance left
+// (fs.inotify.max_user_instances is 128, and others have theirs).
+const pollEvery = 100 * time.Millisecond
+
 // watcher wakes a reader when something in the log's directory changes.
 type watcher struct {
-	file *os.File
+	file *os.File // of inotify; nil: poll
 	buf  [4096]byte
+
+	once        sync.Once
+	interrupted chan struct{} // closed by interrupt, for poll
 }
 
 func watch(path string) (*watcher, error) {
+	w := &watcher{interrupted: make(chan struct{})}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err == unix.EMFILE {
+		return w, nil
+	}
 	if err != nil {
 		return nil, err
 	}
 	const mask = unix.IN_MODIFY | unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_DELETE | unix.IN_DELETE_SELF
 	if _, err := unix.InotifyAddWatch(fd, filepath.Dir(path), mask); err != nil {
 		unix.Close(fd)
+		if err == unix.ENOSPC { // of watches
+			return w, nil
+		}
 		return nil, &os.PathError{Op: "watch", Path: filepath.Dir(path), Err: err}
 	}
-	return &watcher{file: os.NewFile(uintptr(fd), "inotify")}, nil
+	w.file = os.NewFile(uintptr(fd), "inotify")
+	return w, nil
 }
 
 // interrupt makes wait return from now on.
-func (w *watcher) interrupt() { w.file.SetReadDeadline(time.Unix(1, 0)) }
+func (w *watcher) interrupt() {
+	if w.file != nil {
+		w.file.SetReadDeadline(time.Unix(1, 0))
+	}
+	w.once.Do(func() { close(w.interrupted) })
+}
 
 // wait returns after the next change, or when interrupted.
-func (w *watcher) wait() { w.file.Read(w.buf[:]) }
+func (w *watcher) wait() {
+	if w.file != nil {
+		w.file.Read(w.buf[:])
+		return
+	}
+	select {
+	case <-time.After(pollEvery):
+	case <-w.interrupted:
+	}
+}
+
+func (w *watcher) close() {
+	if w.file != nil {
+		w.file.Close()
+	}
+}
 
 // follow reads, and goes on with what comes.
 func (r *reader) follow(ctx context.Context, stop <-chan struct{}) error {
@@ -40,7 +76,7 @@ func (r *reader) follow(ctx context.Context, stop <-chan struct{}) error {
 	if err != nil {
 		return err
 	}
-	defer w.file.Close()
+	defer w.close()
 	defer context.AfterFunc(ctx, w.interrupt)()
 	gone := make(chan struct{})
 	watching := make(chan struct{})
