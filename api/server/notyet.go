@@ -1,12 +1,16 @@
 package server
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/moby/moby/api/types/build"
+)
 
 // notYetRoutes answer what Docker has and this server does not, so that a
 // person reads which it is.
 func (s *server) notYetRoutes() {
 	for what, patterns := range map[string][]string{
-		"building images: build elsewhere and load or pull the image":     {"POST /build", "POST /build/prune", "POST /build/cancel", "POST /session", "POST /grpc"},
+		"building images: build elsewhere and load or pull the image":     {"POST /build", "POST /build/cancel", "POST /session", "POST /grpc"},
 		"making an image of a container":                                  {"POST /commit"},
 		"attaching through a WebSocket: use POST /containers/{id}/attach": {"GET /containers/{id}/attach/ws"},
 		"checkpoints": {"GET /containers/{id}/checkpoints", "POST /containers/{id}/checkpoints", "DELETE /containers/{id}/checkpoints/{checkpoint}"},
@@ -27,6 +31,10 @@ func (s *server) notYetRoutes() {
 	}
 	s.handle("GET /plugins/{name}/json", func(_ http.ResponseWriter, r *http.Request) error {
 		return notFound("plugin %q not found", r.PathValue("name")) // docker inspect asks for every kind of thing
+	})
+	// docker system prune asks for it: without builds there is no cache, and that is no error.
+	s.handle("POST /build/prune", func(w http.ResponseWriter, _ *http.Request) error {
+		return ok(w, build.CachePruneReport{CachesDeleted: []string{}})
 	})
 	s.handle("GET /plugins", func(w http.ResponseWriter, _ *http.Request) error { return ok(w, []struct{}{}) })
 }
