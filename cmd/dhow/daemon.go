@@ -60,6 +60,7 @@ Several daemons share one machine when each has its own directories and network 
 	fl.StringVar(&f.cfg.CgroupParent, "cgroup-parent", "", "parent of the containers' cgroups (default: of this daemon's own)")
 	fl.StringArrayVar(&f.mirrors, "mirror", nil, "registry mirror: HOST=URL, asked before the registry itself")
 	fl.StringArrayVar(&f.cfg.InsecureRegistries, "insecure-registry", nil, "registry host or network without valid certificate")
+	fl.StringArrayVar(&f.cfg.CertsDirs, "certs-dir", nil, "directory with HOST/ca.crt of registries (default: /etc/dhow/certs.d and /etc/docker/certs.d)")
 	fl.StringArrayVar(&f.cfg.AddressPools, "address-pool", nil, "addresses for networks: BASE,SIZE such as 10.100.0.0/16,24")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")

@@ -20,6 +20,7 @@ type foreground struct {
 	abortOnExit, abortOnFailure      bool
 	exitCodeFrom                     string
 	noLogPrefix, noColor, timestamps bool
+	attached                         []string // services whose output is followed
 }
 
 func (f foreground) aborts() bool { return f.abortOnExit || f.abortOnFailure || f.exitCodeFrom != "" }
@@ -46,7 +47,7 @@ func (a *app) runForeground(ctx context.Context, w watch, f upFlags, since time.
 	logs := make(chan error, 1)
 	go func() {
 		logs <- a.followLogs(lctx, w.client, logRequest{
-			stack: w.stack, services: w.services, follow: true, tail: "all", untilStopped: true,
+			stack: w.stack, services: f.attached, follow: true, tail: "all", untilStopped: true,
 			since:    since.Format(time.RFC3339Nano), // what a container said in an earlier life is not of this up
 			noPrefix: f.noLogPrefix, noColor: f.noColor, timestamps: f.timestamps,
 		})

@@ -164,6 +164,7 @@ func (a *app) up(ctx context.Context, f upFlags, services []string) error {
 	case f.wait:
 		w.goal = isHealthy
 	case !f.detach:
+		f.attached = attached(p.Stack, chosen)
 		return a.runForeground(ctx, w, f, began)
 	}
 	if limit := f.waitTimeout.value(); limit != nil && *limit > 0 {
@@ -172,6 +173,11 @@ func (a *app) up(ctx context.Context, f upFlags, services []string) error {
 		defer cancel()
 	}
 	return w.run(ctx)
+}
+
+// attached are those of services whose output a foreground up follows.
+func attached(s stack.Stack, services []string) []string {
+	return slices.DeleteFunc(slices.Clone(services), func(name string) bool { return s.Services[name].NoAttach })
 }
 
 // chosenServices are the services that an up is about: those named and what they need, or all.
