@@ -34,6 +34,7 @@ type Config struct {
 
 	Mirrors            map[string][]string // registry host -> base URLs asked first
 	InsecureRegistries []string
+	CertsDirs          []string // with HOST/ca.crt of registries; nil: the usual ones
 	AddressPools       []string // "10.100.0.0/16,24": base and size of each subnet
 
 	Version string

@@ -79,7 +79,7 @@ func (n *node) close() error {
 func (n *node) openImages(context.Context) (err error) {
 	n.images, err = image.Open(image.Config{
 		DataDir: filepath.Join(n.cfg.DataDir, "images"), Log: n.cfg.Log.With("part", "image"),
-		Mirrors: n.cfg.Mirrors, InsecureRegistries: n.cfg.InsecureRegistries,
+		Mirrors: n.cfg.Mirrors, InsecureRegistries: n.cfg.InsecureRegistries, CertsDirs: n.cfg.CertsDirs,
 		InUse: n.imageUsers, Publish: n.bus.Publish,
 	})
 	if err == nil {

@@ -117,15 +117,19 @@ func (r *registry) host(host, scheme string, auth *runtime.RegistryAuth) (docker
 	return h, nil
 }
 
+// certsDirs are where certificates of registries may lie.
+func (s *Store) certsDirs() []string {
+	if s.cfg.CertsDirs != nil {
+		return slices.Clone(s.cfg.CertsDirs)
+	}
+	return slices.Clone(defaultCertsDirs)
+}
+
 // tlsConfig reads the folder of host in the certificate directories. private
 // tells that there is an authority of its own.
 func (r *registry) tlsConfig(host string) (_ *tls.Config, private bool, _ error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	dirs := r.store.cfg.CertsDirs
-	if dirs == nil {
-		dirs = defaultCertsDirs
-	}
-	for _, dir := range dirs {
+	for _, dir := range r.store.certsDirs() {
 		entries, err := os.ReadDir(filepath.Join(dir, host))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
