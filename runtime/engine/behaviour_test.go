@@ -18,7 +18,7 @@ import (
 
 func TestSpecReachesTheProcess(t *testing.T) {
 	n := newNode(t)
-	mode := uint32(0o440)
+	mode, executable := uint32(0o440), uint32(0o555)
 	for _, tc := range []struct {
 		name string
 		spec stack.ContainerSpec
@@ -41,6 +41,8 @@ func TestSpecReachesTheProcess(t *testing.T) {
 		{"shm", stack.ContainerSpec{ShmSize: 1 << 20, Command: []string{"sh", "-c", "df -k /dev/shm | tail -1 | awk '{print $2}'"}}, "1024\n"},
 		{"secret", stack.ContainerSpec{User: "app", Secrets: []stack.FileRef{{Source: "key", Target: "/run/secrets/key", UID: 1000, GID: 2000, Mode: &mode, Data: []byte("hush")}},
 			Command: []string{"sh", "-c", "cat /run/secrets/key; stat -c ' %u %g %a' /run/secrets/key; touch /run/secrets/key 2>/dev/null || echo no"}}, "hush 1000 2000 440\nno\n"},
+		{"config that is a program", stack.ContainerSpec{Configs: []stack.FileRef{{Source: "tool", Target: "/bin/tool", Mode: &executable, Data: []byte("#!/bin/sh\necho ran\n")}, {Source: "plain", Target: "/plain", Data: []byte("x")}},
+			Command: []string{"sh", "-c", "tool; grep -o ' /plain .*noexec' /proc/self/mounts | cut -c1-7"}}, "ran\n /plain\n"},
 		{"tmpfs", stack.ContainerSpec{Mounts: []stack.Mount{{Type: stack.MountTmpfs, Target: "/scratch", TmpfsSize: 1 << 20}}, Command: []string{"sh", "-c", "mount | grep -c ' /scratch type tmpfs'"}}, "1\n"},
 		{"hosts", stack.ContainerSpec{Hostname: "box", ExtraHosts: []string{"db:10.1.2.3", "six:::1", "out:host-gateway"}, Command: []string{"sh", "-c", "grep -E 'db$|six$|out$|box$' /etc/hosts"}}, "10.1.2.3\tdb\n::1\tsix\n10.9.6.1\tout\n10.9.6.2\tbox\n"},
 		{"resolv.conf", stack.ContainerSpec{DNSSearch: []string{"corp"}, DNSOptions: []string{"ndots:2"}, Command: []string{"cat", "/etc/resolv.conf"}}, "nameserver 10.9.6.1\nsearch corp\noptions ndots:2\n"},

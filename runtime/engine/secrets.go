@@ -21,7 +21,7 @@ func (b *bundle) secretMounts() ([]oci.Mount, error) {
 		return nil, nil
 	}
 	dir := filepath.Join(b.dir, "files")
-	if err := mountTmpfs(dir, "mode=0700"); err != nil {
+	if err := mountTmpfs(dir, 0, "mode=0700"); err != nil {
 		return nil, fmt.Errorf("secrets: %w", err)
 	}
 	out := make([]oci.Mount, 0, len(files))
@@ -33,7 +33,11 @@ func (b *bundle) secretMounts() ([]oci.Mount, error) {
 		if err := writeOwned(host, f); err != nil {
 			return nil, fmt.Errorf("secret or config %s: %w", f.Source, err)
 		}
-		out = append(out, oci.Mount{Type: "bind", Source: host, Target: f.Target, Options: []string{"bind", "ro", "nosuid", "nodev", "noexec", "rprivate"}})
+		options := []string{"bind", "ro", "nosuid", "nodev", "rprivate"}
+		if f.Mode == nil || *f.Mode&0o111 == 0 {
+			options = append(options, "noexec") // only what is asked to be a program is one
+		}
+		out = append(out, oci.Mount{Type: "bind", Source: host, Target: f.Target, Options: options})
 	}
 	return out, nil
 }
@@ -61,16 +65,16 @@ func (b *bundle) makeShm() error {
 	if size <= 0 {
 		size = oci.DefaultShmSize
 	}
-	return mountTmpfs(filepath.Join(b.dir, "shm"), fmt.Sprintf("mode=1777,size=%d", size))
+	return mountTmpfs(filepath.Join(b.dir, "shm"), unix.MS_NOEXEC, fmt.Sprintf("mode=1777,size=%d", size))
 }
 
 // mountTmpfs mounts a fresh tmpfs at dir, over what an attempt before left.
-func mountTmpfs(dir, options string) error {
+func mountTmpfs(dir string, flags uintptr, options string) error {
 	if err := os.Mkdir(dir, 0o711); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
 	unmount(dir)
-	return unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, options)
+	return unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|flags, options)
 }
 
 // unmount takes down every mount at path; not being mounted is fine.
