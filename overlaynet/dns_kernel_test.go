@@ -3,10 +3,14 @@ package overlaynet_test
 import (
 	"context"
 	"net"
+	"os"
+	"path/filepath"
 	"sort"
 	"strings"
 	"testing"
 	"time"
+
+	mdns "github.com/miekg/dns"
 
 	"github.com/dhow-project/dhow/overlaynet"
 	"github.com/dhow-project/dhow/stack"
@@ -61,4 +65,87 @@ func TestNamesFromContainers(t *testing.T) {
 	check("ready", w1, "web", ip(w2, 0))
 	must(t, n.Disconnect(context.Background(), "w2"))
 	check("gone", w1, "web", ip(w1, 0))
+}
+
+// Upstream names: through a resolver on the host's 127.0.0.53, as
+// systemd-resolved has it; through the container's own server, also one that
+// runs in itself; AAAA and PTR; nothing but its own names in an internal network.
+func TestForwardingFromContainers(t *testing.T) {
+	if !inHost(t) {
+		return
+	}
+	inner := dualNet("inner", 3)
+	inner.Internal = true
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "resolv.conf"), []byte("nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch .\n"), 0o600))
+	n := newNode(t, dir, newSource(dualNet("front", 1), inner))
+	answering(t, "", "127.0.0.53:53", "192.0.2.53")
+	plain := n.connect(overlaynet.Sandbox{ID: "plain", DNSNames: []string{"plain"}, Attachments: []stack.Attachment{{Network: "front", Aliases: []string{"web"}}}})
+	own := n.connect(overlaynet.Sandbox{ID: "own", Attachments: on("front"), DNS: []string{"127.0.0.1"}})
+	answering(t, own.NetNS, ":53", "192.0.2.77")
+	lonely := n.connect(overlaynet.Sandbox{ID: "lonely", DNSNames: []string{"lonely"}, Attachments: on("inner")})
+
+	question := func(c *overlaynet.Connected, name string, kind uint16) (out string) {
+		t.Helper()
+		q := new(mdns.Msg)
+		q.SetQuestion(name, kind)
+		start := time.Now()
+		must(t, in(t, c.NetNS, func() error {
+			m, _, err := new(mdns.Client).Exchange(q, c.Nameservers[0]+":53")
+			if err != nil {
+				return err
+			}
+			out = mdns.RcodeToString[m.Rcode]
+			for _, rr := range m.Answer {
+				out += " " + strings.Fields(rr.String())[4]
+			}
+			return nil
+		}))
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("%s took %v", name, took)
+		}
+		return out
+	}
+	arpa, err := mdns.ReverseAddr(ip6(plain, 0))
+	must(t, err)
+	for _, c := range []struct {
+		who  *overlaynet.Connected
+		name string
+		kind uint16
+		want string
+	}{
+		{plain, "example.com.", mdns.TypeA, "NOERROR 192.0.2.53"},
+		{plain, "com.", mdns.TypeA, "NXDOMAIN"},
+		{own, "example.com.", mdns.TypeA, "NOERROR 192.0.2.77"},
+		{own, "web.", mdns.TypeA, "NOERROR " + ip(plain, 0)},
+		{own, "web.", mdns.TypeAAAA, "NOERROR " + ip6(plain, 0)},
+		{own, arpa, mdns.TypePTR, "NOERROR plain.front."},
+		{lonely, "example.com.", mdns.TypeA, "NXDOMAIN"},
+		{lonely, "lonely.", mdns.TypeAAAA, "NOERROR " + ip6(lonely, 0)},
+		{lonely, "web.", mdns.TypeA, "NXDOMAIN"},
+	} {
+		if got := question(c.who, c.name, c.kind); got != c.want {
+			t.Errorf("%s asks for %s %s: got %q, want %q", ip(c.who, 0), c.name, mdns.TypeToString[c.kind], got, c.want)
+		}
+	}
+}
+
+// answering is a server that answers every A question alike.
+func answering(t testing.TB, path, addr, with string) {
+	t.Helper()
+	must(t, in(t, path, func() error {
+		pc, err := net.ListenPacket("udp", addr)
+		if err != nil {
+			return err
+		}
+		srv := &mdns.Server{PacketConn: pc, Handler: mdns.HandlerFunc(func(w mdns.ResponseWriter, q *mdns.Msg) {
+			m := new(mdns.Msg)
+			m.SetReply(q)
+			m.Answer = []mdns.RR{&mdns.A{Hdr: mdns.RR_Header{Name: q.Question[0].Name, Rrtype: mdns.TypeA, Class: mdns.ClassINET, Ttl: 60}, A: net.ParseIP(with)}}
+			_ = w.WriteMsg(m)
+		})}
+		go srv.ActivateAndServe()
+		t.Cleanup(func() { pc.Close() })
+		return nil
+	}))
 }

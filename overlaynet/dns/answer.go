@@ -33,7 +33,8 @@ func (s *Server) answer(q *dns.Msg, from, at netip.Addr, tcp bool) *dns.Msg {
 	case local != nil:
 		return fit(q, local, tcp)
 	case !c.outside():
-		return fail(q, dns.RcodeRefused)
+		// Not REFUSED: musl waits for a better answer then, five seconds long.
+		return fail(q, dns.RcodeNameError)
 	}
 	return fit(q, s.upstream.exchange(q, c.dns, tcp), tcp)
 }
@@ -88,7 +89,7 @@ func (s *Server) local(q *dns.Msg, c client) *dns.Msg {
 	}
 	addrs, known := c.lookup(name)
 	if !known {
-		if strings.Contains(name, ".") || name == "" {
+		if strings.Contains(name, ".") || name == "" || ofZones[ask.Qtype] {
 			return nil
 		}
 		m.Rcode = dns.RcodeNameError
@@ -105,6 +106,10 @@ func (s *Server) local(q *dns.Msg, c client) *dns.Msg {
 	}
 	return m
 }
+
+// ofZones are questions that validating resolvers ask of top-level domains,
+// whose names have one label too.
+var ofZones = map[uint16]bool{dns.TypeNS: true, dns.TypeSOA: true, dns.TypeDS: true, dns.TypeDNSKEY: true, dns.TypeNSEC: true, dns.TypeNSEC3PARAM: true}
 
 func header(name string, kind uint16) dns.RR_Header {
 	return dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: ttl}

@@ -6,18 +6,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"sort"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/miekg/dns"
 
 	"github.com/dhow-project/dhow/overlaynet"
 )
-
-var gw = netip.MustParseAddr("10.0.1.1")
 
 // fixture: web1, web2 (shared name web) and db in front; db and cache in back; lone in inner.
 func fixture(t testing.TB, upstreams ...string) *Server {
@@ -87,11 +83,12 @@ func TestViews(t *testing.T) {
 		{"10.0.2.5", "web", dns.TypeA, "NXDOMAIN"},                 // not its network
 		{"10.0.1.2", "cache", dns.TypeA, "NXDOMAIN"},               //
 		{"10.0.3.2", "lone", dns.TypeA, "NOERROR 10.0.3.2"},        //
-		{"10.0.3.2", "example.com", dns.TypeA, "REFUSED"},          // internal
+		{"10.0.3.2", "example.com", dns.TypeA, "NXDOMAIN"},         // internal
+		{"10.0.3.2", "com", dns.TypeNS, "NXDOMAIN"},                //
 		{"10.0.9.9", "web", dns.TypeA, "REFUSED"},                  // a stranger
 		{"10.0.1.2", "4.1.0.10.in-addr.arpa", dns.TypePTR, "NOERROR shop-db-1.shop_front."},
 		{"10.0.1.2", "2" + strings.Repeat(".0", 29) + ".d.f.ip6.arpa", dns.TypePTR, "NOERROR shop-web1-1.shop_front."},
-		{"10.0.3.2", "4.1.0.10.in-addr.arpa", dns.TypePTR, "REFUSED"},
+		{"10.0.3.2", "4.1.0.10.in-addr.arpa", dns.TypePTR, "NXDOMAIN"},
 	} {
 		if got := lookup(s, c.from, c.name, c.kind); got != c.want {
 			t.Errorf("%s asks %s %s: got %q, want %q", c.from, dns.TypeToString[c.kind], c.name, got, c.want)
@@ -119,13 +116,19 @@ func TestViews(t *testing.T) {
 
 // upstreamServer answers everything with n A records, TCP and UDP on one port.
 func upstreamServer(t testing.TB, n int) string {
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := net.Listen("tcp", pc.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
+	var pc net.PacketConn
+	var ln net.Listener
+	for try := 0; ; try++ { // a port that is free for UDP may be taken for TCP
+		var err error
+		if pc, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		if ln, err = net.Listen("tcp", pc.LocalAddr().String()); err == nil {
+			break
+		}
+		if pc.Close(); try > 20 {
+			t.Fatal(err)
+		}
 	}
 	h := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		m := new(dns.Msg)
@@ -198,44 +201,4 @@ func TestServeUDPAndTCP(t *testing.T) {
 			t.Errorf("%s tcp: %v", name, err)
 		}
 	}
-	var took []time.Duration
-	c := &dns.Client{Net: "udp"}
-	conn, err := c.Dial(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	for range 2000 {
-		q := new(dns.Msg)
-		q.SetQuestion("tasks.many.", dns.TypeAAAA)
-		_, d, err := c.ExchangeWithConn(q, conn)
-		if err != nil {
-			t.Fatal(err)
-		}
-		took = append(took, d)
-	}
-	slices.Sort(took)
-	t.Logf("p50 %v p99 %v", took[1000], took[1980])
-}
-
-func FuzzAnswer(f *testing.F) {
-	q := new(dns.Msg)
-	q.SetQuestion("web.", dns.TypeA)
-	b, _ := q.Pack()
-	f.Add(b)
-	f.Add([]byte{0, 1, 2})
-	s := fixture(f)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var q dns.Msg
-		if q.Unpack(b) != nil {
-			return
-		}
-		for _, from := range []string{"10.0.1.2", "10.0.3.2", "10.0.9.9"} {
-			if m := s.answer(&q, netip.MustParseAddr(from), gw, len(b)%2 == 0); m != nil {
-				if _, err := m.Pack(); err != nil && !strings.Contains(err.Error(), "bad") {
-					t.Errorf("%v: %v", &q, err)
-				}
-			}
-		}
-	})
 }

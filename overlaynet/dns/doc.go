@@ -9,8 +9,10 @@
 //	PTR                           container.NETWORK
 //
 // Other names: one label without a dot does not exist (NXDOMAIN at once, and
-// nothing leaks); the rest goes to the container's own resolvers or to the
-// host's. A container whose networks are all internal is refused.
+// nothing leaks; no SOA comes with it, so that nobody remembers a service that
+// is about to start as missing); the rest goes to the container's own
+// resolvers or to the host's, those that lately did not answer last. To a
+// container whose networks are all internal no other name exists.
 //
 // Names and addresses are in maps that a change updates in place; a question
 // costs a few look-ups under a read lock.

@@ -13,6 +13,8 @@ import (
 const (
 	askTime  = 2 * time.Second // per server
 	askMost  = 512             // questions under way at once
+	badMost  = 256
+	badTime  = 30 * time.Second // how long a server that did not answer is asked last
 	stubFile = "/run/systemd/resolve/resolv.conf"
 )
 
@@ -24,10 +26,12 @@ type upstream struct {
 	mu      sync.Mutex
 	mtime   time.Time // guarded by mu: of path when servers was read
 	servers []string  // guarded by mu: "10.0.0.1:53"
+
+	bad map[string]time.Time // guarded by mu: servers that did not answer, and until when they are asked last
 }
 
 func newUpstream(path string) *upstream {
-	return &upstream{path: path, slots: make(chan struct{}, askMost)}
+	return &upstream{path: path, slots: make(chan struct{}, askMost), bad: map[string]time.Time{}}
 }
 
 // host returns the host's resolvers, read again when the file has changed.
@@ -86,6 +90,7 @@ func (u *upstream) exchange(q *dns.Msg, servers []string, tcp bool) *dns.Msg {
 	if len(servers) == 0 {
 		servers = u.host()
 	}
+	servers = u.goodFirst(servers)
 	network := "udp"
 	if tcp {
 		network = "tcp"
@@ -95,7 +100,8 @@ func (u *upstream) exchange(q *dns.Msg, servers []string, tcp bool) *dns.Msg {
 	var refused *dns.Msg
 	for _, s := range servers {
 		ask.Id = dns.Id()
-		m, _, err := c.Exchange(ask, withPort(s))
+		m, _, err := c.Exchange(ask, s)
+		u.answered(s, err == nil)
 		if err != nil || m == nil {
 			continue
 		}
@@ -110,4 +116,34 @@ func (u *upstream) exchange(q *dns.Msg, servers []string, tcp bool) *dns.Msg {
 		return refused
 	}
 	return fail(q, dns.RcodeServerFailure)
+}
+
+// goodFirst orders the servers, so that one that is down costs its timeout to
+// one question and not to all.
+func (u *upstream) goodFirst(servers []string) []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var good, bad []string
+	for _, s := range servers {
+		s = withPort(s)
+		if until, ok := u.bad[s]; ok && time.Now().Before(until) {
+			bad = append(bad, s)
+		} else {
+			good = append(good, s)
+		}
+	}
+	return append(good, bad...)
+}
+
+func (u *upstream) answered(server string, did bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if did {
+		delete(u.bad, server)
+	} else {
+		if len(u.bad) > badMost { // containers may name any
+			clear(u.bad)
+		}
+		u.bad[server] = time.Now().Add(badTime)
+	}
 }

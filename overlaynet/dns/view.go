@@ -126,7 +126,7 @@ func (r *records) ask(from, at netip.Addr) (client, bool) {
 		if z == nil || at.IsValid() && !slices.Contains(z.Gateways, at) && len(r.of[from]) > 1 {
 			continue
 		}
-		c := client{dns: h.DNS}
+		c := client{dns: ownServers(h)}
 		for _, x := range r.by[h.Sandbox] {
 			if z := r.zones[x.Network]; z != nil {
 				c.zones = append(c.zones, z)
@@ -135,6 +135,19 @@ func (r *records) ask(from, at netip.Addr) (client, bool) {
 		return c, true
 	}
 	return client{}, false
+}
+
+// ownServers are a container's own resolvers. One on a loopback address runs
+// in the container itself, whose loopback is not ours: it is asked at the
+// container's address.
+func ownServers(h *host) []string {
+	out := slices.Clone(h.DNS)
+	for i, s := range out {
+		if a, err := netip.ParseAddr(s); err == nil && a.IsLoopback() && len(h.Addrs) > 0 {
+			out[i] = h.Addrs[0].String()
+		}
+	}
+	return out
 }
 
 // lookup returns the addresses of a name in the asker's networks; known tells
