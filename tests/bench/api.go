@@ -13,10 +13,13 @@ import (
 
 // api speaks to a socket with Docker's API as a program would, without the
 // start of a client program in the measurement.
-type api struct{ http *http.Client }
+type api struct {
+	b    *testing.B
+	http *http.Client
+}
 
-func newAPI(socket string) api {
-	return api{&http.Client{Transport: &http.Transport{
+func newAPI(b *testing.B, socket string) api {
+	return api{b, &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", socket)
@@ -24,33 +27,34 @@ func newAPI(socket string) api {
 	}}}
 }
 
-func (a api) call(b *testing.B, method, path string, body any, out any) {
-	b.Helper()
+// call uses the version that the oldest Docker in use speaks.
+func (a api) call(method, path string, body any, out any) {
+	a.b.Helper()
 	var r io.Reader
 	if body != nil {
 		data, err := json.Marshal(body)
 		if err != nil {
-			b.Fatal(err)
+			a.b.Fatal(err)
 		}
 		r = bytes.NewReader(data)
 	}
-	req, err := http.NewRequestWithContext(b.Context(), method, "http://dhow/v1.51"+path, r)
+	req, err := http.NewRequest(method, "http://bench/v1.41"+path, r)
 	if err != nil {
-		b.Fatal(err)
+		a.b.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	res, err := a.http.Do(req)
 	if err != nil {
-		b.Fatal(err)
+		a.b.Fatal(err)
 	}
 	defer res.Body.Close()
 	data, err := io.ReadAll(res.Body)
 	if err != nil || res.StatusCode >= 400 {
-		b.Fatalf("%s %s: %s: %v: %s", method, path, res.Status, err, data)
+		a.b.Fatalf("%s %s: %s: %v: %s", method, path, res.Status, err, data)
 	}
 	if out != nil {
 		if err := json.Unmarshal(data, out); err != nil {
-			b.Fatalf("%s %s: %v: %s", method, path, err, data)
+			a.b.Fatalf("%s %s: %v: %s", method, path, err, data)
 		}
 	}
 }
@@ -59,39 +63,51 @@ type idAnswer struct {
 	ID string `json:"Id"`
 }
 
-func (a api) create(b *testing.B, cmd ...string) string {
+func (a api) create(cmd ...string) string {
+	a.b.Helper()
 	var ans idAnswer
-	a.call(b, "POST", "/containers/create", map[string]any{"Image": "busybox:latest", "Cmd": cmd}, &ans)
+	a.call("POST", "/containers/create", map[string]any{"Image": "busybox:latest", "Cmd": cmd}, &ans)
 	return ans.ID
 }
 
-func (a api) remove(b *testing.B, id string) {
-	a.call(b, "DELETE", "/containers/"+id+"?force=1&v=1", nil, nil)
-}
+func (a api) start(id string) { a.call("POST", "/containers/"+id+"/start", nil, nil) }
 
-// runTrue is create, start and wait; the removal is not measured.
-func (a api) runTrue(b *testing.B) time.Duration {
+func (a api) remove(id string) { a.call("DELETE", "/containers/"+id+"?force=1&v=1", nil, nil) }
+
+// createStart is from nothing until the process runs. The removal is not measured.
+func (a api) createStart() time.Duration {
 	var id string
-	d := timed(func() {
-		id = a.create(b, "/bin/true")
-		a.call(b, "POST", "/containers/"+id+"/start", nil, nil)
-		a.call(b, "POST", "/containers/"+id+"/wait?condition=not-running", nil, nil)
+	defer func() { a.remove(id) }()
+	return timed(func() {
+		id = a.create("sleep", "100000")
+		a.start(id)
 	})
-	a.remove(b, id)
-	return d
 }
 
-func (a api) sleeper(b *testing.B) string {
-	id := a.create(b, "sleep", "100000")
-	a.call(b, "POST", "/containers/"+id+"/start", nil, nil)
+// runTrue is from nothing until the process has ended. The removal is not measured.
+func (a api) runTrue() time.Duration {
+	var id string
+	defer func() { a.remove(id) }()
+	return timed(func() {
+		id = a.create("/bin/true")
+		a.start(id)
+		a.call("POST", "/containers/"+id+"/wait?condition=not-running", nil, nil)
+	})
+}
+
+// sleeper runs until the benchmark ends.
+func (a api) sleeper() string {
+	id := a.create("sleep", "100000")
+	a.b.Cleanup(func() { a.remove(id) })
+	a.start(id)
 	return id
 }
 
 // execTrue is create and start of an exec whose streams are read to their end.
-func (a api) execTrue(b *testing.B, id string) time.Duration {
+func (a api) execTrue(id string) time.Duration {
 	return timed(func() {
 		var ans idAnswer
-		a.call(b, "POST", "/containers/"+id+"/exec", map[string]any{"Cmd": []string{"/bin/true"}, "AttachStdout": true}, &ans)
-		a.call(b, "POST", "/exec/"+ans.ID+"/start", map[string]any{"Detach": false}, nil)
+		a.call("POST", "/containers/"+id+"/exec", map[string]any{"Cmd": []string{"/bin/true"}, "AttachStdout": true}, &ans)
+		a.call("POST", "/exec/"+ans.ID+"/start", map[string]any{"Detach": false}, nil)
 	})
 }

@@ -3,7 +3,6 @@ package bench
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,113 +11,119 @@ import (
 	"github.com/dhow-project/dhow/tests/netlab"
 )
 
+// bench is one run: a host with dhow, and whom to measure beside.
+type bench struct {
+	*testing.B
+	report
+	host *netlab.Host
+	dhow api
+	raw  raw
+	peer *docker // nil: no Docker
+}
+
 // BenchmarkBudgets measures all budgets once and prints the table. It is one
 // benchmark because the numbers are only worth something side by side.
 func BenchmarkBudgets(b *testing.B) {
 	b.StopTimer()
 	for range b.N {
-		var r report
-		h := netlab.New(b).Host("--log-level", "error")
-		h.Load("busybox:latest")
+		lab := netlab.New(b)
+		t := &bench{B: b, host: lab.Host("--log-level", "error")}
+		t.host.Load("busybox:latest")
 		archive := netlab.Images(b, "busybox:latest")[0]
-		idle(b, h, &r, "idle daemon (manager), no containers", 80)
-		oneContainer(b, h, &r, archive)
-		execLatency(b, h, &r, archive)
-		replicas(b, h, &r)
-		nothingToChange(b, h, &r)
-		logThroughput(b, h, &r)
+		t.dhow, t.raw = newAPI(b, t.host.RunDir+"/dhow.sock"), raw{b: b, archive: archive}
+		t.idle("idle daemon (manager), no containers")
+		t.peer = findDocker(b, lab, archive)
+		t.oneContainer()
+		t.sameClient()
+		t.exec()
+		t.logThroughput()
+		t.replicas()
+		t.nothingToChange()
 		fmt.Println()
-		r.print(os.Stdout)
+		t.print(os.Stdout)
 		fmt.Println()
 	}
 }
 
+// of returns a function that measures Docker, nil when there is none.
+func (t *bench) of(f func(d *docker) time.Duration) func() time.Duration {
+	if t.peer == nil {
+		return nil
+	}
+	return func() time.Duration { return f(t.peer) }
+}
+
 // must fails the benchmark when a command did.
-func must(b *testing.B, r netlab.Result) string {
-	b.Helper()
+func (t *bench) must(r netlab.Result) string {
+	t.Helper()
 	if err := r.Err(); err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	return r.Stdout
 }
 
-func idle(b *testing.B, h *netlab.Host, r *report, what string, limit float64) {
+func (t *bench) memory(pid int, field string) float64 {
+	t.Helper()
+	kib, err := memory(pid, field)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return float64(kib) / 1024
+}
+
+func (t *bench) idle(what string) {
 	time.Sleep(3 * time.Second) // idle is a state that takes a moment to reach
-	for _, pid := range processes("daemon", h.RunDir) {
-		exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
-		if filepath.Base(exe) != "dhow" {
-			continue
-		}
-		kib, err := memory(pid, "Rss")
-		if err != nil {
-			b.Fatal(err)
-		}
-		r.atMost(what, "MB RSS", float64(kib)/1024, limit)
+	t.atMost(what, "MB RSS", t.memory(t.host.Pid(), "Rss"), 80)
+}
+
+// oneContainer: one container with a network, against runc without one.
+func (t *bench) oneContainer() {
+	plain, alike := t.raw.bundle("/bin/true"), t.alike("/bin/true")
+	s := inTurn(21,
+		t.dhow.createStart,
+		t.dhow.runTrue,
+		func() time.Duration { return t.raw.runTrue(plain) },
+		func() time.Duration { return t.raw.runTrue(alike) },
+		t.of(func(d *docker) time.Duration { return d.createStart() }),
+		t.of(func(d *docker) time.Duration { return d.runTrue() }))
+	t.ratio("create + start of one container", s[0], "runc run", s[2], 2)
+	t.ratio("create + start + exit of one container", s[1], "runc run", s[2], 2)
+	t.ratio("  the same", s[1], "runc run, dhow's spec", s[3], 0)
+	t.ratio("create + start of one container", s[0], "Docker", s[4], 1.0/6)
+	t.ratio("create + start + exit of one container", s[1], "Docker", s[5], 1.0/6)
+}
+
+// alike is a bundle with the specification that dhow gives a container.
+func (t *bench) alike(args ...string) string {
+	id := t.dhow.sleeper() // its bind mounts are to stay
+	return t.raw.bundleOf(filepath.Join(t.host.RunDir, "c", id[:16], "config.json"), args...)
+}
+
+// sameClient: what a person types, with the start of docker's client in it.
+func (t *bench) sameClient() {
+	args := []string{"run", "--rm", "busybox:latest", "/bin/true"}
+	s := inTurn(11,
+		func() time.Duration { return timed(func() { t.must(t.host.Docker(args...)) }) },
+		t.of(func(d *docker) time.Duration { return timed(func() { d.run(args...) }) }))
+	t.ratio("docker run --rm, same client", s[0], "Docker", s[1], 0)
+}
+
+func (t *bench) exec() {
+	own, plain := t.dhow.sleeper(), t.raw.sleeper()
+	var theirs string
+	if t.peer != nil {
+		theirs = t.peer.sleeper()
 	}
-}
-
-// docker says whether a real Docker daemon answers on the machine's default socket.
-func docker() bool {
-	if os.Getenv("DHOW_BENCH_DOCKER") != "" {
-		return true
-	}
-	return exec.Command("docker", "-H", "unix:///var/run/docker.sock", "image", "inspect", "busybox:latest").Run() == nil
-}
-
-func dockerRun(b *testing.B, args ...string) time.Duration {
-	return timed(func() {
-		cmd := exec.Command("docker", append([]string{"-H", dockerHost()}, args...)...)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			b.Fatalf("docker %s: %v: %s", strings.Join(args, " "), err, out)
-		}
-	})
-}
-
-func dockerHost() string {
-	if h := os.Getenv("DHOW_BENCH_DOCKER"); h != "" {
-		return h
-	}
-	return "unix:///var/run/docker.sock"
-}
-
-// oneContainer: create, start and wait for /bin/true through the socket, with
-// a network, against raw runc without one, and both docker clients' run.
-func oneContainer(b *testing.B, h *netlab.Host, r *report, archive string) {
-	bundle := newBundle(b, archive, "/bin/true")
-	id := 0
-	raw := median(21, func() time.Duration {
-		id++
-		return timed(func() {
-			must(b, h.Exec("runc", "run", "--bundle", bundle, fmt.Sprintf("bench-%d-%d", os.Getpid(), id)))
-		})
-	})
-	raw -= median(21, func() time.Duration { return timed(func() { must(b, h.Exec("/bin/true")) }) }) // what nsenter costs
-	api := newAPI(h.RunDir + "/dhow.sock")
-	own := median(21, func() time.Duration { return api.runTrue(b) })
-	r.ratio("create + start + exit of one container", "at most 2x runc run", "runc run", own, raw, 2)
-
-	client := median(11, func() time.Duration {
-		return timed(func() { must(b, h.Docker("run", "--rm", "busybox:latest", "/bin/true")) })
-	})
-	var peer time.Duration
-	if docker() {
-		peer = median(11, func() time.Duration { return dockerRun(b, "run", "--rm", "busybox:latest", "/bin/true") })
-	}
-	r.ratio("docker run --rm, same client", "at most 1/6 of Docker", "Docker", client, peer, 1.0/6)
-}
-
-func execLatency(b *testing.B, h *netlab.Host, r *report, archive string) {
-	bundle := newBundle(b, archive, "/bin/sleep", "1000")
-	id := fmt.Sprintf("bench-exec-%d", os.Getpid())
-	must(b, h.Exec("sh", "-c", "runc run --detach --bundle "+bundle+" "+id+" </dev/null >/dev/null 2>&1"))
-	defer h.Exec("runc", "delete", "--force", id)
-	raw := median(21, func() time.Duration { return timed(func() { must(b, h.Exec("runc", "exec", id, "/bin/true")) }) })
-	raw -= median(21, func() time.Duration { return timed(func() { must(b, h.Exec("/bin/true")) }) })
-	api := newAPI(h.RunDir + "/dhow.sock")
-	name := api.sleeper(b)
-	defer api.remove(b, name)
-	own := median(21, func() time.Duration { return api.execTrue(b, name) })
-	r.ratio("exec of /bin/true", "at most 1.5x runc exec", "runc exec", own, raw, 1.5)
+	s := inTurn(31,
+		func() time.Duration { return t.dhow.execTrue(own) },
+		func() time.Duration { return timed(func() { t.raw.run("exec", plain, "/bin/true") }) },
+		func() time.Duration {
+			return timed(func() { t.raw.run("--root", t.host.RunDir+"/runc", "exec", own, "/bin/true") })
+		},
+		t.of(func(d *docker) time.Duration { return d.execTrue(theirs) }))
+	t.ratio("exec of /bin/true", s[0], "runc exec", s[1], 1.5)
+	t.ratio("  the same", s[0], "runc exec, same container", s[2], 0)
+	t.ratio("  the same", s[0], "Docker", s[3], 0)
 }
 
 const sixty = `
@@ -127,88 +132,84 @@ services:
   s: {image: "busybox:latest", command: [sleep, "100000"], stop_signal: SIGKILL, deploy: {replicas: 60}}
 `
 
-func replicas(b *testing.B, h *netlab.Host, r *report) {
-	dir := b.TempDir()
-	write(b, filepath.Join(dir, "compose.yaml"), sixty)
-	in := netlab.Input{Dir: dir}
-	took := median(3, func() time.Duration {
-		d := timed(func() { must(b, h.TryWith(in, "up", "-d")) })
-		if n := len(strings.Fields(must(b, h.TryWith(in, "ps", "-q")))); n != 60 {
-			b.Fatalf("%d of 60 run", n)
-		}
-		must(b, h.TryWith(in, "down"))
+func (t *bench) replicas() {
+	in := t.project(sixty)
+	up := func() (took time.Duration, ids []string) {
+		took = timed(func() {
+			t.must(t.host.TryWith(in, "up", "-d"))
+			if ids = strings.Fields(t.must(t.host.TryWith(in, "ps", "-q"))); len(ids) != 60 {
+				t.Fatalf("%d of 60 run", len(ids))
+			}
+		})
+		return took, ids
+	}
+	took := inTurn(3, func() time.Duration {
+		d, _ := up()
+		t.must(t.host.TryWith(in, "down"))
 		return d
-	})
-	r.atMost("60 replicas, command to all running", "s", took.Seconds(), 2)
+	})[0]
+	t.atMost(fmt.Sprintf("60 replicas, command to all running (%d runs)", len(took)), "s", took.median().Seconds(), 2)
+	t.ratio("  the same", took, "Swarm", t.peer.swarm(), 1.0/6)
 
-	must(b, h.TryWith(in, "up", "-d"))
+	_, ids := up()
 	time.Sleep(3 * time.Second) // idle is a state that takes a moment to reach
-	total := 0
-	shims := processes("dhow-shim ", "")
-	for _, pid := range shims {
-		kib, err := memory(pid, "Pss")
-		if err != nil {
-			b.Fatal(err)
-		}
-		total += kib
+	known := map[string]bool{}
+	for _, id := range ids {
+		known[id] = true
 	}
-	if len(shims) != 60 {
-		b.Errorf("%d shims for 60 containers", len(shims))
+	pids, total := shims(known), 0.0
+	for _, pid := range pids {
+		total += t.memory(pid, "Pss")
 	}
-	r.atMost("memory per idle container", "MB PSS", float64(total)/1024/float64(max(len(shims), 1)), 5)
-	idle(b, h, r, "daemon with 60 containers", 80)
-	must(b, h.TryWith(in, "down"))
+	if len(pids) != 60 {
+		t.Fatalf("%d shims for 60 containers", len(pids))
+	}
+	t.atMost("memory per idle container", "MB PSS", total/60, 5)
+	t.idle("daemon with 60 containers")
+	t.must(t.host.TryWith(in, "down"))
 }
 
-func nothingToChange(b *testing.B, h *netlab.Host, r *report) {
+func (t *bench) nothingToChange() {
 	var f strings.Builder
 	f.WriteString("name: fifty\nservices:\n")
 	for i := range 50 {
 		fmt.Fprintf(&f, "  s%d: {image: 'busybox:latest', command: [sleep, '100000'], stop_signal: SIGKILL, environment: {N: '%d'}}\n", i, i)
 	}
-	dir := b.TempDir()
-	write(b, filepath.Join(dir, "compose.yaml"), f.String())
-	in := netlab.Input{Dir: dir}
-	must(b, h.TryWith(in, "up", "-d"))
-	took := median(11, func() time.Duration { return timed(func() { must(b, h.TryWith(in, "up", "-d")) }) })
-	r.atMost("up with nothing to change, 50 services", "ms", float64(took)/1e6, 200)
-	must(b, h.TryWith(in, "down"))
+	in := t.project(f.String())
+	t.must(t.host.TryWith(in, "up", "-d"))
+	took := inTurn(11, func() time.Duration { return timed(func() { t.must(t.host.TryWith(in, "up", "-d")) }) })[0]
+	t.atMost("up with nothing to change, 50 services", "ms", float64(took.median())/1e6, 200)
+	t.must(t.host.TryWith(in, "down"))
 }
 
-const logMegabytes = 500
-
-// logThroughput: one container writes lines of 100 bytes as fast as it can.
-func logThroughput(b *testing.B, h *netlab.Host, r *report) {
-	script := fmt.Sprintf("yes %s | head -c %d000000", strings.Repeat("x", 99), logMegabytes)
-	args := []string{"run", "--rm", "--log-opt", "max-size=50m", "--log-opt", "max-file=2", "busybox:latest", "sh", "-c", script}
-	detached := func(run func(args ...string)) time.Duration {
-		return timed(func() { run(args...) })
+// project is a directory with a Compose file.
+func (t *bench) project(text string) netlab.Input {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
 	}
-	// Output goes to the log and to nobody: -d and wait.
-	args = append([]string{"run", "-d"}, args[2:]...)
-	own := detached(func(args ...string) {
-		id := strings.TrimSpace(must(b, h.Docker(args...)))
-		must(b, h.Docker("wait", id))
-		must(b, h.Docker("rm", id))
-	})
-	var peer time.Duration
-	if docker() {
-		peer = detached(func(args ...string) {
-			out, err := exec.Command("docker", append([]string{"-H", dockerHost()}, args...)...).Output()
-			if err != nil {
-				b.Fatal(err)
+	return netlab.Input{Dir: dir}
+}
+
+// logThroughput: one container writes lines of 100 bytes as fast as it can, to
+// the log and to nobody else.
+func (t *bench) logThroughput() {
+	const megabytes = 200
+	script := fmt.Sprintf("yes %s | head -c %d000000", strings.Repeat("x", 99), megabytes)
+	measure := func(client func(args ...string) string) time.Duration {
+		return timed(func() {
+			id := strings.TrimSpace(client("run", "--detach", "--log-opt", "max-size=50m", "--log-opt", "max-file=2", "busybox:latest", "sh", "-c", script))
+			if code := strings.TrimSpace(client("wait", id)); code != "0" {
+				t.Fatalf("the writer ended with %s", code)
 			}
-			id := strings.TrimSpace(string(out))
-			dockerRun(b, "wait", id)
-			dockerRun(b, "rm", id)
+			client("rm", id)
 		})
 	}
-	r.ratio(fmt.Sprintf("log of %d MB in lines of 100 bytes (%.0f MB/s)", logMegabytes, logMegabytes/own.Seconds()), "at most 1/2 of Docker", "Docker json-file", own, peer, 0.5)
-}
-
-func write(b *testing.B, path, content string) {
-	b.Helper()
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-		b.Fatal(err)
-	}
+	s := inTurn(3,
+		func() time.Duration {
+			return measure(func(args ...string) string { return t.must(t.host.Docker(args...)) })
+		},
+		t.of(func(d *docker) time.Duration { return measure(d.run) }))
+	t.ratio(fmt.Sprintf("log of %d MB in lines of 100 bytes (%.0f MB/s)", megabytes, megabytes/s[0].median().Seconds()), s[0], "Docker", s[1], 0.5)
 }

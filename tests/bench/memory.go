@@ -26,20 +26,19 @@ func memory(pid int, field string) (int, error) {
 	return 0, fmt.Errorf("process %d has no %s", pid, field)
 }
 
-// processes finds the processes whose command line has all of the words.
-func processes(words ...string) []int {
+// shims finds the shims of the given containers: the command line of one is
+// "dhow-shim ID". Those of other daemons on the machine are not counted.
+func shims(ids map[string]bool) []int {
 	var pids []int
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
-next:
 	for _, d := range dirs {
-		line, err := os.ReadFile(d + "/cmdline")
+		data, err := os.ReadFile(d + "/cmdline")
 		if err != nil {
-			continue
+			continue // it has ended
 		}
-		for _, w := range words {
-			if !strings.Contains(strings.ReplaceAll(string(line), "\x00", " "), w) {
-				continue next
-			}
+		args := strings.Split(strings.TrimRight(string(data), "\x00"), "\x00")
+		if len(args) != 2 || args[0] != "dhow-shim" || !ids[args[1]] {
+			continue
 		}
 		if pid, err := strconv.Atoi(filepath.Base(d)); err == nil {
 			pids = append(pids, pid)

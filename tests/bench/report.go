@@ -3,79 +3,74 @@ package bench
 import (
 	"fmt"
 	"io"
-	"slices"
 	"text/tabwriter"
-	"time"
 )
 
 // line is one measured budget.
 type line struct {
-	what, budget string
-	dhow, peer   string
-	peerName     string
-	ratio        float64 // dhow / peer; 0: no peer
-	met          string  // "yes", "no", "not measured"
+	what, dhow string
+	peer       string // what the peer took and who it is; "" without one
+	ratio      float64
+	budget     string // "" when the line is there to explain another one
+	met        string
 }
 
 // report collects lines.
 type report struct{ lines []line }
 
-func (r *report) add(l line) { r.lines = append(r.lines, l) }
-
-// ratio adds a line whose budget is a ratio of two times; dhow may be at most limit times the peer.
-func (r *report) ratio(what, budget, peerName string, dhow, peer time.Duration, limit float64) {
-	l := line{what: what, budget: budget, dhow: ms(dhow), peerName: peerName, met: "not measured", peer: "-"}
-	if peer > 0 {
-		l.peer = ms(peer)
-		l.ratio = float64(dhow) / float64(peer)
-		l.met = yesNo(l.ratio <= limit)
+// ratio compares two kinds of samples by their medians: dhow may take at most
+// limit times the peer's time; a limit of 0 is no budget. An empty peer has
+// not been measured.
+func (r *report) ratio(what string, dhow samples, name string, peer samples, limit float64) {
+	l := line{what: what, dhow: dhow.String(), budget: budgetOf(limit, name)}
+	if limit > 0 {
+		l.met = "not measured"
 	}
-	r.add(l)
+	if len(peer) > 0 {
+		l.peer = peer.String() + " " + name
+		l.ratio = float64(dhow.median()) / float64(peer.median())
+		if limit > 0 {
+			l.met = verdict(l.ratio <= limit)
+		}
+	}
+	r.lines = append(r.lines, l)
+}
+
+func budgetOf(limit float64, name string) string {
+	switch {
+	case limit == 0:
+		return ""
+	case limit < 1:
+		return fmt.Sprintf("1/%g of %s", 1/limit, name)
+	}
+	return fmt.Sprintf("%gx %s", limit, name)
 }
 
 // atMost adds a line whose budget is a number.
 func (r *report) atMost(what, unit string, got, limit float64) {
-	r.add(line{what: what, budget: fmt.Sprintf("at most %g %s", limit, unit), dhow: fmt.Sprintf("%.1f %s", got, unit), met: yesNo(got <= limit)})
+	r.lines = append(r.lines, line{
+		what: what, dhow: fmt.Sprintf("%.1f %s", got, unit),
+		budget: fmt.Sprintf("%g %s", limit, unit), met: verdict(got <= limit),
+	})
 }
 
-func yesNo(ok bool) string {
-	if ok {
-		return "yes"
+func verdict(met bool) string {
+	if met {
+		return "met"
 	}
-	return "NO"
+	return "MISSED"
 }
 
 func (r *report) print(w io.Writer) {
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(tw, "WHAT\tDHOW\tPEER\tRATIO\tBUDGET\tMET")
+	fmt.Fprintln(tw, "WHAT\tDHOW\tPEER\tRATIO\tBUDGET\t")
 	for _, l := range r.lines {
-		ratio, peer := "", ""
+		ratio := ""
 		if l.ratio > 0 {
 			ratio = fmt.Sprintf("%.2f", l.ratio)
 		}
-		if l.peerName != "" {
-			peer = l.peer + " (" + l.peerName + ")"
-		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", l.what, l.dhow, peer, ratio, l.budget, l.met)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", l.what, l.dhow, l.peer, ratio, l.budget, l.met)
 	}
 	tw.Flush()
-}
-
-func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/1e6) }
-
-// median of n runs of f, which returns what it measured itself.
-func median(n int, f func() time.Duration) time.Duration {
-	all := make([]time.Duration, n)
-	for i := range all {
-		all[i] = f()
-	}
-	slices.Sort(all)
-	return all[n/2]
-}
-
-// timed runs f once.
-func timed(f func()) time.Duration {
-	start := time.Now()
-	f()
-	return time.Since(start)
+	fmt.Fprintln(w, "Times are medians, the fastest in brackets; ratios are of medians; a budget is the most that is allowed.")
 }

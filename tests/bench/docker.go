@@ -1,0 +1,133 @@
+package bench
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dhow-project/dhow/tests/netlab"
+)
+
+// docker is a real Docker daemon to measure beside.
+type docker struct {
+	api
+	b    *testing.B
+	host string // "unix:///run/docker.sock"
+	addr string // of its own network namespace; "" when the daemon is not ours
+}
+
+// findDocker takes the daemon that DHOW_BENCH_DOCKER names, or the machine's,
+// or starts the dockerd that is installed for as long as the benchmark runs,
+// in a network and mount namespace and in directories of its own. nil: there
+// is none.
+func findDocker(b *testing.B, lab *netlab.Lab, archive string) *docker {
+	b.Helper()
+	d := &docker{b: b, host: os.Getenv("DHOW_BENCH_DOCKER")}
+	if d.host == "" && exec.Command("docker", "-H", "unix:///run/docker.sock", "version").Run() == nil {
+		d.host = "unix:///run/docker.sock"
+	}
+	if d.host == "" {
+		if _, err := exec.LookPath("dockerd"); err != nil {
+			fmt.Println("no Docker answers and no dockerd is installed: measured without (apt-get install docker.io)")
+			return nil
+		}
+		d.start(lab.Client())
+	}
+	d.api = newAPI(b, strings.TrimPrefix(d.host, "unix://"))
+	if exec.Command("docker", "-H", d.host, "image", "inspect", "busybox:latest").Run() != nil {
+		d.run("load", "--input", archive)
+	}
+	return d
+}
+
+// start runs a dockerd in the namespace of h until the benchmark ends.
+func (d *docker) start(h *netlab.Host) {
+	d.b.Helper()
+	dir, err := os.MkdirTemp("", "dhb") // short: sockets are in it
+	if err != nil {
+		d.b.Fatal(err)
+	}
+	group := "dhow-bench-" + filepath.Base(dir)
+	logs, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		d.b.Fatal(err)
+	}
+	d.host, d.addr = "unix://"+dir+"/docker.sock", h.Addr
+	cmd := exec.Command("nsenter", "--net=/run/netns/"+h.NetNS, "unshare", "--mount", "dockerd",
+		"--host", d.host, "--data-root", dir+"/data", "--exec-root", dir+"/exec", "--pidfile", dir+"/pid", "--cgroup-parent", "/"+group)
+	cmd.Stdout, cmd.Stderr = logs, logs
+	if err := cmd.Start(); err != nil {
+		d.b.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	d.b.Cleanup(func() {
+		d.stop(cmd, ended)
+		logs.Close()
+		if err := os.RemoveAll(dir); err != nil {
+			d.b.Errorf("remove %s: %v", dir, err)
+		}
+		groups, _ := filepath.Glob("/sys/fs/cgroup/*/" + group)
+		for _, g := range append(groups, "/sys/fs/cgroup/"+group) {
+			_ = os.Remove(g) // v1, or v2
+		}
+	})
+	netlab.Eventually(d.b, time.Minute, "dockerd answers", func() error {
+		out, err := exec.Command("docker", "-H", d.host, "version").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+}
+
+// stop ends dockerd, which ends its containers and its containerd.
+func (d *docker) stop(cmd *exec.Cmd, ended chan error) {
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		d.b.Error("dockerd did not end within a minute")
+		_ = cmd.Process.Kill()
+		<-ended
+	}
+}
+
+// run is docker's client.
+func (d *docker) run(args ...string) string {
+	d.b.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command("docker", append([]string{"--host", d.host}, args...)...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		d.b.Fatalf("docker %s: %v: %s", strings.Join(args, " "), err, stderr.String())
+	}
+	return strings.TrimSpace(stdout.String())
+}
+
+// swarm is a service of sixty replicas, from the command to all running; only
+// with a daemon of our own, which becomes a swarm of one node.
+func (d *docker) swarm() samples {
+	if d == nil || d.addr == "" {
+		return nil
+	}
+	d.run("swarm", "init", "--advertise-addr", d.addr)
+	took := timed(func() {
+		d.run("service", "create", "--detach", "--quiet", "--name", "sixty", "--replicas", "60", "--stop-signal", "KILL", "busybox:latest", "sleep", "100000")
+		netlab.Eventually(d.b, 2*time.Minute, "60 tasks run", func() error {
+			if got := d.run("service", "ls", "--format", "{{.Replicas}}"); got != "60/60" {
+				return fmt.Errorf("%s run", got)
+			}
+			return nil
+		})
+	})
+	d.run("service", "rm", "sixty")
+	d.run("swarm", "leave", "--force")
+	return samples{took}
+}
