@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/moby/moby/api/types/events"
 
@@ -21,6 +22,9 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) error {
 	since, err := timeParam(r, "since")
 	if err != nil {
 		return err
+	}
+	if r.URL.Query().Get("since") == "0" { // here it is a time: all that is remembered
+		since = time.Unix(0, 1)
 	}
 	until, err := timeParam(r, "until")
 	if err != nil {

@@ -188,6 +188,10 @@ func TestEventsComeAtOnce(t *testing.T) {
 	if got := slices.DeleteFunc(rest, func(a string) bool { return a == "rename" }); !slices.Equal(got, []string{"kill", "die", "stop", "destroy"}) {
 		t.Errorf("the end: %v", got)
 	}
+	past := d.call("GET", fmt.Sprint("/events?since=0&until=", time.Now().Unix()+1), "", 200, nil) // all that is remembered, and no more
+	if !strings.Contains(past, `"Action":"create"`) || !strings.Contains(past, `"Action":"destroy"`) {
+		t.Errorf("the past: %s", past)
+	}
 }
 
 func TestFiltersInBothForms(t *testing.T) {
@@ -467,4 +471,59 @@ func TestExecOutlivesItsClient(t *testing.T) {
 		}
 	}
 	d.exitCode(made.ID, 8)
+}
+
+// What docker compose and the SDKs send: every field, most of them empty.
+func TestRequestsOfCompose(t *testing.T) {
+	d := New(t, "busybox:latest")
+	labels := `{"com.docker.compose.project":"p","com.docker.compose.service":"web","com.docker.compose.container-number":"1","com.docker.compose.oneoff":"False"}`
+	d.call("POST", "/v1.47/networks/create", `{"Name":"p_default","CheckDuplicate":true,"Driver":"bridge","Scope":"","EnableIPv4":null,"EnableIPv6":false,
+		"IPAM":{"Driver":"","Options":null,"Config":null},"Internal":false,"Attachable":false,"Ingress":false,"ConfigOnly":false,"ConfigFrom":null,"Options":null,
+		"Labels":{"com.docker.compose.project":"p","com.docker.compose.network":"default"}}`, 201, nil)
+	d.call("POST", "/v1.47/volumes/create", `{"Name":"p_data","Driver":"","DriverOpts":null,"Labels":{"com.docker.compose.project":"p"}}`, 201, nil)
+	var made struct {
+		ID       string
+		Warnings []string
+	}
+	d.call("POST", "/v1.47/containers/create?name=p-web-1&platform=", `{"Hostname":"","Domainname":"","User":"","AttachStdin":false,"AttachStdout":true,"AttachStderr":true,
+		"ExposedPorts":{"80/tcp":{}},"Tty":false,"OpenStdin":false,"StdinOnce":false,"Env":["A=b"],"Cmd":["sh","-c","echo up; httpd -f -h /data"],
+		"Healthcheck":{"Test":["CMD","true"],"Interval":100000000,"Timeout":1000000000,"Retries":3},"Image":"busybox","Volumes":null,"WorkingDir":"","Entrypoint":null,"OnBuild":null,"Labels":`+labels+`,
+		"HostConfig":{"Binds":["p_data:/data:rw"],"ContainerIDFile":"","LogConfig":{"Type":"","Config":null},"NetworkMode":"p_default",
+			"PortBindings":{"80/tcp":[{"HostIp":"127.0.0.1","HostPort":"8090"}]},"RestartPolicy":{"Name":"unless-stopped","MaximumRetryCount":0},"AutoRemove":false,"VolumeDriver":"","VolumesFrom":null,
+			"ConsoleSize":[0,0],"CapAdd":null,"CapDrop":null,"CgroupnsMode":"","Dns":null,"DnsOptions":null,"DnsSearch":null,"ExtraHosts":[],"GroupAdd":null,"IpcMode":"","Cgroup":"","Links":null,
+			"OomScoreAdj":0,"PidMode":"","Privileged":false,"PublishAllPorts":false,"ReadonlyRootfs":false,"SecurityOpt":null,"UTSMode":"","UsernsMode":"","ShmSize":0,"Isolation":"",
+			"CpuShares":0,"Memory":67108864,"NanoCpus":500000000,"CgroupParent":"","BlkioWeight":0,"BlkioWeightDevice":null,"BlkioDeviceReadBps":null,"BlkioDeviceWriteBps":null,"BlkioDeviceReadIOps":null,
+			"BlkioDeviceWriteIOps":null,"CpuPeriod":0,"CpuQuota":0,"CpuRealtimePeriod":0,"CpuRealtimeRuntime":0,"CpusetCpus":"","CpusetMems":"","Devices":null,"DeviceCgroupRules":null,"DeviceRequests":null,
+			"MemoryReservation":0,"MemorySwap":0,"MemorySwappiness":null,"OomKillDisable":false,"PidsLimit":null,"Ulimits":null,"CpuCount":0,"CpuPercent":0,"IOMaximumIOps":0,"IOMaximumBandwidth":0,
+			"Mounts":[{"Type":"tmpfs","Target":"/scratch","TmpfsOptions":{"SizeBytes":1048576}}],"MaskedPaths":null,"ReadonlyPaths":null,"Init":true},
+		"NetworkingConfig":{"EndpointsConfig":{"p_default":{"IPAMConfig":null,"Links":null,"Aliases":["p-web-1","web"],"MacAddress":"","DriverOpts":null,"NetworkID":"","EndpointID":"","Gateway":"",
+			"IPAddress":"","IPPrefixLen":0,"IPv6Gateway":"","GlobalIPv6Address":"","GlobalIPv6PrefixLen":0,"DNSNames":null}}}}`, 201, &made)
+	if len(made.Warnings) > 0 {
+		t.Errorf("warnings: %v", made.Warnings)
+	}
+	_, stream := d.upgrade("/v1.47/containers/"+made.ID+"/attach?stream=1&stdout=1&stderr=1&logs=0", "")
+	d.call("POST", "/v1.47/containers/"+made.ID+"/start", "", 204, nil)
+	text := make([]byte, 8+3) // a frame with "up"
+	if _, err := io.ReadFull(stream, text); err != nil || string(text[8:]) != "up\n" {
+		t.Errorf("attached: %q, %v", text, err)
+	}
+	filter := url.QueryEscape(`{"label":{"com.docker.compose.project=p":true,"com.docker.compose.oneoff=False":true}}`)
+	var list []struct {
+		ID              string
+		Labels          map[string]string
+		State           string
+		NetworkSettings struct {
+			Networks map[string]struct{ IPAddress string }
+		}
+	}
+	d.call("GET", "/v1.47/containers/json?all=1&filters="+filter, "", 200, &list)
+	if len(list) != 1 || list[0].ID != made.ID || list[0].State != "running" || list[0].NetworkSettings.Networks["p_default"].IPAddress == "" {
+		t.Errorf("list: %+v", list)
+	}
+	d.Run("run --rm --network p_default busybox ping -c 1 -W 2 web", "1 packets received")
+	d.Run("exec p-web-1 df -k /scratch", "1024")
+	d.call("POST", "/v1.47/containers/"+made.ID+"/stop?t=1", "", 204, nil)
+	d.call("DELETE", "/v1.47/containers/"+made.ID+"?v=1&force=1", "", 204, nil)
+	d.call("DELETE", "/v1.47/networks/p_default", "", 204, nil)
+	d.call("DELETE", "/v1.47/volumes/p_data", "", 204, nil)
 }
