@@ -46,6 +46,9 @@ func (m *Manager) ApplyStack(ctx context.Context, s stack.Stack, opt plan.Option
 	if err != nil {
 		return p, 0, fmt.Errorf("stack %s: %w", s.Name, err)
 	}
+	if rec := m.store.Snapshot().Stack(s.Name); rec != nil {
+		index = min(index, rec.Index) // of this stack: what happened to others since is no sign to wait for
+	}
 	m.log.Info("stack applied", "stack", s.Name, "steps", len(p.Steps), "index", index)
 	return p, index, nil
 }
