@@ -177,7 +177,11 @@ func (a *app) up(ctx context.Context, f upFlags, services []string) error {
 
 // attached are those of services whose output a foreground up follows.
 func attached(s stack.Stack, services []string) []string {
-	return slices.DeleteFunc(slices.Clone(services), func(name string) bool { return s.Services[name].NoAttach })
+	follow := slices.DeleteFunc(slices.Clone(services), func(name string) bool { return s.Services[name].NoAttach })
+	if len(follow) == 0 {
+		return []string{""} // an empty list would mean all
+	}
+	return follow
 }
 
 // chosenServices are the services that an up is about: those named and what they need, or all.

@@ -32,8 +32,8 @@ const (
 	isStopped             // nothing runs
 	isPaused              // what runs is frozen
 	isUnpaused
-	isGone                // removed
-	isRemoved             // no container is left; the service stays in the stack
+	isGone    // removed
+	isRemoved // no container is left; the service stays in the stack
 )
 
 // watch follows a stack until what was asked for holds.

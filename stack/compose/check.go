@@ -215,7 +215,9 @@ func (s *schemaNode) fits(kind, text string) bool {
 	for _, want := range s.Type {
 		switch want {
 		case "number":
-			if _, err := strconv.ParseFloat(text, 64); err == nil {
+			_, notFloat := strconv.ParseFloat(text, 64)
+			_, notInt := strconv.ParseInt(text, 0, 64) // 0o1777 is one too
+			if notFloat == nil || notInt == nil {
 				return true
 			}
 		case "integer":

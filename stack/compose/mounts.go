@@ -54,7 +54,7 @@ func (l *load) mountOptions(path string, i int, v types.ServiceVolumeConfig, m *
 		section string
 		given   bool
 	}{
-		{"bind", v.Bind != nil && *bindOf(v.Bind) != (bindOnly{})}, {"tmpfs", v.Tmpfs != nil && (v.Tmpfs.Size != 0 || v.Tmpfs.Mode != 0)},
+		{"bind", v.Bind != nil && *bindOf(v) != (bindOnly{})}, {"tmpfs", v.Tmpfs != nil && (v.Tmpfs.Size != 0 || v.Tmpfs.Mode != 0)},
 		{"volume", v.Volume != nil && (v.Volume.NoCopy || v.Volume.Subpath != "" || len(v.Volume.Labels) > 0)}, {"image", v.Image != nil && v.Image.SubPath != ""},
 	} {
 		if o.given && o.section != v.Type {
@@ -78,6 +78,9 @@ func (l *load) mountOptions(path string, i int, v types.ServiceVolumeConfig, m *
 		if v.Volume != nil {
 			m.NoCopy, m.Subpath, m.VolumeLabels = v.Volume.NoCopy, v.Volume.Subpath, copied(v.Volume.Labels)
 		}
+		if v.Bind != nil {
+			m.SELinux = v.Bind.SELinux
+		}
 	case types.VolumeTypeTmpfs:
 		if v.Source != "" {
 			refuse("a tmpfs has no source")
@@ -97,7 +100,13 @@ func (l *load) mountOptions(path string, i int, v types.ServiceVolumeConfig, m *
 
 type bindOnly struct{ selinux, propagation, recursive string }
 
-func bindOf(b *types.ServiceVolumeBind) *bindOnly {
+// bindOf are the options that only a bind mount has. The short form's z and Z
+// fit a named volume too: data:/var/lib/mysql:Z.
+func bindOf(v types.ServiceVolumeConfig) *bindOnly {
+	b := v.Bind
+	if v.Type == types.VolumeTypeVolume {
+		return &bindOnly{"", b.Propagation, b.Recursive}
+	}
 	return &bindOnly{b.SELinux, b.Propagation, b.Recursive}
 }
 

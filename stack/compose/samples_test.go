@@ -270,6 +270,7 @@ var serviceSamples = []sample{
 	over("volumes.bind", "volumes: [{type: bind, source: /a, target: /d}]", "volumes: [{type: bind, source: /a, target: /d, bind: {propagation: shared}}]"),
 	over("volumes.bind.propagation", "volumes: [{type: bind, source: /a, target: /d}]", "volumes: [{type: bind, source: /a, target: /d, bind: {propagation: shared}}]"),
 	over("volumes.bind.selinux", "volumes: [{type: bind, source: /a, target: /d}]", "volumes: [{type: bind, source: /a, target: /d, bind: {selinux: z}}]"),
+	over("volumes.bind.selinux", "volumes: ['data:/d']", "volumes: ['data:/d:Z']"),
 	over("volumes.bind.create_host_path", "volumes: [{type: bind, source: /a, target: /d, bind: {create_host_path: true}}]", "volumes: [{type: bind, source: /a, target: /d, bind: {create_host_path: false}}]"),
 	over("volumes.bind.recursive", "volumes: [{type: bind, source: /a, target: /d}]", "volumes: [{type: bind, source: /a, target: /d, bind: {recursive: disabled}}]"),
 	over("volumes.volume", "volumes: [{type: volume, target: /d}]", "volumes: [{type: volume, target: /d, volume: {nocopy: true}}]"),
