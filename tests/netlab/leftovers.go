@@ -21,9 +21,31 @@ func (h *Host) Leftovers() []string {
 	return left
 }
 
-// processes whose command line or root names the host's directories.
+// Shims are the processes of dhow-shim on this host, or that of one container.
+// Their command line has only the container's ID, but their messages go to a
+// file in the run directory.
+func (h *Host) Shims(id ...string) []int {
+	var found []int
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, d := range dirs {
+		line, err := os.ReadFile(d + "/cmdline")
+		if err != nil || !strings.HasPrefix(string(line), "dhow-shim\x00") || len(id) > 0 && !strings.Contains(string(line), id[0]) {
+			continue
+		}
+		if to, err := os.Readlink(d + "/fd/2"); err == nil && strings.HasPrefix(to, h.RunDir+"/") {
+			pid, _ := strconv.Atoi(filepath.Base(d))
+			found = append(found, pid)
+		}
+	}
+	return found
+}
+
+// processes whose command line names the host's directories, and shims.
 func (h *Host) processes() []string {
 	var left []string
+	for _, pid := range h.Shims() {
+		left = append(left, fmt.Sprintf("shim %d", pid))
+	}
 	h.mu.Lock()
 	own := 0
 	if h.daemon != nil {
