@@ -15,9 +15,14 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/dhow-project/dhow/runtime"
 )
+
+// layersAtOnce of one image are fetched: enough to fill a line, too few for a
+// registry to object to.
+const layersAtOnce = 6
 
 // unpacker makes an unpacker of layers that reports to p. Layers of one image
 // are extracted one after the other: extracted at once, they could not see the
@@ -37,6 +42,7 @@ func (s *Store) unpacker(ctx context.Context, p *progress) (*unpack.Unpacker, er
 			ApplyOpts:      []diff.ApplyOpt{diff.WithSyncFs(true), extracting},
 		}),
 		unpack.WithDuplicationSuppressor(s.locks),
+		unpack.WithLimiter(semaphore.NewWeighted(layersAtOnce)),
 		unpack.WithFetchAllContent())
 }
 
