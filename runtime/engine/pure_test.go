@@ -31,18 +31,20 @@ func TestDecideRestart(t *testing.T) {
 		again bool
 		delay time.Duration
 	}{
-		"none":                  {stack.RestartPolicy{}, ran(1, 1), false, 0},
-		"no":                    {stack.RestartPolicy{Condition: "no"}, ran(1, 1), false, 0},
-		"success":               {stack.RestartPolicy{Condition: "on-failure"}, ran(1, 0), false, 0},
-		"failure":               {stack.RestartPolicy{Condition: "on-failure"}, ran(1, 1), true, firstDelay},
-		"always":                {stack.RestartPolicy{Condition: "always"}, ran(1, 0), true, firstDelay},
-		"own delay":             {stack.RestartPolicy{Condition: "always", Delay: time.Second}, ran(1, 0), true, time.Second},
-		"stopped by hand":       {stack.RestartPolicy{Condition: "always"}, byHand, false, 0},
-		"longest delay":         {stack.RestartPolicy{Condition: "always"}, slow, true, longestDelay},
-		"starts over":           {stack.RestartPolicy{Condition: "always"}, lasted, true, firstDelay},
-		"too often":             {stack.RestartPolicy{Condition: "always", MaxAttempts: 2}, tried, false, 0},
-		"not within the window": {stack.RestartPolicy{Condition: "always", MaxAttempts: 2, Window: 10 * time.Minute}, tried, true, firstDelay},
-		"within the window":     {stack.RestartPolicy{Condition: "always", MaxAttempts: 1, Window: 10 * time.Minute}, tried, false, 0},
+		"none":                              {stack.RestartPolicy{}, ran(1, 1), false, 0},
+		"no":                                {stack.RestartPolicy{Condition: "no"}, ran(1, 1), false, 0},
+		"success":                           {stack.RestartPolicy{Condition: "on-failure"}, ran(1, 0), false, 0},
+		"failure":                           {stack.RestartPolicy{Condition: "on-failure"}, ran(1, 1), true, firstDelay},
+		"always":                            {stack.RestartPolicy{Condition: "always"}, ran(1, 0), true, firstDelay},
+		"own delay":                         {stack.RestartPolicy{Condition: "always", Delay: time.Second}, ran(1, 0), true, time.Second},
+		"stopped by hand":                   {stack.RestartPolicy{Condition: "always"}, byHand, false, 0},
+		"longest delay":                     {stack.RestartPolicy{Condition: "always"}, slow, true, longestDelay},
+		"starts over":                       {stack.RestartPolicy{Condition: "always"}, lasted, true, firstDelay},
+		"too often":                         {stack.RestartPolicy{Condition: "always", MaxAttempts: 2}, tried, false, 0},
+		"unhealthy, asked for":              {stack.RestartPolicy{Unhealthy: true}, state{State: runtime.State{ExitCode: 137}, Unhealthy: true}, true, firstDelay},
+		"crashed, asked for unhealthy only": {stack.RestartPolicy{Unhealthy: true}, state{State: runtime.State{ExitCode: 137}}, false, 0},
+		"not within the window":             {stack.RestartPolicy{Condition: "always", MaxAttempts: 2, Window: 10 * time.Minute}, tried, true, firstDelay},
+		"within the window":                 {stack.RestartPolicy{Condition: "always", MaxAttempts: 1, Window: 10 * time.Minute}, tried, false, 0},
 	} {
 		if again, delay := decideRestart(tc.p, tc.st, now); again != tc.again || delay != tc.delay {
 			t.Errorf("%s: %v %v, want %v %v", name, again, delay, tc.again, tc.delay)

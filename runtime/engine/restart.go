@@ -22,12 +22,10 @@ func decideRestart(p stack.RestartPolicy, st state, now time.Time) (bool, time.D
 	if st.ManuallyStopped || st.Removing {
 		return false, 0
 	}
-	switch p.Condition {
-	case "always", "unless-stopped":
-	case "on-failure":
-		if st.ExitCode == 0 {
-			return false, 0
-		}
+	switch {
+	case p.Unhealthy && st.Unhealthy: // whoever asks for that restart gets it, with or without a policy for other ends
+	case p.Condition == "always", p.Condition == "unless-stopped":
+	case p.Condition == "on-failure" && st.ExitCode != 0:
 	default:
 		return false, 0
 	}
