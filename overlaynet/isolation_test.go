@@ -210,7 +210,7 @@ func TestIPAMConfig(t *testing.T) {
 		t.Errorf("got %v, want %s", got, want)
 	}
 	_, err := n.Connect(context.Background(), overlaynet.Sandbox{ID: "more", Name: "more", Attachments: on("n")})
-	if err == nil || !strings.Contains(err.Error(), "network n: addresses [10.70.1.16 to 10.70.1.23 10.70.2.1 to 10.70.2.2] exhausted") {
+	if err == nil || !strings.Contains(err.Error(), "network n: addresses 10.70.1.16 to 10.70.1.23 (8 taken), 10.70.2.1 to 10.70.2.2 (2 taken) exhausted") {
 		t.Errorf("full: %v", err)
 	}
 	// Its second subnet has a gateway of its own, and both are one network.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sort"
+	"strings"
 
 	"github.com/dhow-project/dhow/stack"
 )
@@ -131,12 +132,12 @@ func (n *Network) Take(v6 bool, owner string) (netip.Prefix, error) {
 		if a, ok := s.take(owner); ok {
 			return netip.PrefixFrom(a, s.prefix.Bits()), nil
 		}
-		full = append(full, fmt.Sprintf("%s to %s", s.first, s.last))
+		full = append(full, fmt.Sprintf("%s to %s (%d taken)", s.first, s.last, s.takenInRange()))
 	}
 	if full == nil {
 		return netip.Prefix{}, fmt.Errorf("network %s has no %s subnet", n.name, familyName(v6))
 	}
-	return netip.Prefix{}, fmt.Errorf("network %s: addresses %v %w: give it a larger subnet or ip_range (ipam: config:) or a second subnet", n.name, full, ErrExhausted)
+	return netip.Prefix{}, fmt.Errorf("network %s: addresses %s %w: give it a larger subnet or ip_range (ipam: config:) or a second subnet", n.name, strings.Join(full, ", "), ErrExhausted)
 }
 
 func (s *subnet) take(owner string) (netip.Addr, bool) {
@@ -157,6 +158,15 @@ func (s *subnet) take(owner string) (netip.Addr, bool) {
 		}
 	}
 	return netip.Addr{}, false
+}
+
+func (s *subnet) takenInRange() (n int) {
+	for a := range s.used {
+		if !a.Less(s.first) && !s.last.Less(a) {
+			n++
+		}
+	}
+	return n
 }
 
 // TakeStatic hands out the address a. The error wraps ErrTaken and names the
