@@ -46,13 +46,8 @@ type node struct {
 }
 
 // open opens all parts; on an error those that are open are closed again.
-func open(ctx context.Context, cfg Config) (n *node, err error) {
-	n = &node{cfg: cfg, bus: events.New()}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, n.close())
-		}
-	}()
+func open(ctx context.Context, cfg Config) (*node, error) {
+	n := &node{cfg: cfg, bus: events.New()}
 	for _, step := range []struct {
 		name string
 		open func(context.Context) error
@@ -61,7 +56,7 @@ func open(ctx context.Context, cfg Config) (n *node, err error) {
 		{"network", n.openNetwork}, {"engine", n.openEngine}, {"agent", n.openAgent},
 	} {
 		if err := step.open(ctx); err != nil {
-			return nil, fmt.Errorf("open %s: %w", step.name, err)
+			return nil, errors.Join(fmt.Errorf("open %s: %w", step.name, err), n.close())
 		}
 	}
 	return n, nil
