@@ -232,6 +232,7 @@ type network struct {
 	boxes map[string]overlaynet.Sandbox
 	ready map[string]bool
 	fail  error
+	first func() // what Disconnect does first; may be nil
 }
 
 func (n *network) Connect(_ context.Context, sb overlaynet.Sandbox) (*overlaynet.Connected, error) {
@@ -282,6 +283,9 @@ func (n *network) DisconnectNetwork(_ context.Context, id, name string) (*overla
 }
 
 func (n *network) Disconnect(_ context.Context, id string) error {
+	if n.first != nil {
+		n.first()
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.boxes, id)

@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"errors"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,6 +104,17 @@ func TestNamespacesAreOfOtherThreads(t *testing.T) {
 	}
 	if after, _ := os.Readlink("/proc/self/ns/mnt"); after != before {
 		t.Errorf("the process's first thread is in %s, not in %s", after, before)
+	}
+}
+
+// SELinux cannot be had everywhere; the decision can.
+func TestLabelsAreRefusedUnderSELinux(t *testing.T) {
+	s := stack.ContainerSpec{Mounts: []stack.Mount{{Type: stack.MountBind, Source: "/srv", Target: "/srv", SELinux: "Z"}}}
+	if err := checkLabels(s, false); err != nil {
+		t.Errorf("without SELinux: %v", err)
+	}
+	if err := checkLabels(s, true); !errors.Is(err, runtime.ErrInvalid) || !strings.Contains(err.Error(), "/srv") {
+		t.Errorf("with SELinux: %v", err)
 	}
 }
 

@@ -35,9 +35,7 @@ func (e *Engine) restore(ctx context.Context) error {
 		e.names[c.rec.Name] = c.id
 	}
 	found := e.findRuns(ctx, all)
-	if err := e.restoreNetworks(ctx, found); err != nil {
-		return err
-	}
+	e.restoreNetworks(ctx, found)
 	if err := e.cfg.Volumes.Known(ctx, volumeUsers(all)); err != nil {
 		e.log.Error("volumes of earlier containers", "err", err)
 	}
@@ -108,7 +106,9 @@ func (e *Engine) findRun(ctx context.Context, c *container, dir string, hasBundl
 }
 
 // restoreNetworks tells the network which sandboxes exist; it sweeps the rest.
-func (e *Engine) restoreNetworks(ctx context.Context, runs map[string]*found) error {
+// What cannot be restored, such as a network that is no more, is no reason not
+// to start: the others need somebody who looks after them.
+func (e *Engine) restoreNetworks(ctx context.Context, runs map[string]*found) {
 	var have []overlaynet.Restored
 	for id, f := range runs {
 		st := e.containers[id].st
@@ -119,9 +119,8 @@ func (e *Engine) restoreNetworks(ctx context.Context, runs map[string]*found) er
 		have = append(have, overlaynet.Restored{Sandbox: *st.Sandbox, Connected: *st.Connected, Ready: ready})
 	}
 	if err := e.cfg.Networks.Restore(ctx, have); err != nil {
-		return fmt.Errorf("restore networks: %w", err)
+		e.log.Error("networks of running containers are not as they were", "err", err)
 	}
-	return nil
 }
 
 // volumeUsers are the volumes that each container has in its mounts.

@@ -57,7 +57,7 @@ func TestRoundTrip(t *testing.T) {
 		var want [2]bytes.Buffer
 		for range rapid.IntRange(0, 20).Draw(rt, "writes") {
 			s := record.Stream(rapid.IntRange(0, 1).Draw(rt, "stream"))
-			p := bytes.Repeat([]byte("abc"), rapid.IntRange(0, 12000).Draw(rt, "len"))
+			p := bytes.Repeat([]byte(rapid.SampledFrom([]string{"abc", "\x00\xff\r", "\x1b[m"}).Draw(rt, "bytes")), rapid.IntRange(0, 12000).Draw(rt, "len"))
 			for i := rapid.IntRange(1, 20000).Draw(rt, "line"); i < len(p); i += rapid.IntRange(1, 20000).Draw(rt, "line") {
 				p[i] = '\n'
 			}
