@@ -233,7 +233,7 @@ func TestPortInUse(t *testing.T) {
 		s.Compose("name: twice\nservices:\n" +
 			"  a: {image: busybox, command: [sleep, '1000'], stop_signal: SIGKILL, ports: ['8070:80']}\n" +
 			"  b: {image: busybox, command: [sleep, '1000'], stop_signal: SIGKILL, ports: ['8070:81']}\n")
-		s.Refused([]string{"up", "-d", "--wait"}, "8070", "container twice-")
+		s.Refused([]string{"up", "-d", "--wait"}, "compose.yaml:4", "8070", "service a")
 	})
 	for _, stack := range []string{"second", "third", "twice"} {
 		s.TryIn("-p", stack, "down", "-v")
