@@ -69,6 +69,13 @@ func TestRun(t *testing.T) {
 	d.Fails(125, "run --rm --pull never nosuch true", "No such image: nosuch:latest")
 	d.Fails(125, "run --rm --network nosuch busybox true", "nosuch")
 	d.Fails(125, "run --rm --isolation hyperv busybox true", "Isolation")
+	for _, rm := range []string{"--rm", "--name=stays"} { // why a start failed is said once, not by the wait for its end too
+		r := d.Docker("run", rm, "--mount", "type=bind,src=/no/such,dst=/x", "busybox", "true")
+		if r.Code == 0 || !strings.Contains(r.Stderr, "/no/such does not exist") || strings.Contains(r.Stderr, "Error waiting") {
+			t.Errorf("%+v", r)
+		}
+	}
+	d.Run("rm stays")
 	cmd := d.Command("run", "-i", "--rm", "busybox", "sh", "-c", "cat; echo end >&2")
 	cmd.Stdin = strings.NewReader(strings.Repeat("some input\n", 100000))
 	var out, errs bytes.Buffer
