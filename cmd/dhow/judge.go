@@ -21,6 +21,9 @@ type verdict struct {
 func (w watch) judge(st api.StackStatus, running map[string]time.Time, now time.Time) (out []verdict, wait time.Duration) {
 	for _, s := range st.Services {
 		if !w.about(s.Name) {
+			if w.startsThings() && s.Desired == stack.DesiredRemove && left(st, s.Name) > 0 {
+				out = append(out, verdict{item: progress.Item{Name: s.Name, Status: "removing"}}) // an orphan
+			}
 			continue
 		}
 		v, more := w.judgeService(st, s, running, now)
@@ -32,6 +35,21 @@ func (w watch) judge(st api.StackStatus, running map[string]time.Time, now time.
 	return out, wait
 }
 
+// startsThings tells goals that want containers to be there from those that want them not to be.
+func (w watch) startsThings() bool {
+	return w.goal == isRunning || w.goal == isHealthy || w.goal == isCreated
+}
+
+// left counts the containers of a service that there still are.
+func left(st api.StackStatus, service string) (n int) {
+	for _, t := range st.Tasks {
+		if t.Service == service && t.Node != "" && t.Status.State != stack.TaskRemoved {
+			n++
+		}
+	}
+	return n
+}
+
 // counts are the tasks of one service, as far as they are of its current version.
 type counts struct {
 	existing, up, good, completed, paused int
@@ -40,7 +58,7 @@ type counts struct {
 
 func (w watch) judgeService(st api.StackStatus, s api.ServiceStatus, running map[string]time.Time, now time.Time) (v verdict, wait time.Duration) {
 	v.item = progress.Item{Name: s.Name, Detail: s.Message}
-	var n counts
+	n := counts{left: left(st, s.Name)}
 	for i := range st.Tasks {
 		t := &st.Tasks[i]
 		if t.Service != s.Name {
@@ -48,9 +66,6 @@ func (w watch) judgeService(st api.StackStatus, s api.ServiceStatus, running map
 		}
 		if t.Status.State == stack.TaskRunning {
 			n.alive++
-		}
-		if t.Node != "" && t.Status.State != stack.TaskRemoved {
-			n.left++
 		}
 		if t.Version != s.Version || t.Desired == stack.DesiredRemove {
 			continue
@@ -86,7 +101,7 @@ func (w watch) judgeService(st api.StackStatus, s api.ServiceStatus, running map
 		return verdict{item: progress.Item{Name: s.Name, Status: "removed", State: progress.Done}, done: true}, 0
 	}
 	reached := map[goal]int{isRunning: n.up + n.completed, isHealthy: n.good + n.completed, isCreated: n.existing}[w.goal]
-	v.done = reached >= s.Wanted
+	v.done = reached >= s.Wanted && n.left <= s.Wanted // a scale down is done when the surplus has gone
 	v.item.Status = w.serviceWord(s, n)
 	switch {
 	case v.failed != nil:

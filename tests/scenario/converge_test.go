@@ -27,7 +27,7 @@ func TestUpConverges(t *testing.T) {
 		s.Step(what, func() {
 			s.Helper()
 			before, started := s.IDs(), s.startTimes()
-			s.Run(append([]string{"up", "-d", "--wait"}, args...)...)
+			s.Run(append([]string{"up", "-d"}, args...)...)
 			after := s.IDs()
 			s.Same(before, after, strings.Fields(kept)...)
 			if len(after) != wanted {
