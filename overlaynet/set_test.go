@@ -247,6 +247,18 @@ func TestSetRepairs(t *testing.T) {
 	}
 }
 
+// The last network of the node takes the table with it.
+func TestNoTableWithoutNetworks(t *testing.T) {
+	if !inHost(t) {
+		return
+	}
+	n := newNode(t, t.TempDir(), newSource(bridgeNet("front", "10.70.1.0/24")))
+	n.connect(overlaynet.Sandbox{ID: "web", Attachments: on("front"), Ports: []stack.Port{{HostPort: 8080, ContainerPort: 80}}})
+	must(t, n.Disconnect(context.Background(), "web"))
+	n.src.remove("front")
+	until(t, "no table", func() bool { return run(t, "nft", "list", "ruleset") == "" })
+}
+
 func TestErrorsChangeNothing(t *testing.T) {
 	if !inHost(t) {
 		return

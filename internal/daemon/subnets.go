@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"sort"
+	"strings"
 
 	"github.com/dhow-project/dhow/overlaynet"
 	"github.com/dhow-project/dhow/overlaynet/ipam"
@@ -56,8 +57,20 @@ func (s subnets) Pick(want stack.Network, used []stack.Network) ([]stack.Subnet,
 		return nil, err
 	}
 	want.Subnets = out
-	return out, overlaynet.CheckNetwork(want)
+	if err := overlaynet.CheckNetwork(want); err != nil {
+		return nil, unnamed{err, "network " + want.Name + ": "}
+	}
+	return out, nil
 }
+
+// unnamed is an error without the name of the network, which the caller adds.
+type unnamed struct {
+	error
+	prefix string
+}
+
+func (e unnamed) Error() string { return strings.TrimPrefix(e.error.Error(), e.prefix) }
+func (e unnamed) Unwrap() error { return e.error }
 
 // asked checks the subnets that a person wrote down; has tells of which
 // families they are.

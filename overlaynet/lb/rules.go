@@ -35,7 +35,8 @@ type Rules struct {
 	mu    sync.Mutex     // held during a transaction
 	conn  *nftables.Conn // guarded by mu
 	model model          // guarded by mu: what the kernel has
-	built bool           // guarded by mu: the skeleton is there
+	built bool           // guarded by mu: the table is there
+	gone  bool           // guarded by mu: the table is surely not there
 
 	warnings []string // guarded by mu: what is in the way on this host
 
@@ -143,6 +144,10 @@ func (r *Rules) commitLocked(jobs []*job) error {
 	for _, j := range jobs {
 		next.merge(j.change)
 	}
+	if next.empty() { // no table is left behind when the last network goes
+		return r.dropLocked()
+	}
+	r.gone = false
 	if r.built {
 		err := r.transactLocked(func(b *batch) { b.diff(r.model, next) })
 		if err == nil {
@@ -163,8 +168,20 @@ func (r *Rules) commitLocked(jobs []*job) error {
 func (r *Rules) Clear(context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.gone = false // whatever we believe
+	r.model = newModel()
+	return errors.Join(r.meetLocked(), r.dropLocked())
+}
+
+// dropLocked removes the table, if it may be there.
+func (r *Rules) dropLocked() error {
 	r.model, r.built = newModel(), false
-	return errors.Join(r.meetLocked(), r.transactLocked(func(b *batch) { b.any = true; b.c.AddTable(r.table); b.c.DelTable(r.table) }))
+	if r.gone {
+		return nil
+	}
+	err := r.transactLocked(func(b *batch) { b.any = true; b.c.AddTable(r.table); b.c.DelTable(r.table) })
+	r.gone = err == nil
+	return err
 }
 
 // transactLocked sends what f adds as one transaction.
