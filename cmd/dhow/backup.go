@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -251,7 +250,7 @@ func importCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var in io.Reader = a.in
+			in := a.in
 			if input != "" {
 				f, err := os.Open(input)
 				if err != nil {

@@ -17,7 +17,7 @@ import (
 
 type runFlags struct {
 	remove, detach, noTTY, noDeps, servicePorts bool
-	env, volumes, publish, labels               []string
+	env, volumes, labels                        []string
 	name, user, workdir, entrypoint, pull       string
 }
 

@@ -117,7 +117,7 @@ const frame = 100 * time.Millisecond
 func (d *Display) draw() {
 	defer close(d.idle)
 	fmt.Fprint(d.w, "\x1b[?25l") // hide the cursor
-	defer fmt.Fprint(d.w, "\x1b[?25h")
+	defer func() { fmt.Fprint(d.w, "\x1b[?25h") }()
 	t := time.NewTicker(frame)
 	defer t.Stop()
 	for n := 0; ; n++ {
@@ -166,7 +166,7 @@ func (d *Display) render(n int) {
 		fmt.Fprintf(&b, "\x1b[2K%s%s%s%s%s%s\n", colour(e.State), left, "\x1b[0m", "\x1b[2m"+detail+"\x1b[0m", strings.Repeat(" ", pad), right)
 	}
 	d.drawn, d.dirty = len(d.items), false
-	io.WriteString(d.w, b.String())
+	fmt.Fprint(d.w, b.String())
 }
 
 func mark(s State) string { return [...]string{"...", "ok ", "err", "!  "}[s] }

@@ -387,7 +387,7 @@ func (a *Agent) failed(e *entry, err error) {
 	t := e.assignment.Task
 	e.fails++
 	e.retry = time.Now().Add(backoff(e.fails))
-	a.log.Warn("task", "id", t.ID, "stack", t.Stack, "service", t.Service, "slot", t.Slot, "error", err, "retry", e.retry.Sub(time.Now()).Round(time.Millisecond))
+	a.log.Warn("task", "id", t.ID, "stack", t.Stack, "service", t.Service, "slot", t.Slot, "error", err, "retry", time.Until(e.retry).Round(time.Millisecond))
 	if e.orphan {
 		return
 	}
