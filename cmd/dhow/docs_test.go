@@ -83,6 +83,9 @@ func parses(line string) error {
 		return err
 	}
 	if err := cmd.ParseFlags(rest); err != nil {
+		if strings.HasPrefix(err.Error(), "flag needs an argument") {
+			return nil // names the flag as such
+		}
 		return err
 	}
 	if cmd.Name() == "help" || cmd.Args == nil || cmd.Parent() != nil && cmd.Parent().Name() == "completion" {
