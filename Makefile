@@ -25,7 +25,9 @@ demo: deps build ## bring up examples/guestbook on this machine and fetch its pa
 	./examples/demo
 
 test: deps build ## every test, the ones that need root and real images too (root)
+	@./tests/deps test
 	./tests/run $(PKG)
+	./tests/cgroup2
 
 race: deps build ## unit tests with the race detector (needs gcc)
 	CGO_ENABLED=1 $(GO) test -race -short $(TESTFLAGS) $(PKG)
