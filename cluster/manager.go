@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -44,8 +45,7 @@ func Open(cfg Config) (*Manager, error) {
 		return nil, err
 	}
 	if err := m.bootstrap(); err != nil {
-		m.raft.Close()
-		return nil, fmt.Errorf("bootstrap cluster: %w", err)
+		return nil, fmt.Errorf("bootstrap cluster: %w", errors.Join(err, m.raft.Close()))
 	}
 	return m, nil
 }

@@ -147,7 +147,7 @@ type Waited struct {
 func (c *Client) WaitContainer(ctx context.Context, ref string, cond runtime.WaitCondition) (<-chan Waited, error) {
 	q := url.Values{}
 	setText(q, "condition", string(cond))
-	resp, err := c.send(ctx, request{method: http.MethodPost, path: containerPath(ref, "/wait"), query: q})
+	resp, err := c.send(ctx, request{method: http.MethodPost, path: containerPath(ref, "/wait"), query: q}) //nolint:bodyclose // the goroutine below closes it
 	if err != nil {
 		return nil, err
 	}

@@ -138,7 +138,7 @@ func (s *server) watchStack(w http.ResponseWriter, r *http.Request) error {
 	for sent := uint64(0); ; {
 		if sent == 0 || st.Index != sent {
 			if enc.Encode(toStackStatus(st)) != nil || ctl.Flush() != nil {
-				return nil // the client has gone
+				return nil //nolint:nilerr // the client has gone
 			}
 			sent = st.Index
 		}

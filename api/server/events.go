@@ -52,7 +52,7 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	_ = out.Close()
-	return nil
+	return nil //nolint:nilerr // a client that has gone is no error
 }
 
 func toEvent(e *runtime.Event) api.EventMessage {

@@ -77,7 +77,9 @@ func clearStale(path string) error {
 	if fi.Mode().Type() != os.ModeSocket {
 		return errors.New("there is a file that is not a socket")
 	}
-	conn, err := net.DialTimeout("unix", path, time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	if err == nil {
 		return errors.Join(errors.New("another daemon answers there"), conn.Close())
 	}
@@ -133,6 +135,8 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, grace time.Durat
 		cancel()
 		err = srv.Close()
 	}
-	<-served
+	if serr := <-served; !errors.Is(serr, http.ErrServerClosed) {
+		err = errors.Join(err, serr)
+	}
 	return err
 }

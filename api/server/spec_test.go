@@ -22,16 +22,13 @@ func TestInspectIsTheReverseOfCreate(t *testing.T) {
 		want := drawSpec(t)
 		c := &runtime.Container{ID: strings.Repeat("a", 64), Name: "c", Spec: want}
 		view := toInspect(c)
-		body, err := json.Marshal(map[string]any{})
-		if err != nil {
-			t.Fatal(err)
-		}
 		var fields map[string]any
 		config, _ := json.Marshal(view.Config)
 		_ = json.Unmarshal(config, &fields)
 		fields["HostConfig"] = view.HostConfig
 		fields["NetworkingConfig"] = map[string]any{"EndpointsConfig": view.NetworkSettings.Networks}
-		if body, err = json.Marshal(fields); err != nil {
+		body, err := json.Marshal(fields)
+		if err != nil {
 			t.Fatal(err)
 		}
 		var req createRequest

@@ -77,7 +77,7 @@ func open(cfg Config) (_ *Log, err error) {
 	l := &Log{cfg: cfg, leader: make(chan bool, 16)}
 	defer func() {
 		if err != nil {
-			l.closeFiles()
+			err = errors.Join(err, l.closeFiles())
 		}
 	}()
 	if l.lock, err = lockDir(cfg.Dir); err != nil {

@@ -150,15 +150,18 @@ func (a *app) detachDaemon(ctx context.Context, args []string) (*client.Client, 
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, keep...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, keep...) // it outlives this command
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, "/"
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+ready.LocalAddr().String())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // its log tells more
+	}()
 	told := make(chan error, 1)
 	go func() {
 		_, err := ready.Read(make([]byte, 64))

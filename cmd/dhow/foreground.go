@@ -69,7 +69,10 @@ func (a *app) runForeground(ctx context.Context, w watch, f upFlags, since time.
 		return err
 	}
 	select {
-	case <-logs:
+	case err := <-logs:
+		if err != nil {
+			a.warn([]string{"logs: " + err.Error()})
+		}
 	case <-time.After(lastWords):
 	}
 	if !aborted {

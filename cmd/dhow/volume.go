@@ -226,7 +226,7 @@ func (a *app) confirm(what string) error {
 	}
 	fmt.Fprintf(a.err, "%s Go on? [y/N] ", what)
 	var answer string
-	fmt.Fscanln(a.in, &answer)
+	_, _ = fmt.Fscanln(a.in, &answer) // no answer is no
 	if strings.ToLower(answer) != "y" && strings.ToLower(answer) != "yes" {
 		return errors.New("nothing was removed")
 	}

@@ -1,6 +1,7 @@
 package lb
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -19,7 +20,7 @@ func (r *reservation) serveTCP(ln net.Listener) {
 	for {
 		c, err := ln.Accept()
 		if err != nil {
-			if ne, ok := err.(net.Error); ok && ne.Timeout() {
+			if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() {
 				continue
 			}
 			return
@@ -35,7 +36,7 @@ func (r *reservation) forwardTCP(in *net.TCPConn) {
 		_ = in.SetLinger(0) // reset: nobody is there
 		return
 	}
-	c, err := net.DialTimeout("tcp", to, dialTime)
+	c, err := net.DialTimeout("tcp", to, dialTime) //nolint:noctx // the timeout is its context
 	if err != nil {
 		r.log.Debug("forward", "to", to, "err", err)
 		_ = in.SetLinger(0)
@@ -84,7 +85,7 @@ func (r *reservation) serveUDP(pc *net.UDPConn) {
 			if !ok || full {
 				continue
 			}
-			conn, err := net.Dial("udp", to)
+			conn, err := net.Dial("udp", to) //nolint:noctx // it does not block: nothing is sent
 			if err != nil {
 				continue
 			}

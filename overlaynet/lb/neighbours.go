@@ -148,7 +148,7 @@ func legacyWarnings(patterns []string) (out []string) {
 		if err != nil || !slices.Contains(strings.Fields(string(b)), "filter") {
 			continue
 		}
-		rules, err := exec.Command(x.tool, "-w", "5", "-S", "FORWARD").Output()
+		rules, err := exec.Command(x.tool, "-w", "5", "-S", "FORWARD").Output() //nolint:noctx // -w bounds it
 		if err != nil || !strings.Contains(string(rules), "-P FORWARD DROP") {
 			continue
 		}

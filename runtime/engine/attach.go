@@ -159,7 +159,7 @@ func (r lateReader) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n, err := real.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		// A start that went wrong ends the output; nothing of it was lost.
 		select {
 		case <-r.l.launched:
@@ -188,7 +188,7 @@ func (w lateWriter) Write(p []byte) (int, error) {
 func (w lateWriter) Close() error {
 	s, err := w.l.wait()
 	if err != nil || s.Stdin == nil {
-		return nil
+		return nil //nolint:nilerr // what never started has no input to end
 	}
 	return s.Stdin.Close()
 }

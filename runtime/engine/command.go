@@ -22,7 +22,7 @@ func (e *Engine) command(ctx context.Context, c *container, spec runtime.ExecSpe
 	if err != nil {
 		return 0, "", err
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	stop := context.AfterFunc(ctx, func() {
 		killCtx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()

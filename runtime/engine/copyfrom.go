@@ -3,6 +3,7 @@ package engine
 import (
 	"archive/tar"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -204,8 +205,8 @@ func (a *archiver) dir(parent int, base, as string, h *tar.Header) error {
 }
 
 func isGone(err error) bool {
-	pe, ok := err.(*os.PathError)
-	return ok && pe.Err == unix.ENOENT
+	var pe *os.PathError
+	return errors.As(err, &pe) && errors.Is(pe.Err, unix.ENOENT)
 }
 
 func pad(w io.Writer, n int64) error {
@@ -238,7 +239,7 @@ func header(as string, st *unix.Stat_t) *tar.Header {
 		if st.Mode&unix.S_IFMT == unix.S_IFBLK {
 			h.Typeflag = tar.TypeBlock
 		}
-		h.Devmajor, h.Devminor = int64(unix.Major(uint64(st.Rdev))), int64(unix.Minor(uint64(st.Rdev)))
+		h.Devmajor, h.Devminor = int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
 	}
 	return h
 }

@@ -117,12 +117,12 @@ func (x *extractor) descend(dir string) (int, error) {
 func (x *extractor) step(dir int, part string) (int, error) {
 	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := unix.Openat(dir, part, flags, 0)
-	if err == unix.ENOENT {
-		if err = unix.Mkdirat(dir, part, 0o755); err == nil || err == unix.EEXIST {
+	if errors.Is(err, unix.ENOENT) {
+		if err = unix.Mkdirat(dir, part, 0o755); err == nil || errors.Is(err, unix.EEXIST) {
 			fd, err = unix.Openat(dir, part, flags, 0)
 		}
 	}
-	if err != unix.ENOTDIR && err != unix.ELOOP {
+	if !errors.Is(err, unix.ENOTDIR) && !errors.Is(err, unix.ELOOP) {
 		return fd, err
 	}
 	link, err := readLinkAt(dir, part)
@@ -153,7 +153,7 @@ func (x *extractor) entry(h *tar.Header, content io.Reader) error {
 	switch h.Typeflag {
 	case tar.TypeDir:
 		err = unix.Mkdirat(parent, base, 0o700)
-		if err == unix.EEXIST {
+		if errors.Is(err, unix.EEXIST) {
 			err = nil
 		}
 		x.dirs = append(x.dirs, dirTime{h.Name, h.ModTime})
@@ -272,7 +272,7 @@ func (x *extractor) finish() error {
 		}
 		err = setTime(parent, base, x.dirs[i].at)
 		unix.Close(parent)
-		if err != nil && err != unix.ENOENT {
+		if err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -60,8 +59,7 @@ func (s *store) create(rec record, st state) error {
 		err = os.Rename(tmp, s.path(rec.ID))
 	}
 	if err != nil {
-		os.RemoveAll(tmp)
-		return err
+		return errors.Join(err, os.RemoveAll(tmp))
 	}
 	s.mark(rec.ID)
 	return nil
@@ -225,9 +223,4 @@ func readJSON(path string, v any) error {
 		return err
 	}
 	return json.Unmarshal(data, v)
-}
-
-// isDiskFull tells people what to do about an error.
-func isDiskFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

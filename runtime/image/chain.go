@@ -28,7 +28,7 @@ func (s *Store) chainOf(ctx context.Context, imageID digest.Digest) (digest.Dige
 		return chain, nil
 	}
 	if err := imageID.Validate(); err != nil {
-		return "", fmt.Errorf("image ID %q: %v: %w", imageID, err, runtime.ErrInvalid)
+		return "", fmt.Errorf("image ID %q: %w: %w", imageID, err, runtime.ErrInvalid)
 	}
 	var c configFile
 	err := s.readJSON(ctx, ocispec.Descriptor{Digest: imageID, MediaType: "image config"}, &c)

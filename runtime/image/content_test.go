@@ -183,7 +183,7 @@ func untar(t *testing.T, path string) map[string][]byte {
 	out := map[string][]byte{}
 	for r := tar.NewReader(f); ; {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out
 		}
 		if err != nil {

@@ -166,7 +166,7 @@ func archiveName(m ocispec.Descriptor) (string, error) {
 	}
 	n, err := reference.ParseDockerRef(name)
 	if err != nil {
-		return "", fmt.Errorf("image name %q: %v: %w", name, err, runtime.ErrInvalid)
+		return "", fmt.Errorf("image name %q: %w: %w", name, err, runtime.ErrInvalid)
 	}
 	return n.String(), nil
 }

@@ -247,7 +247,7 @@ func parsePlatform(platform string) (platforms.MatchComparer, error) {
 	}
 	p, err := platforms.Parse(platform)
 	if err != nil {
-		return nil, fmt.Errorf("platform %q: %v: %w", platform, err, runtime.ErrInvalid)
+		return nil, fmt.Errorf("platform %q: %w: %w", platform, err, runtime.ErrInvalid)
 	}
 	return platforms.Only(p), nil
 }

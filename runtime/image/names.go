@@ -29,7 +29,7 @@ var idPattern = regexp.MustCompile(`^(sha256:)?([0-9a-f]{4,64})$`)
 func parseName(ref string) (reference.Named, error) {
 	named, err := reference.ParseDockerRef(ref)
 	if err != nil {
-		return nil, fmt.Errorf("image name %q: %v: %w", ref, err, runtime.ErrInvalid)
+		return nil, fmt.Errorf("image name %q: %w: %w", ref, err, runtime.ErrInvalid)
 	}
 	return named, nil
 }

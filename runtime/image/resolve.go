@@ -217,7 +217,7 @@ func (s *Store) readJSON(ctx context.Context, d ocispec.Descriptor, v any) error
 		return err
 	}
 	if err := json.Unmarshal(data, v); err != nil {
-		return fmt.Errorf("%s %s: %v: %w", mediaType(d), d.Digest, err, runtime.ErrInvalid)
+		return fmt.Errorf("%s %s: %w: %w", mediaType(d), d.Digest, err, runtime.ErrInvalid)
 	}
 	return nil
 }

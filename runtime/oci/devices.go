@@ -131,7 +131,7 @@ func node(target string, st *unix.Stat_t) specs.LinuxDevice {
 	}
 	return specs.LinuxDevice{
 		Path: target, Type: kind,
-		Major: int64(unix.Major(uint64(st.Rdev))), Minor: int64(unix.Minor(uint64(st.Rdev))),
+		Major: int64(unix.Major(st.Rdev)), Minor: int64(unix.Minor(st.Rdev)),
 		FileMode: ptr(os.FileMode(st.Mode & 0o777)), UID: ptr(st.Uid), GID: ptr(st.Gid),
 	}
 }

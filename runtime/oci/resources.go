@@ -37,7 +37,8 @@ func (b *builder) resources() error {
 // Resources turns limits into the runtime's terms, for a new container and for
 // an update of a running one.
 func Resources(r stack.Resources, f Facts) (*specs.LinuxResources, []string, error) {
-	res, warnings := &specs.LinuxResources{}, []string(nil)
+	res := &specs.LinuxResources{}
+	var warnings []string
 	var err error
 	if res.CPU, err = cpu(r, f); err != nil {
 		return nil, nil, err
@@ -197,5 +198,5 @@ func blockDevice(path string) (major, minor int64, err error) {
 	if err := unix.Stat(path, &st); err != nil {
 		return 0, 0, fmt.Errorf("block device %s: %w: %w", path, err, runtime.ErrInvalid)
 	}
-	return int64(unix.Major(uint64(st.Rdev))), int64(unix.Minor(uint64(st.Rdev))), nil
+	return int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev)), nil
 }

@@ -287,7 +287,7 @@ func (f *Fake) CopyTo(_ context.Context, ref, dir string, r io.Reader, _ bool) e
 	tr := tar.NewReader(r)
 	for {
 		h, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

@@ -130,7 +130,7 @@ func removeCgroup(ctx context.Context, dir string) error {
 		procs, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 		for _, s := range strings.Fields(string(procs)) {
 			if pid, err := strconv.Atoi(s); err == nil && pid > 0 {
-				unix.Kill(pid, unix.SIGKILL)
+				_ = unix.Kill(pid, unix.SIGKILL) // gone already, mostly
 			}
 		}
 		select {

@@ -2,6 +2,7 @@ package shim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -79,12 +80,12 @@ func readFrame(r io.Reader) (wire.Frame, error) {
 // exchange sends a request on a new connection and reads the answer, past the
 // State frame that every connection begins with. ctx bounds it.
 func exchange(ctx context.Context, conn *os.File, t wire.Type, payload []byte) (wire.Frame, error) {
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	f, err := roundTrip(conn, t, payload)
 	if !stop() && ctx.Err() != nil {
 		return f, ctx.Err()
 	}
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = fmt.Errorf("the shim is gone: %w", runtime.ErrNotRunning)
 	}
 	return f, err

@@ -100,7 +100,7 @@ func (st *stream) pump() error {
 // write hands output to the reader. A reader that has been closed misses it.
 func (st *stream) write(i int, p []byte) {
 	if st.out[i] != nil {
-		st.out[i].Write(p)
+		_, _ = st.out[i].Write(p)
 	}
 }
 
@@ -144,7 +144,7 @@ func (in *stdin) Write(p []byte) (int, error) {
 	}
 	if detach {
 		in.closed = true
-		in.leave()
+		return len(p), in.leave()
 	}
 	return len(p), nil
 }

@@ -1,6 +1,7 @@
 package script
 
 import (
+	"errors"
 	"flag"
 	"os"
 	"os/exec"
@@ -66,8 +67,8 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	code := 0
 	if err := ts.Exec(args[1], args[2:]...); err != nil {
-		exit, ok := err.(*exec.ExitError)
-		if !ok {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
 			ts.Fatalf("%s: %v", args[1], err)
 		}
 		code = exit.ExitCode()

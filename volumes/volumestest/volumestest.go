@@ -57,13 +57,13 @@ func Open(t testing.TB, c volumes.Config) *volumes.Manager {
 func unmountAll(c volumes.Config) {
 	names, _ := os.ReadDir(c.DataDir + "/volumes")
 	for _, n := range names {
-		unix.Unmount(c.DataDir+"/volumes/"+n.Name()+"/_data", unix.MNT_DETACH)
+		_ = unix.Unmount(c.DataDir+"/volumes/"+n.Name()+"/_data", unix.MNT_DETACH)
 	}
 	users, _ := os.ReadDir(c.RunDir + "/volumes")
 	for _, u := range users {
 		mounts, _ := os.ReadDir(c.RunDir + "/volumes/" + u.Name())
 		for _, n := range mounts {
-			unix.Unmount(c.RunDir+"/volumes/"+u.Name()+"/"+n.Name(), unix.MNT_DETACH)
+			_ = unix.Unmount(c.RunDir+"/volumes/"+u.Name()+"/"+n.Name(), unix.MNT_DETACH)
 		}
 	}
 }

@@ -47,7 +47,7 @@ func (r *reaper) note() {
 // reap collects every child that has ended.
 func (k *keeper) reap(uint32) {
 	var b [8]byte
-	syscall.Read(k.reaper.fd, b[:])
+	_, _ = syscall.Read(k.reaper.fd, b[:]) // empty already: fine
 	for {
 		var ws syscall.WaitStatus
 		pid, err := syscall.Wait4(-1, &ws, syscall.WNOHANG, nil)

@@ -41,7 +41,9 @@ func (c *console) receive() (int, error) {
 		return -1, err
 	}
 	defer syscall.Close(peer)
-	syscall.SetsockoptTimeval(peer, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &syscall.Timeval{Sec: 5})
+	if err := syscall.SetsockoptTimeval(peer, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &syscall.Timeval{Sec: 5}); err != nil {
+		return -1, err
+	}
 	var b [256]byte
 	oob := make([]byte, syscall.CmsgSpace(4))
 	_, n, _, _, err := syscall.Recvmsg(peer, b[:], oob, syscall.MSG_CMSG_CLOEXEC)

@@ -82,7 +82,7 @@ func (k *keeper) exec(c *conn, id uint32, m wire.ExecMsg) {
 			if master, err = con.receive(); err == nil {
 				x.openTTY(master, m.Stdin)
 				if x.rows > 0 && x.cols > 0 {
-					setWinsize(master, x.rows, x.cols)
+					_ = setWinsize(master, x.rows, x.cols) // a terminal of another size works too
 				}
 			} else {
 				text = "console: " + err.Error()

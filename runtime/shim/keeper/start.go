@@ -65,7 +65,7 @@ func (k *keeper) running(pid int) {
 	if k.cfg.TTY {
 		k.main.openTTY(k.master, k.cfg.Stdin)
 		if k.cfg.Rows > 0 && k.cfg.Cols > 0 {
-			setWinsize(k.master, k.cfg.Rows, k.cfg.Cols)
+			_ = setWinsize(k.master, k.cfg.Rows, k.cfg.Cols) // a terminal of another size works too
 		}
 	}
 	k.findCgroup(pid)

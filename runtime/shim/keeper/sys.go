@@ -34,7 +34,7 @@ func eventfd() (int, error) {
 }
 
 func setPipeSize(fd, size int) {
-	syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(fd), fSetPipeSize, uintptr(size))
+	_, _, _ = syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(fd), fSetPipeSize, uintptr(size))
 }
 
 func setWinsize(fd int, rows, cols uint64) error {
@@ -66,7 +66,7 @@ func dupCloexec(fd int) (int, error) {
 
 // closeFrom closes every descriptor from fd on.
 func closeFrom(fd int) {
-	syscall.RawSyscall(sysCloseRange, uintptr(fd), uintptr(^uint32(0)), 0)
+	_, _, _ = syscall.RawSyscall(sysCloseRange, uintptr(fd), uintptr(^uint32(0)), 0)
 }
 
 func errnoErr(e syscall.Errno) error {

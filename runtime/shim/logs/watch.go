@@ -47,7 +47,7 @@ func watch(path string) (*watcher, error) {
 // interrupt makes wait return from now on.
 func (w *watcher) interrupt() {
 	if w.file != nil {
-		w.file.SetReadDeadline(time.Unix(1, 0))
+		_ = w.file.SetReadDeadline(time.Unix(1, 0))
 	}
 	w.once.Do(func() { close(w.interrupted) })
 }
@@ -55,7 +55,7 @@ func (w *watcher) interrupt() {
 // wait returns after the next change, or when interrupted.
 func (w *watcher) wait() {
 	if w.file != nil {
-		w.file.Read(w.buf[:])
+		_, _ = w.file.Read(w.buf[:])
 		return
 	}
 	select {

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"errors"
 	"reflect"
 	"testing"
 	"time"
@@ -20,7 +21,7 @@ func TestRoundTrips(t *testing.T) {
 	if got, err := DecodeExec(m.Encode()); err != nil || got != m {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if _, err := DecodeExec(append(m.Encode(), 0)); err != ErrMalformed {
+	if _, err := DecodeExec(append(m.Encode(), 0)); !errors.Is(err, ErrMalformed) {
 		t.Errorf("trailing byte: %v", err)
 	}
 }
@@ -35,7 +36,7 @@ func TestNext(t *testing.T) {
 	if f, n, err := Next(whole); err != nil || n != len(whole) || string(f.Payload) != "hello" || f.ID != Stdout {
 		t.Errorf("%+v, %d, %v", f, n, err)
 	}
-	if _, _, err := Next([]byte{0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0}); err != ErrTooLong {
+	if _, _, err := Next([]byte{0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0}); !errors.Is(err, ErrTooLong) {
 		t.Errorf("too long: %v", err)
 	}
 }

@@ -83,12 +83,12 @@ func (x *extractor) make(e *Entry, content io.Reader) error {
 	}
 	if e.Kind == Dir {
 		err := unix.Mkdirat(int(x.dir.Fd()), base, 0o700)
-		if err == unix.EEXIST {
+		if errors.Is(err, unix.EEXIST) {
 			err = x.replace(base, true)
 			if err == nil {
 				err = unix.Mkdirat(int(x.dir.Fd()), base, 0o700)
 			}
-			if err == unix.EEXIST {
+			if errors.Is(err, unix.EEXIST) {
 				err = nil
 			}
 		}

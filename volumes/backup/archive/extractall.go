@@ -41,7 +41,7 @@ func extract(ctx context.Context, r *reader, x *extractor, index func(*Record) e
 	buf := make([]byte, 256<<10)
 	for {
 		e, holes, err := r.next()
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // the value itself: a wrapped one is an archive cut short
 			break
 		}
 		if err != nil {

@@ -36,7 +36,7 @@ func Import(ctx context.Context, r io.Reader, dir string) (Summary, error) {
 	tr := tar.NewReader(end)
 	for {
 		h, err := tr.Next()
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // the value itself: a wrapped one is an archive cut short
 			break
 		}
 		if err == nil {
@@ -116,7 +116,7 @@ func fromHeader(h *tar.Header) (*Entry, error) {
 		return nil, err
 	}
 	switch h.Typeflag {
-	case tar.TypeRegA, tar.TypeCont:
+	case tar.TypeCont:
 		e.Kind = File
 	case tar.TypeGNUSparse:
 		e.Kind, e.Holes = File, true
@@ -205,7 +205,7 @@ func decompress(r io.Reader) (io.Reader, func(), error) {
 		if err != nil {
 			return nil, nil, corrupt("gzip: %v", err)
 		}
-		return gz, func() { gz.Close() }, nil
+		return gz, func() { _ = gz.Close() }, nil
 	case has("BZh"), has("\xfd7zXZ"):
 		return nil, nil, corrupt("compressed with bzip2 or xz, which is not known: use zstd, gzip or none")
 	}

@@ -92,7 +92,7 @@ func (r *reader) end() error {
 }
 
 func cut(err error) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return corrupt("it ends too early")
 	}
 	return fmt.Errorf("%w: %w", err, ErrCorrupt)

@@ -109,7 +109,7 @@ func (t *treeWriter) tryEntry(dir *os.File, base, name string) error {
 		return nil
 	}
 	if e.Kind != Dir && st.Nlink > 1 {
-		id := inode{uint64(st.Dev), st.Ino}
+		id := inode{st.Dev, st.Ino}
 		if first, ok := t.links[id]; ok {
 			e.Kind, e.Target, e.Size = Link, first, 0
 			return t.plain(e)
@@ -226,7 +226,7 @@ func (t *treeWriter) content(f *os.File, r fsx.Range, e *Entry, rec *Record) err
 			room = room[:r.Len]
 		}
 		n, err := f.ReadAt(room, r.Off)
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
 		if n == 0 {
@@ -274,9 +274,9 @@ func entryOf(name string, st *unix.Stat_t) *Entry {
 	case unix.S_IFLNK:
 		e.Kind = Symlink
 	case unix.S_IFCHR:
-		e.Kind, e.Major, e.Minor = Char, unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))
+		e.Kind, e.Major, e.Minor = Char, unix.Major(st.Rdev), unix.Minor(st.Rdev)
 	case unix.S_IFBLK:
-		e.Kind, e.Major, e.Minor = Block, unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))
+		e.Kind, e.Major, e.Minor = Block, unix.Major(st.Rdev), unix.Minor(st.Rdev)
 	case unix.S_IFIFO:
 		e.Kind = Fifo
 	default:

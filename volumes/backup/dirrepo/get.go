@@ -144,7 +144,7 @@ func compare(ctx context.Context, data, index io.Reader, dir string) (archive.Su
 	if err != nil {
 		return sum, err
 	}
-	if _, err := ir.next(); err != io.EOF {
+	if _, err := ir.next(); err != io.EOF { //nolint:errorlint // the value itself: a wrapped one is an index cut short
 		return sum, fmt.Errorf("%s names more files than there are: %w", indexName, ErrCorrupt)
 	}
 	return sum, nil

@@ -49,7 +49,7 @@ func (c *copier) entry(dst, src *os.File, name, rel string) error {
 		return c.subdir(dst, src, name, rel)
 	}
 	if st.Nlink > 1 {
-		id := inode{uint64(st.Dev), st.Ino}
+		id := inode{st.Dev, st.Ino}
 		if first, ok := c.links[id]; ok {
 			return unix.Linkat(int(c.root.Fd()), first, int(dst.Fd()), name, 0)
 		}

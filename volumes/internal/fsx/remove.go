@@ -50,11 +50,10 @@ next:
 
 func removeAt(parent *os.File, name string) error {
 	err := unix.Unlinkat(int(parent.Fd()), name, 0)
-	switch err {
-	case nil, unix.ENOENT:
+	switch {
+	case err == nil, errors.Is(err, unix.ENOENT):
 		return nil
-	case unix.EISDIR, unix.EPERM:
-	default:
+	case !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM):
 		return err
 	}
 	dir, oerr := OpenChild(parent, name)
@@ -70,7 +69,7 @@ func removeAt(parent *os.File, name string) error {
 		return err
 	}
 	err = unix.Unlinkat(int(parent.Fd()), name, unix.AT_REMOVEDIR)
-	if err == unix.ENOENT {
+	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
 	return err

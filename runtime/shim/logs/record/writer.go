@@ -228,7 +228,7 @@ func (w *Writer) write(b []byte) bool {
 		if err != nil {
 			w.reason, _ = err.(syscall.Errno)
 			if done > 0 {
-				syscall.Ftruncate(w.fd, w.size)
+				_ = syscall.Ftruncate(w.fd, w.size) // readers pass over half a record
 			}
 			return false
 		}
@@ -249,7 +249,7 @@ func (w *Writer) rotate() {
 		syscall.Unlink(w.cfg.Path)
 	}
 	for i := w.cfg.MaxFiles - 1; i > 0; i-- {
-		syscall.Rename(Name(w.cfg.Path, i-1), Name(w.cfg.Path, i))
+		_ = syscall.Rename(Name(w.cfg.Path, i-1), Name(w.cfg.Path, i)) // most are not there yet
 	}
 	w.size = 0
 	if err := w.open(); err != nil {
