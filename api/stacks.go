@@ -48,7 +48,7 @@ type ScaleRequest struct {
 
 // StackStatus is a stack, what is wanted of it and what was observed.
 type StackStatus struct {
-	Stack    stack.Stack     `json:"stack"`    // as last applied
+	Stack    stack.Stack     `json:"stack"`    // as last applied, without the content of secrets and configs
 	Services []ServiceStatus `json:"services"` // sorted by name
 	Tasks    []stack.Task    `json:"tasks"`    // sorted by service and slot
 	Removing bool            `json:"removing,omitempty"`

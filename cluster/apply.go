@@ -247,17 +247,14 @@ func withoutContent(s stack.Service) stack.Service {
 	return s
 }
 
-// assemble is the inverse of header: a stack as it was applied.
+// assemble is the inverse of header: a stack as it was applied, with the
+// content of its secrets and configs, which only a comparison needs.
 func assemble(snap *state.Snapshot, name string) (stack.Stack, bool) {
 	rec := snap.Stack(name)
 	if rec == nil {
 		return stack.Stack{}, false
 	}
-	s := rec.Spec.Clone()
-	s.Services = map[string]stack.Service{}
-	for _, sv := range snap.Services(name) {
-		s.Services[sv.Name] = sv.Spec.Clone()
-	}
+	s := definition(snap, rec)
 	for key, v := range s.Secrets {
 		if rec := snap.Secret(v.Name); rec != nil && !v.External {
 			v.Data = slices.Clone(rec.Spec.Data)
@@ -271,6 +268,17 @@ func assemble(snap *state.Snapshot, name string) (stack.Stack, bool) {
 		}
 	}
 	return s, true
+}
+
+// definition is a stack as it was applied, without the content of its secrets
+// and configs: what anybody may be told who asks how the stack is doing.
+func definition(snap *state.Snapshot, rec *state.Stack) stack.Stack {
+	s := rec.Spec.Clone()
+	s.Services = map[string]stack.Service{}
+	for _, sv := range snap.Services(rec.Name) {
+		s.Services[sv.Name] = sv.Spec.Clone()
+	}
+	return s
 }
 
 // fileChanges stores the content of secrets and configs and forgets those that

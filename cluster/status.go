@@ -30,8 +30,7 @@ func (m *Manager) Stack(name string) (StackStatus, error) {
 }
 
 func stackStatus(snap *state.Snapshot, s *state.Stack) StackStatus {
-	st := StackStatus{Removing: s.Removing, Index: s.Index, Created: s.Created, Updated: s.Updated}
-	st.Stack, _ = assemble(snap, s.Name)
+	st := StackStatus{Stack: definition(snap, s), Removing: s.Removing, Index: s.Index, Created: s.Created, Updated: s.Updated}
 	for _, sv := range snap.Services(s.Name) {
 		st.Services = append(st.Services, serviceStatus(snap, sv))
 	}

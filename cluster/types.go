@@ -67,7 +67,7 @@ type RemoveOptions struct {
 
 // StackStatus is a stack and how it is doing.
 type StackStatus struct {
-	Stack    stack.Stack     `json:"stack"` // as last applied
+	Stack    stack.Stack     `json:"stack"` // as last applied, without the content of secrets and configs
 	Services []ServiceStatus `json:"services"`
 	Tasks    []stack.Task    `json:"tasks"` // sorted by service, slot
 	Removing bool            `json:"removing,omitempty"`
