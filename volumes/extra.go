@@ -54,11 +54,11 @@ func (m *Manager) bindSubpath(user string, i int, base, sub string) (string, err
 }
 
 func makeTarget(path string, dir bool) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
 	if dir {
-		return os.Mkdir(path, 0o711)
+		return os.Mkdir(path, 0o700)
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

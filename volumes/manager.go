@@ -75,7 +75,7 @@ func Open(cfg Config) (*Manager, error) {
 		users: map[string]*record{},
 	}
 	for _, dir := range []string{filepath.Join(m.root, usersName), m.run} {
-		if err := os.MkdirAll(dir, 0o711); err != nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("open volumes: %w", err)
 		}
 	}
@@ -243,7 +243,7 @@ func (m *Manager) build(ctx context.Context, v Volume, fill func(dir string) err
 
 func (m *Manager) fillNew(ctx context.Context, v Volume, driver Driver, tmp string, fill func(dir string) error) error {
 	data := filepath.Join(tmp, dataName)
-	if err := errors.Join(os.Chmod(tmp, 0o711), os.Mkdir(data, 0o755), os.Chmod(data, 0o755)); err != nil {
+	if err := errors.Join(os.Chmod(tmp, 0o700), os.Mkdir(data, 0o755), os.Chmod(data, 0o755)); err != nil {
 		return err
 	}
 	if err := driver.Create(ctx, v, tmp); err != nil {

@@ -132,7 +132,7 @@ func (a *app) detachDaemon(ctx context.Context, args []string) (*client.Client, 
 		value("--run-dir", &runDir)
 		value("--data-dir", &dataDir)
 	}
-	if err := os.MkdirAll(dataDir, 0o711); err != nil {
+	if err := os.MkdirAll(dataDir, 0o700); err != nil {
 		return nil, err
 	}
 	logPath := filepath.Join(dataDir, "daemon.log")

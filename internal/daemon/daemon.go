@@ -24,16 +24,21 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	for _, dir := range []string{cfg.DataDir, cfg.RunDir} {
-		// Others may pass: container root file systems and named sockets lie below.
-		if err := os.MkdirAll(dir, 0o711); err != nil {
+	for _, dir := range []struct {
+		path string
+		mode os.FileMode
+	}{{cfg.DataDir, 0o700}, {cfg.RunDir, 0o711}} { // who may use the socket has to reach it
+		if err := os.MkdirAll(dir.path, dir.mode); err != nil {
 			return err
 		}
-		held, err := lock(dir)
+		held, err := lock(dir.path)
 		if err != nil {
 			return err
 		}
 		defer held.Close()
+	}
+	if err := cfg.makePrivate(); err != nil {
+		return err
 	}
 	started := time.Now()
 	n, err := open(ctx, cfg)

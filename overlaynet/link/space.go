@@ -134,7 +134,7 @@ func (l *Links) space(path string) (sp *space, fresh bool, err error) {
 func bind(fd int, path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o444)
 	if errors.Is(err, os.ErrNotExist) {
-		if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return err
 		}
 		f, err = os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o444)

@@ -49,7 +49,7 @@ func Open(cfg Config) (*Engine, error) {
 	}
 	e.oom.v2 = e.facts.CgroupV2
 	for _, dir := range []string{cfg.DataDir, e.bundles(), e.runtimeRoot()} {
-		if err := os.MkdirAll(dir, 0o711); err != nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("engine: %w", err)
 		}
 	}

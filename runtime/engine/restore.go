@@ -66,6 +66,8 @@ func (e *Engine) findRuns(ctx context.Context, all []*container) map[string]*fou
 		switch hasBundle := err == nil; {
 		case alive(c.st.Status):
 			out[c.id] = e.findRun(ctx, c, dir, hasBundle)
+		case hasBundle && c.unsure:
+			out[c.id] = e.findUnsure(ctx, c, dir)
 		case hasBundle:
 			out[c.id] = &found{junk: true}
 		}
@@ -105,20 +107,64 @@ func (e *Engine) findRun(ctx context.Context, c *container, dir string, hasBundl
 	return &found{exit: &exit}
 }
 
+// findUnsure asks the shim of a container whose state could not be read. One
+// that runs goes on; what the state alone knew, such as its address, begins anew.
+func (e *Engine) findUnsure(ctx context.Context, c *container, dir string) *found {
+	if client, err := shim.Connect(ctx, dir); err == nil {
+		st, err := client.State(ctx)
+		if err == nil && st.Phase == "running" {
+			c.st = state{
+				State:   runtime.State{Status: runtime.Running, Pid: st.Pid, StartedAt: st.StartedAt},
+				Sandbox: sandboxOf(c.rec), Connected: &overlaynet.Connected{}, Boot: e.boot,
+			}
+			return &found{client: client, state: st}
+		}
+		_ = client.Close()
+	}
+	if exit, err := shim.ReadExit(dir); err == nil {
+		return &found{exit: &exit}
+	}
+	return &found{junk: true}
+}
+
+// reconnected asks what the network made of a container whose connection was
+// not known.
+func (e *Engine) reconnected(c *container) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.st.Connected = nil; c.st.Sandbox != nil {
+		now, err := e.cfg.Networks.Rename(c.id, c.st.Sandbox.DNSNames)
+		if err != nil {
+			e.log.Error("network of a container whose state was lost", "container", c.rec.Name, "err", err)
+		} else {
+			c.st.Connected = now
+		}
+	}
+	if err := e.saveLocked(c); err != nil {
+		e.log.Error("container state not saved", "container", c.rec.Name, "err", err)
+	}
+}
+
 // restoreNetworks tells the network which sandboxes exist; it sweeps the rest.
 // What cannot be restored, such as a network that is no more, is no reason not
 // to start: the others need somebody who looks after them.
 func (e *Engine) restoreNetworks(ctx context.Context, runs map[string]*found) {
-	var have []overlaynet.Restored
+	var have, unsure []overlaynet.Restored
 	for id, f := range runs {
 		st := e.containers[id].st
 		if f.client == nil || st.Sandbox == nil || st.Connected == nil {
 			continue
 		}
 		ready := st.Health == nil || st.Health.Status == health.Healthy
-		have = append(have, overlaynet.Restored{Sandbox: *st.Sandbox, Connected: *st.Connected, Ready: ready})
+		r := overlaynet.Restored{Sandbox: *st.Sandbox, Connected: *st.Connected, Ready: ready}
+		if e.containers[id].unsure {
+			unsure = append(unsure, r)
+		} else {
+			have = append(have, r)
+		}
 	}
-	if err := e.cfg.Networks.Restore(ctx, have); err != nil {
+	// Those that get new addresses come last: what the others have is taken.
+	if err := e.cfg.Networks.Restore(ctx, append(have, unsure...)); err != nil {
 		e.log.Error("networks of running containers are not as they were", "err", err)
 	}
 }
@@ -186,6 +232,9 @@ func (e *Engine) settleRestored(ctx context.Context, c *container, f *found) {
 	switch {
 	case f == nil:
 	case f.client != nil:
+		if c.unsure {
+			e.reconnected(c)
+		}
 		e.adopt(c, f)
 	case f.junk:
 		if err := e.cleanup(ctx, c); err != nil {
@@ -269,7 +318,7 @@ func (e *Engine) withRootfs(ctx context.Context, c *container, f func() error) e
 	if r, _ := c.current(); r != nil {
 		return f()
 	}
-	if err := os.Mkdir(dir, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	c.mu.Lock()

@@ -70,7 +70,7 @@ func (b *bundle) makeShm() error {
 
 // mountTmpfs mounts a fresh tmpfs at dir, over what an attempt before left.
 func mountTmpfs(dir string, flags uintptr, options string) error {
-	if err := os.Mkdir(dir, 0o711); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
 	unmount(dir)

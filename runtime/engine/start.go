@@ -92,7 +92,7 @@ type bundle struct {
 // prepare makes root file system, volumes, network and shim side by side, and
 // then what depends on them.
 func (b *bundle) prepare(ctx context.Context) error {
-	if err := os.Mkdir(b.dir, 0o711); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := os.Mkdir(b.dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
 	var err error
@@ -173,13 +173,13 @@ func (b *bundle) launch(ctx context.Context) error {
 	if checked {
 		st.Health = &runtime.Health{Status: "starting"}
 	}
-	saved, started, using := *st, st.StartedAt, c.useLocked()
+	started, using := st.StartedAt, c.useLocked()
+	if err = e.saveLocked(c); err != nil {
+		c.run = nil
+	}
 	c.touchLocked()
 	c.mu.Unlock()
-	if err := e.store.saveState(c.id, saved); err != nil {
-		c.mu.Lock()
-		c.run = nil
-		c.mu.Unlock()
+	if err != nil {
 		return err
 	}
 	if b.sandbox != nil {
@@ -202,7 +202,9 @@ func (e *Engine) failed(c *container, cause error) {
 	if st.Status != runtime.Created {
 		st.Status = runtime.Exited
 	}
-	saved := *st
+	if err := e.saveLocked(c); err != nil {
+		e.log.Error("container state not saved", "container", c.rec.Name, "err", err)
+	}
 	auto := c.rec.Spec.AutoRemove
 	late := c.late
 	c.late = nil
@@ -211,9 +213,6 @@ func (e *Engine) failed(c *container, cause error) {
 	c.mu.Unlock()
 	for _, l := range late {
 		l.fail()
-	}
-	if err := e.store.saveState(c.id, saved); err != nil {
-		e.log.Error("container state not saved", "container", c.name(), "err", err)
 	}
 	e.log.Warn("container could not be started", "container", c.name(), "err", cause)
 	if auto {

@@ -105,7 +105,7 @@ func makeLayer(dir, top string, imageID, chain digest.Digest) (err error) {
 	}
 	upper := filepath.Join(tmp, upperDir)
 	for _, d := range []string{tmp, upper, filepath.Join(tmp, workDir)} {
-		if err := os.Mkdir(d, 0o711); err != nil {
+		if err := os.Mkdir(d, 0o700); err != nil {
 			return err
 		}
 	}

@@ -114,7 +114,7 @@ func open(c Config) (*Store, error) {
 	}
 	s.logger = bridge(s.log)
 	for _, dir := range []string{c.DataDir, s.rootfs, s.pins} {
-		if err := os.MkdirAll(dir, 0o711); err != nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
 	}
