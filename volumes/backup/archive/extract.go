@@ -265,8 +265,8 @@ func (x *extractor) meta(dir *os.File, base string, e *Entry) error {
 		return fmt.Errorf("owner: %w", err)
 	}
 	if e.Kind != Symlink {
-		if err := unix.Fchmodat(at, base, e.Mode, 0); err != nil {
-			return fmt.Errorf("mode: %w", err)
+		if err := fsx.Chmod(dir, base, e.Mode); err != nil {
+			return err
 		}
 	}
 	for name, val := range e.Xattrs {

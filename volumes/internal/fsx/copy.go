@@ -157,7 +157,7 @@ func CopyMeta(dst *os.File, dname string, src *os.File, sname string) error {
 		return err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
-		if err := unix.Chmod(to, st.Mode&0o7777); err != nil {
+		if err := Chmod(dst, dname, st.Mode&0o7777); err != nil {
 			return err
 		}
 	}
