@@ -91,7 +91,7 @@ func (s *S) startTimes() map[string]string {
 	s.Helper()
 	out := map[string]string{}
 	for name, id := range s.IDs() {
-		out[name] = strings.TrimSpace(s.Docker("inspect", "-f", "{{.State.StartedAt}}", id).Stdout)
+		out[name] = s.inspect(id).State.StartedAt.String()
 	}
 	return out
 }

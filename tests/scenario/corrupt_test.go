@@ -141,9 +141,7 @@ func TestDamagedStateIsTold(t *testing.T) {
 		}
 		s.Refused([]string{"up", "-d", "--wait"}, "state-a-1", "in use")
 		s.Run("down")
-		if r := s.Docker("rm", "-f", "state-a-1"); r.Code != 0 {
-			t.Error(r.Err())
-		}
+		s.API("DELETE", "/containers/state-a-1?force=1", nil)
 		s.Run("up", "-d", "--wait")
 		if got := s.sh("a", "cat /d/f"); got != "kept\n" {
 			t.Errorf("volume: %q", got)

@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -11,25 +10,27 @@ import (
 	"github.com/dhow-project/dhow/tests/netlab"
 )
 
-// inspect is the part of `docker inspect` that this file looks at.
+// inspect is the part of what the API tells of a container that scenarios look at.
 type inspect struct {
+	ID           string `json:"Id"`
 	RestartCount int
+	Config       struct{ Labels map[string]string }
 	State        struct {
-		Status   string
-		ExitCode int
-		Pid      int
-		Health   *struct{ Status string }
+		Status                string
+		ExitCode              int
+		Pid                   int
+		StartedAt, FinishedAt time.Time
+		Health                *struct{ Status string }
+	}
+	NetworkSettings struct {
+		Networks map[string]struct{ IPAddress string }
 	}
 }
 
 func (s *S) inspect(name string) (in inspect) {
 	s.Helper()
-	r := s.Docker("inspect", name)
-	var list []inspect
-	if err := json.Unmarshal([]byte(r.Stdout), &list); err != nil || len(list) != 1 {
-		s.Fatalf("docker inspect %s: %v: %s%s", name, err, r.Stdout, r.Stderr)
-	}
-	return list[0]
+	s.API("GET", "/containers/"+name+"/json", &in)
+	return in
 }
 
 func TestContainersOutliveTheDaemon(t *testing.T) {

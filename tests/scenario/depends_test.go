@@ -3,6 +3,7 @@ package scenario
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -11,13 +12,10 @@ import (
 // times is when a container last started and ended, by the engine's clock.
 type times struct{ StartedAt, FinishedAt time.Time }
 
-func (s *S) times(container string) (at times) {
+func (s *S) times(container string) times {
 	s.Helper()
-	r := s.Docker("inspect", "-f", "{{json .State}}", container)
-	if err := json.Unmarshal([]byte(r.Stdout), &at); err != nil {
-		s.Fatalf("%s: %v: %s%s", container, err, r.Stdout, r.Stderr)
-	}
-	return at
+	in := s.inspect(container)
+	return times{in.State.StartedAt, in.State.FinishedAt}
 }
 
 // The services take 300 ms to end, so that the order of ends is no accident.
@@ -130,12 +128,12 @@ func TestDependencies(t *testing.T) {
 // ends is when each container of the stack ended last, by the events.
 func (s *S) ends(stack string) map[string]time.Time {
 	s.Helper()
-	r := s.Docker("events", "--since", "2m", "--until", fmt.Sprintf("%.9f", float64(time.Now().UnixNano())/1e9), "--filter", "event=die", "--filter", "label=com.docker.compose.project="+stack, "--format", "json")
-	if r.Code != 0 {
-		s.Fatal(r.Err())
-	}
+	filters := `{"event":["die"],"label":["com.docker.compose.project=` + stack + `"]}`
+	now := time.Now()
+	var lines []byte
+	s.API("GET", fmt.Sprintf("/events?since=%d&until=%d.%09d&filters=%s", now.Unix()-120, now.Unix(), now.Nanosecond(), url.QueryEscape(filters)), &lines)
 	out := map[string]time.Time{}
-	for _, line := range strings.Split(strings.TrimSpace(r.Stdout), "\n") {
+	for _, line := range strings.Split(strings.TrimSpace(string(lines)), "\n") {
 		var e struct {
 			TimeNano int64 `json:"timeNano"`
 			Actor    struct{ Attributes map[string]string }

@@ -104,11 +104,7 @@ func (s *S) fails(service, script string) {
 // addr is the IPv4 address of a service's container in a network of the stack nets.
 func (s *S) addr(container, network string) string {
 	s.Helper()
-	r := s.Docker("inspect", "-f", fmt.Sprintf("{{(index .NetworkSettings.Networks %q).IPAddress}}", network), container)
-	if r.Code != 0 {
-		s.Fatal(r.Err())
-	}
-	return strings.TrimSpace(r.Stdout)
+	return s.inspect(container).NetworkSettings.Networks[network].IPAddress
 }
 
 func TestNetworks(t *testing.T) {

@@ -195,9 +195,7 @@ func TestImagesFromARegistry(t *testing.T) {
 	s.Step("dhow pull of a stack", func() {
 		app("127.0.0.1:5000/app:1")
 		s.Run("-f", "app/compose.yaml", "pull")
-		if out := s.Docker("images").Stdout; !strings.Contains(out, "127.0.0.1:5000/app") {
-			t.Errorf("images: %s", out)
-		}
+		s.API("GET", "/images/127.0.0.1:5000/app:1/json", nil)
 	})
 	s.Run("down", "-v")
 	s.Clean()
@@ -206,7 +204,7 @@ func TestImagesFromARegistry(t *testing.T) {
 // inspectID is the ID of a container.
 func (s *S) inspectID(name string) string {
 	s.Helper()
-	return strings.TrimSpace(s.Docker("inspect", "--format", "{{.Id}}", name).Stdout)
+	return s.inspect(name).ID
 }
 
 func TestFullDiskDuringPull(t *testing.T) {
@@ -228,7 +226,11 @@ func TestFullDiskDuringPull(t *testing.T) {
 	stack := func(image string) {
 		b.Compose("name: app\nservices:\n  a: {image: '" + s.Addr + ":5000/" + image + ":1', stop_signal: SIGKILL}\n")
 	}
-	images := func() int { return len(strings.Fields(b.Docker("images", "-q").Stdout)) }
+	images := func() int {
+		var list []struct{ ID string }
+		b.API("GET", "/images/json", &list)
+		return len(list)
+	}
 	b.Step("during download", func() {
 		stack("download")
 		b.Refused([]string{"up", "-d", "--wait"}, "download:1", "no space left")

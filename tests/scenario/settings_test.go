@@ -118,12 +118,12 @@ func TestSettingsReachTheProcess(t *testing.T) {
 		})
 	}
 	s.Step("labels: those of the container, not those of the service", func() {
-		r := s.Docker("inspect", "-f", `{{index .Config.Labels "com.example.tier"}},{{index .Config.Labels "com.docker.compose.service"}}`, "set-tight-1")
-		if r.Stdout != "1,tight\n" {
-			t.Errorf("labels: %q %s", r.Stdout, r.Stderr)
+		labels := s.inspect("set-tight-1").Config.Labels
+		if labels["com.example.tier"] != "1" || labels["com.docker.compose.service"] != "tight" {
+			t.Errorf("labels: %v", labels)
 		}
-		if r := s.Docker("inspect", "-f", `{{index .Config.Labels "com.example.only-of-the-service"}}`, "set-deployed-1"); r.Stdout != "\n" {
-			t.Errorf("a label of deploy is on the container: %q", r.Stdout)
+		if v, ok := s.inspect("set-deployed-1").Config.Labels["com.example.only-of-the-service"]; ok {
+			t.Errorf("a label of deploy is on the container: %q", v)
 		}
 	})
 	s.Run("down", "-v")
