@@ -127,12 +127,11 @@ func (e *Engine) healthResult(c *container, r *run, h runtime.Health) {
 	}
 	replace := changed && h.Status == health.Unhealthy && c.rec.Spec.Restart.Unhealthy
 	c.st.Unhealthy = c.st.Unhealthy || replace
-	// Written with mu held: an exit, which comes after this, must not be overwritten.
-	save := e.store.saveState
+	save := e.saveLocked
 	if !changed {
-		save = e.store.noteState
+		save = e.noteLocked
 	}
-	err := save(c.id, c.st)
+	err := save(c)
 	connected := c.st.Connected != nil
 	c.mu.Unlock()
 	if err != nil {

@@ -48,6 +48,7 @@ type container struct {
 	rec     record
 	st      state
 	run     *run              // nil when there is no process
+	unsure  bool              // the state could not be read: what runs is asked
 	keep    bool              // the exit under way belongs to a restart: no auto-remove
 	gone    bool              // removed
 	retry   *time.Timer       // pending restart
@@ -123,6 +124,14 @@ func (c *container) touchLocked() {
 	close(c.changed)
 	c.changed = make(chan struct{})
 }
+
+// saveLocked writes the state as it is. It is the only writer of a container's
+// state, together with noteLocked, and mu is held over the change and the
+// write: what is on disk is the last that was decided, and never torn.
+func (e *Engine) saveLocked(c *container) error { return e.store.saveState(c.id, c.st) }
+
+// noteLocked does the same with what may be lost when the machine goes down.
+func (e *Engine) noteLocked(c *container) error { return e.store.noteState(c.id, c.st) }
 
 func alive(s runtime.Status) bool { return s == runtime.Running || s == runtime.Paused }
 

@@ -305,7 +305,7 @@ func TestSweepTouchesOwnRemainsOnly(t *testing.T) {
 
 func TestDamagedRecords(t *testing.T) {
 	n := newNode(t)
-	id := n.start("damaged", sh("sleep 1000"))
+	id := n.create("damaged", sh("sleep 1000"))
 	gone := n.create("torn", sh("true"))
 	n.stop()
 	dir := filepath.Join(n.dir, "data", "engine", "containers")

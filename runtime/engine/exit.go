@@ -132,6 +132,7 @@ func (e *Engine) tellExit(c *container, r *run, exit shim.Exit, again bool) {
 // recordExit saves how the run ended and whether it will be repeated.
 func (e *Engine) recordExit(c *container, exit shim.Exit) (again bool, delay time.Duration) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	st := &c.st
 	c.run = nil
 	st.Pid, st.ExitCode, st.OOMKilled, st.Error = 0, exit.Code, exit.OOMKilled, exit.Error
@@ -150,10 +151,8 @@ func (e *Engine) recordExit(c *container, exit shim.Exit) (again bool, delay tim
 		st.Status = runtime.Restarting
 	}
 	st.Connected, st.Sandbox = nil, nil
-	saved := *st
-	c.mu.Unlock()
-	if err := e.store.saveState(c.id, saved); err != nil {
-		e.log.Error("container state not saved", "container", c.name(), "err", err)
+	if err := e.saveLocked(c); err != nil {
+		e.log.Error("container state not saved", "container", c.rec.Name, "err", err)
 	}
 	return again, delay
 }

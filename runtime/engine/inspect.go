@@ -113,10 +113,12 @@ func (e *Engine) renameInNetworks(c *container) error {
 	renamed := *sb
 	renamed.DNSNames = names
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.st.Sandbox == nil { // its end has been recorded meanwhile
+		return nil
+	}
 	c.st.Sandbox, c.st.Connected = &renamed, now
-	saved := c.st
-	c.mu.Unlock()
-	return e.store.saveState(c.id, saved)
+	return e.saveLocked(c)
 }
 
 // Update changes limits, also of a running container, and the restart policy

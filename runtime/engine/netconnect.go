@@ -115,14 +115,17 @@ func (e *Engine) rewire(c *container, list []stack.Attachment, now *overlaynet.C
 	if now != nil {
 		c.st.Connected, c.st.Sandbox = st.Connected, st.Sandbox
 	}
-	saved := c.st
+	var err error
+	if now != nil {
+		err = e.saveLocked(c)
+	}
 	c.touchLocked()
 	c.mu.Unlock()
 	if now == nil {
 		return nil
 	}
 	e.publishRewired(c, before, now.Endpoints)
-	if err := e.store.saveState(c.id, saved); err != nil {
+	if err != nil {
 		return fmt.Errorf("networks of container %s: %w", rec.Name, err)
 	}
 	if err := e.rewriteNetworkFiles(c, rec, before, now); err != nil {

@@ -38,12 +38,12 @@ func (e *Engine) freeze(ctx context.Context, ref string, from, to runtime.Status
 	if c.run == r {
 		c.st.Status = to
 	}
-	saved := c.st
+	err = e.saveLocked(c)
 	c.touchLocked()
 	c.mu.Unlock()
 	r.probe.Pause(to == runtime.Paused)
-	if err := e.store.saveState(c.id, saved); err != nil {
-		return err
+	if err != nil {
+		return fmt.Errorf("%s container %s: %w", verb, c.name(), err)
 	}
 	e.publish(c, verb)
 	return nil

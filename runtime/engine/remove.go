@@ -40,7 +40,7 @@ func (e *Engine) removing(c *container, opt runtime.RemoveOptions) (*run, error)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.gone {
-		return nil, fmt.Errorf("container %s: %w", c.id, runtime.ErrNotFound)
+		return nil, fmt.Errorf("container %s: %w", c.rec.Name, runtime.ErrNotFound)
 	}
 	if c.run != nil && !opt.Force && !c.st.Removing {
 		what := "is running: stop it first, or force"
@@ -53,7 +53,7 @@ func (e *Engine) removing(c *container, opt runtime.RemoveOptions) (*run, error)
 	c.st.Removing, c.st.ManuallyStopped = true, true
 	c.st.DropVolumes = c.st.DropVolumes || opt.Volumes
 	c.keep = true
-	if err := e.store.saveState(c.id, c.st); err != nil {
+	if err := e.saveLocked(c); err != nil {
 		return nil, fmt.Errorf("remove container %s: %w", c.rec.Name, err)
 	}
 	return c.run, nil

@@ -109,12 +109,11 @@ func (e *Engine) attempt(ctx context.Context, c *container) error {
 	again, delay := decideRestart(c.rec.Spec.Restart, *st, st.FinishedAt)
 	if again {
 		st.Status = runtime.Restarting
-		saved := *st
+		if saveErr := e.saveLocked(c); saveErr != nil {
+			e.log.Error("container state not saved", "container", c.rec.Name, "err", saveErr)
+		}
 		e.retryLocked(c, delay)
 		c.mu.Unlock()
-		if saveErr := e.store.saveState(c.id, saved); saveErr != nil {
-			e.log.Error("container state not saved", "container", c.name(), "err", saveErr)
-		}
 		return err
 	}
 	c.mu.Unlock()

@@ -56,7 +56,7 @@ func (e *Engine) stopping(c *container, keep bool) (*run, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.gone {
-		return nil, fmt.Errorf("container %s: %w", c.id, runtime.ErrNotFound)
+		return nil, fmt.Errorf("container %s: %w", c.rec.Name, runtime.ErrNotFound)
 	}
 	changed := !c.st.ManuallyStopped
 	c.st.ManuallyStopped = true
@@ -69,7 +69,7 @@ func (e *Engine) stopping(c *container, keep bool) (*run, error) {
 		c.touchLocked()
 	}
 	if changed || restarting {
-		if err := e.store.saveState(c.id, c.st); err != nil {
+		if err := e.saveLocked(c); err != nil {
 			return nil, err
 		}
 	}
@@ -180,12 +180,8 @@ func (e *Engine) Kill(ctx context.Context, ref, signal string) error {
 		return fmt.Errorf("kill container %s: %w", c.name(), runtime.ErrNotRunning)
 	}
 	if stopSignal, _ := parseSignal(c.spec().StopSignal); sig == unix.SIGKILL || sig == stopSignal {
-		c.mu.Lock()
-		c.st.ManuallyStopped = true
-		saved := c.st
-		c.mu.Unlock()
-		if err := e.store.saveState(c.id, saved); err != nil {
-			return err
+		if err := e.restByHand(c, r); err != nil {
+			return fmt.Errorf("kill container %s: %w", c.name(), err)
 		}
 	}
 	if sig == unix.SIGKILL {
@@ -195,6 +191,17 @@ func (e *Engine) Kill(ctx context.Context, ref, signal string) error {
 		return fmt.Errorf("kill container %s: %w", c.name(), err)
 	}
 	return nil
+}
+
+// restByHand saves that the end of r to come is wanted.
+func (e *Engine) restByHand(c *container, r *run) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.run != r { // it has ended by itself meanwhile
+		return runtime.ErrNotRunning
+	}
+	c.st.ManuallyStopped = true
+	return e.saveLocked(c)
 }
 
 // Restart stops a container, when it runs, and starts it.

@@ -132,11 +132,14 @@ func (s *store) load(report func(id string, err error)) ([]*container, error) {
 			report(id, fmt.Errorf("secrets: %w", err))
 		}
 		var st state
+		unsure := false
 		if err := readJSON(filepath.Join(s.path(id), stateFile), &st); err != nil {
-			report(id, fmt.Errorf("unreadable state, taken as stopped: %w", err))
-			st = stoppedState()
+			report(id, fmt.Errorf("unreadable state, taken as stopped unless it runs: %w", err))
+			st, unsure = stoppedState(), true
 		}
-		out = append(out, newContainer(rec, st))
+		c := newContainer(rec, st)
+		c.unsure = unsure
+		out = append(out, c)
 	}
 	return out, nil
 }

@@ -51,9 +51,8 @@ func (e *Engine) mountPoints(ctx context.Context, c *container) ([]runtime.Mount
 	if err == nil {
 		c.mu.Lock()
 		points = c.st.Mounts
-		saved := c.st
+		err = e.saveLocked(c)
 		c.mu.Unlock()
-		err = e.store.saveState(c.id, saved)
 	}
 	return points, errors.Join(err, e.cfg.Volumes.Unmount(ctx, c.id))
 }
