@@ -225,11 +225,6 @@ func (p *preparation) volume(ctx context.Context, i int, mt stack.Mount) (Prepar
 			return Prepared{}, fmt.Errorf("volume %s: %w", e.v.Name, err)
 		}
 	}
-	if mt.SELinux != "" && p.m.cfg.Relabel != nil {
-		if err := p.m.cfg.Relabel(p.user, path, mt.SELinux); err != nil {
-			return Prepared{}, fmt.Errorf("volume %s: %w", e.v.Name, err)
-		}
-	}
 	return prepared(mt, path, runtime.MountPoint{Name: e.v.Name, Driver: e.v.Driver, Anonymous: e.v.Anonymous}), nil
 }
 

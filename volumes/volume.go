@@ -87,10 +87,6 @@ type Config struct {
 
 	// UserName is the name of a container, for errors; nil: its ID has to do.
 	UserName func(id string) string
-
-	// Relabel gives a path an SELinux label for user ("z" shared, "Z" private).
-	// nil: the host has no SELinux, and there is nothing to do.
-	Relabel func(user, path, mode string) error
 }
 
 var nameRE = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$`)

@@ -177,17 +177,3 @@ func FuzzNetwork(f *testing.F) {
 		}
 	})
 }
-
-func FuzzPools(f *testing.F) {
-	f.Add("10.0.0.0/8:24,fd00::/48:64")
-	f.Fuzz(func(t *testing.T, s string) {
-		pools, err := ParsePools(s)
-		if err != nil {
-			return
-		}
-		p, err := PickSubnet(pools, nil, nil)
-		if err != nil || !pools[0].Base.Contains(p.Addr()) {
-			t.Fatalf("%v: %v %v", pools, p, err)
-		}
-	})
-}

@@ -38,34 +38,6 @@ func ULAPool(seed string) Pool {
 	return Pool{netip.PrefixFrom(netip.AddrFrom16(a), 48), 64}
 }
 
-// ParsePools reads "10.10.0.0/16:24,172.20.0.0/14:22": base and subnet length.
-func ParsePools(s string) ([]Pool, error) {
-	var out []Pool
-	for _, part := range strings.Split(s, ",") {
-		base, bits, ok := cutLast(strings.TrimSpace(part), ":")
-		if !ok {
-			return nil, fmt.Errorf("address pool %q: want BASE/LENGTH:SUBNET-LENGTH", part)
-		}
-		p, err := netip.ParsePrefix(base)
-		if err != nil {
-			return nil, fmt.Errorf("address pool %q: %w", part, err)
-		}
-		var n int
-		if _, err := fmt.Sscanf(bits, "%d", &n); err != nil || n < p.Bits() || n > p.Addr().BitLen()-2 {
-			return nil, fmt.Errorf("address pool %q: subnet length %q is not between %d and %d", part, bits, p.Bits(), p.Addr().BitLen()-2)
-		}
-		out = append(out, Pool{p.Masked(), n})
-	}
-	return out, nil
-}
-
-func cutLast(s, sep string) (before, after string, ok bool) {
-	if i := strings.LastIndex(s, sep); i >= 0 {
-		return s[:i], s[i+1:], true
-	}
-	return s, "", false
-}
-
 // PickSubnet returns the first subnet of the pools that overlaps nothing used
 // and nothing to avoid (host addresses and routes). The error wraps
 // ErrExhausted, names the pools and how to enlarge them.
@@ -77,7 +49,7 @@ func PickSubnet(pools []Pool, used, avoid []netip.Prefix) (netip.Prefix, error) 
 			return s, nil
 		}
 	}
-	return netip.Prefix{}, fmt.Errorf("address pools (%s) %w: %d subnets are in use: remove networks, give this one a subnet (ipam: config: subnet), or add a pool to the daemon's address pools",
+	return netip.Prefix{}, fmt.Errorf("address pools (%s) %w: %d subnets are in use: remove networks, give this one a subnet (ipam: config: subnet), or give the daemon one more pool (dhow daemon --address-pool)",
 		strings.Join(names, ", "), ErrExhausted, len(used))
 }
 

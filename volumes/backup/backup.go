@@ -75,7 +75,7 @@ type Volumes interface {
 	CreateFrom(ctx context.Context, s volumes.Spec, fill func(dir string) error) (volumes.Volume, error)
 }
 
-// Users controls containers; the engine's adapter implements it.
+// Users controls containers; the engine's adapter implements it. Its errors name the container.
 type Users interface {
 	// Running says whether the container runs and is not paused; false for an unknown one.
 	Running(ctx context.Context, id string) (bool, error)

@@ -66,7 +66,7 @@ func (s *Service) quiet(ctx context.Context, volume string, mode Mode) (resume f
 	for _, id := range users {
 		running, err := s.cfg.Users.Running(ctx, id)
 		if err != nil {
-			return nothing, fmt.Errorf("container %s: %w", id, err)
+			return nothing, err
 		}
 		if running {
 			q.IDs = append(q.IDs, id)
@@ -82,7 +82,7 @@ func (s *Service) quiet(ctx context.Context, volume string, mode Mode) (resume f
 	resume = func() error { return s.resume(context.WithoutCancel(ctx), path, q) }
 	for _, id := range q.IDs {
 		if err := s.still(ctx, id, mode); err != nil {
-			return resume, fmt.Errorf("%s container %s: %w", mode, id, err)
+			return resume, err
 		}
 	}
 	return resume, nil
@@ -104,7 +104,7 @@ func (s *Service) resume(ctx context.Context, path string, q quieted) error {
 	var errs []error
 	for i := len(q.IDs) - 1; i >= 0; i-- {
 		if err := s.resumeOne(ctx, q.IDs[i], q.Mode); err != nil {
-			errs = append(errs, fmt.Errorf("resume container %s: %w", q.IDs[i], err))
+			errs = append(errs, err)
 		}
 	}
 	if len(errs) == 0 {

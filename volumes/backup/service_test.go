@@ -250,7 +250,7 @@ func TestAlwaysResumed(t *testing.T) {
 		}
 		return nil
 	}
-	if _, err := f.s.Backup(ctx, "db", f.repo, backup.Pause); err == nil || !strings.Contains(err.Error(), "b: no") {
+	if _, err := f.s.Backup(ctx, "db", f.repo, backup.Pause); err == nil || !strings.Contains(err.Error(), "pause container b: no") {
 		t.Errorf("error %v", err)
 	}
 	f.running()

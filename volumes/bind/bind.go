@@ -21,8 +21,6 @@ import (
 
 // Maker implements volumes.Maker for bind mounts.
 type Maker struct {
-	// Relabel is volumes.Config.Relabel.
-	Relabel func(user, path, mode string) error
 	// RecursiveReadOnly: the OCI runtime knows the mount option "rro".
 	RecursiveReadOnly bool
 }
@@ -44,7 +42,7 @@ func hasMountSetattr() bool {
 var propagations = []string{"private", "rprivate", "shared", "rshared", "slave", "rslave"}
 
 // Make checks the source and returns its bind mount.
-func (b *Maker) Make(_ context.Context, user string, m stack.Mount) (volumes.Prepared, error) {
+func (b *Maker) Make(_ context.Context, _ string, m stack.Mount) (volumes.Prepared, error) {
 	if err := check(m); err != nil {
 		return volumes.Prepared{}, err
 	}
@@ -58,11 +56,6 @@ func (b *Maker) Make(_ context.Context, user string, m stack.Mount) (volumes.Pre
 	prop := opts[1]
 	if err := checkPropagation(m.Source, prop); err != nil {
 		return volumes.Prepared{}, err
-	}
-	if m.SELinux != "" && b.Relabel != nil {
-		if err := b.Relabel(user, m.Source, m.SELinux); err != nil {
-			return volumes.Prepared{}, fmt.Errorf("bind source %s: %w", m.Source, err)
-		}
 	}
 	return volumes.Prepared{
 		Mount:   m,

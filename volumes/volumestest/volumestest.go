@@ -4,6 +4,7 @@ package volumestest
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -145,7 +146,7 @@ func (c *Containers) to(action, id, from, to string) error {
 	defer c.mu.Unlock()
 	if c.Fail != nil {
 		if err := c.Fail(action, id); err != nil {
-			return err
+			return fmt.Errorf("%s container %s: %w", action, id, err)
 		}
 	}
 	c.log = append(c.log, action+" "+id)
