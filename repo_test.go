@@ -1,7 +1,6 @@
 package dhow_test
 
 import (
-	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -230,20 +229,23 @@ func TestPurePackagesStayPure(t *testing.T) {
 	}
 }
 
+// TestEveryPackageHasOneDoc: who opens a package knows where to begin.
 func TestEveryPackageHasOneDoc(t *testing.T) {
 	docs := map[string][]string{}
 	for _, f := range sources(t) {
 		if f.test || f.dir == "" {
 			continue
 		}
-		docs[f.dir] = append(docs[f.dir], "")
+		if docs[f.dir] == nil {
+			docs[f.dir] = []string{}
+		}
 		if f.ast.Doc != nil {
-			docs[f.dir][0] += fmt.Sprintf(" %s", f.path)
+			docs[f.dir] = append(docs[f.dir], f.path)
 		}
 	}
 	for dir, d := range docs {
-		if n := len(strings.Fields(d[0])); n != 1 {
-			t.Errorf("package %s has %d package comments, want 1:%s", dir, n, d[0])
+		if len(d) != 1 || filepath.Base(d[0]) != "doc.go" {
+			t.Errorf("package %s has its package comments in %v, want one in doc.go", dir, d)
 		}
 	}
 }

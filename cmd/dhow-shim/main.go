@@ -2,9 +2,6 @@
 //go:debug containermaxprocs=0
 //go:debug updatemaxprocs=0
 
-// Command dhow-shim keeps one container for the dhow daemon: its standard
-// streams, its log file and its exit code. The daemon starts it; see package
-// keeper.
 package main
 
 import (

@@ -1,4 +1,3 @@
-// Package bind turns host paths into mounts of a container.
 package bind
 
 import (

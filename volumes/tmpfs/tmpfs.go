@@ -1,4 +1,3 @@
-// Package tmpfs turns tmpfs mounts of a container into OCI mounts.
 package tmpfs
 
 import (

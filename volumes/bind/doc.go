@@ -1,0 +1,2 @@
+// Package bind turns host paths into mounts of a container.
+package bind
