@@ -1,7 +1,6 @@
 package swap
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,28 +22,6 @@ type Swap struct {
 	journal string
 	state   state
 }
-
-// state is the journal's content.
-type state struct {
-	Phase   string `json:"phase"`
-	Root    string `json:"root"`
-	Base    string `json:"base"` // holds the directories below
-	Durable bool   `json:"durable,omitempty"`
-}
-
-func (st *state) stage() string   { return filepath.Join(st.Base, Prefix+"new") }
-func (st *state) old() string     { return filepath.Join(st.Base, Prefix+"old") }
-func (st *state) newMeta() string { return filepath.Join(st.Base, Prefix+"new-meta") } // empty; has the attributes of the new root
-func (st *state) oldMeta() string { return filepath.Join(st.Base, Prefix+"old-meta") } // empty; has the attributes of the old root
-
-// The phases of the journal. The undo phases follow an error in out or in.
-const (
-	phaseStage   = "stage"
-	phaseOut     = "out"
-	phaseIn      = "in"
-	phaseUndoIn  = "undo-in"  // new entries go back to the stage
-	phaseUndoOut = "undo-out" // old entries go back to the root
-)
 
 // Reserved says whether an entry of a root is not content: a swap's own
 // directory, or the lost+found of a file system.
@@ -69,7 +46,7 @@ func Begin(root, journal string, inside, durable bool) (*Swap, error) {
 	if err := unix.Stat(root, &before); err != nil {
 		return nil, &os.PathError{Op: "stat", Path: root, Err: err}
 	}
-	if err := s.state.write(journal, phaseStage); err != nil {
+	if err := s.state.create(journal); err != nil {
 		return nil, err
 	}
 	for _, dir := range []string{s.state.stage(), s.state.old(), s.state.newMeta(), s.state.oldMeta()} {
@@ -94,7 +71,8 @@ func (s *Swap) Stage() string { return s.state.stage() }
 // Abort throws the staged content away. The root is as before.
 func (s *Swap) Abort() error { return s.state.clean(s.journal) }
 
-// Commit exchanges the content. On an error the old content is in place.
+// Commit exchanges the content. On an error the old content is in place, or
+// else the error says so: then Recover, at the next use, goes on.
 func (s *Swap) Commit() error {
 	st := &s.state
 	if err := st.prepare(); err != nil {
@@ -106,7 +84,7 @@ func (s *Swap) Commit() error {
 	}
 	if err != nil {
 		if uerr := st.undo(s.journal); uerr != nil {
-			return errors.Join(err, fmt.Errorf("the old content is in %s: %w", st.old(), uerr))
+			return errors.Join(err, fmt.Errorf("the exchange is half done and goes on at the next use; the old content is in %s and %s: %w", st.Root, st.old(), uerr))
 		}
 		return errors.Join(err, st.clean(s.journal))
 	}
@@ -130,16 +108,12 @@ func (st *state) prepare() error {
 
 // Recover finishes or undoes what a journal describes; a missing journal is fine.
 func Recover(journal string) error {
-	data, err := os.ReadFile(journal)
+	st, err := read(journal)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
-	}
-	var st state
-	if err := json.Unmarshal(data, &st); err != nil || st.Root == "" || st.Base == "" {
-		return fmt.Errorf("swap journal %s is unreadable: %w", journal, errors.Join(err, fs.ErrInvalid))
 	}
 	switch st.Phase {
 	case phaseOut, phaseIn:
@@ -153,23 +127,12 @@ func Recover(journal string) error {
 	return st.clean(journal)
 }
 
-func (st *state) write(journal, phase string) error {
-	next := *st
-	next.Phase = phase
-	data, err := json.Marshal(next)
-	if err != nil {
-		return err
-	}
-	if err := fsx.WriteFile(journal, data, st.Durable); err != nil {
-		return err
-	}
-	st.Phase = phase
-	return nil
-}
-
 // forward moves the old entries out and the new ones in.
 func (st *state) forward(journal string) error {
 	if st.Phase == phaseOut {
+		if _, err := os.Lstat(st.stage()); err != nil {
+			return err // without the new content the old one stays
+		}
 		if err := moveAll(st.Root, st.old()); err != nil {
 			return err
 		}
@@ -187,16 +150,21 @@ func (st *state) forward(journal string) error {
 	return copyMeta(st.Root, st.newMeta())
 }
 
-// undo brings the old content back. A journal that cannot be written (the disk
-// is full) does not stop it.
+// undo brings the old content back. It moves nothing before the journal says
+// so: a recovery that read an earlier phase would go the other way from there
+// and mix old and new.
 func (st *state) undo(journal string) error {
 	if st.Phase == phaseIn || st.Phase == phaseUndoIn {
-		_ = st.write(journal, phaseUndoIn)
+		if err := st.write(journal, phaseUndoIn); err != nil {
+			return err
+		}
 		if err := moveAll(st.Root, st.stage()); err != nil {
 			return err
 		}
 	}
-	_ = st.write(journal, phaseUndoOut)
+	if err := st.write(journal, phaseUndoOut); err != nil {
+		return err
+	}
 	err := moveAll(st.old(), st.Root)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // all was done, and cleaning had begun
