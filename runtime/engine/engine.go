@@ -184,8 +184,11 @@ func (e *Engine) cgroupParent() string {
 	return "/dhow-" + e.mark
 }
 
+// idLength is the length of a container's ID: 32 bytes in hexadecimal.
+const idLength = 64
+
 func newID() string {
-	b := make([]byte, 32)
+	b := make([]byte, idLength/2)
 	rand.Read(b)
 	return hex.EncodeToString(b)
 }

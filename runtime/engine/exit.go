@@ -162,13 +162,16 @@ func (e *Engine) recordExit(c *container, exit shim.Exit) (again bool, delay tim
 func (e *Engine) cleanup(ctx context.Context, c *container) error {
 	dir := e.bundleDir(c.id)
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return e.unregister(ctx, c)
 	}
 	var left error
 	if exit, err := shim.ReadExit(dir); err != nil || exit.Lost {
 		if _, err := shim.Cleanup(ctx, dir); err != nil && !errors.Is(err, runtime.ErrNotFound) {
 			left = err
 		}
+	}
+	if left == nil {
+		left = e.unregister(ctx, c)
 	}
 	var g errgroup.Group
 	g.Go(func() error { return e.cfg.Networks.Disconnect(ctx, c.id) })

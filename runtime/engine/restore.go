@@ -203,6 +203,7 @@ func (e *Engine) sweep(ctx context.Context, runs map[string]*found) {
 			e.log.Error("remains of a container", "bundle", entry.Name(), "err", err)
 		}
 	}
+	e.sweepStates(ctx, runs)
 	e.sweepCgroups(running)
 }
 

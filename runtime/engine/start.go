@@ -61,6 +61,11 @@ func (e *Engine) start(ctx context.Context, c *container) error {
 	c.mu.Lock()
 	b.rec = c.rec
 	c.mu.Unlock()
+	if e.registered(c.id) { // what the last run has left could not be let go of then
+		if err := e.cleanup(ctx, c); err != nil {
+			return err
+		}
+	}
 	err := b.prepare(ctx)
 	if err == nil {
 		err = b.launch(ctx)

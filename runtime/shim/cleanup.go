@@ -37,7 +37,7 @@ func cleanup(ctx context.Context, dir string) (Exit, error) {
 	if err := killShim(ctx, dir); err != nil {
 		return Exit{}, err
 	}
-	if err := deleteContainer(ctx, c); err != nil {
+	if err := Delete(ctx, c); err != nil {
 		return Exit{}, err
 	}
 	if err := removeCgroups(ctx, c.CgroupPath); err != nil {
@@ -83,7 +83,15 @@ func killShim(ctx context.Context, dir string) error {
 	return ctx.Err()
 }
 
-func deleteContainer(ctx context.Context, c Config) error {
+// deleteLimit is how long the runtime may take to forget a container.
+const deleteLimit = 30 * time.Second
+
+// Delete ends a container in its runtime and makes the runtime forget it,
+// whatever its shim does. Of c it needs ID, Runtime, RuntimeRoot and
+// RuntimeArgs. One that the runtime does not know is fine.
+func Delete(ctx context.Context, c Config) error {
+	ctx, cancel := context.WithTimeout(ctx, deleteLimit)
+	defer cancel()
 	args := append([]string(nil), c.RuntimeArgs...)
 	if c.RuntimeRoot != "" {
 		args = append(args, "--root", c.RuntimeRoot)

@@ -37,7 +37,10 @@ func (k *keeper) failed(text string) {
 // and processes that are left when it had no pid namespace of its own.
 func (k *keeper) remove() {
 	k.phase, k.pid = wire.PhaseExited, 0
-	k.runtime([]string{"delete", "--force", k.cfg.ID}, k.silent(), deleteLimit, func(string, error) {
+	k.runtime([]string{"delete", "--force", k.cfg.ID}, k.silent(), deleteLimit, func(text string, err error) {
+		if err != nil { // who takes note of the exit tries again
+			complain("delete: " + text)
+		}
 		k.removed()
 	})
 }
@@ -78,7 +81,7 @@ func (k *keeper) finish() {
 	k.log.Close(time.Now())
 	x := k.exit
 	if err := writeFile(k.cfg.Dir+"/exit.json", exitJSON(x.Code, x.Signal, x.OOMKilled, x.At, x.Error)); err != nil {
-		syscall.Write(2, []byte("dhow-shim: exit.json: "+err.Error()+"\n"))
+		complain("exit.json: " + err.Error())
 	}
 	k.accept(0) // those that wait already are told, too
 	k.loop.want(k.listen, 0)
@@ -93,6 +96,11 @@ func (k *keeper) finish() {
 		}
 	}
 	k.leave()
+}
+
+// complain writes to the shim's own log.
+func complain(text string) {
+	_, _ = syscall.Write(2, []byte("dhow-shim: "+text+"\n")) // nobody to tell that the log is full
 }
 
 // leave ends the process when every client has what is theirs.
