@@ -137,7 +137,7 @@ func (m *Manager) publishedNow(rules map[Frontend][]Backend) {
 		}
 	}
 	if m.published != nil {
-		m.poke()
+		signal(m.flows)
 	}
 }
 
@@ -273,7 +273,7 @@ func (m *Manager) forgetLocked(s *space, udpOnly bool) {
 			m.forget[a] = udpOnly && (!ok || old)
 		}
 	}
-	m.poke()
+	signal(m.flows)
 }
 
 // SetReady says whether the sandbox takes traffic of shared names and ports.

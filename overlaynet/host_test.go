@@ -63,8 +63,15 @@ func (s *source) Changed() <-chan struct{} {
 
 func (s *source) remove(name string) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	delete(s.nets, name)
+	s.mu.Unlock()
+	s.change()
+}
+
+// change says that something has changed.
+func (s *source) change() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	close(s.ch)
 	s.ch = make(chan struct{})
 }

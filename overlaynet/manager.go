@@ -26,8 +26,9 @@ type Manager struct {
 	log  *slog.Logger
 	mark string
 
-	ids  keyed // one change at a time per sandbox
-	wake chan struct{}
+	ids   keyed         // one change at a time per sandbox
+	wake  chan struct{} // look at everything
+	flows chan struct{} // connections are to be forgotten
 
 	rulesMu sync.Mutex // held while rules of fronts are read and sent, so that they arrive in order; before mu
 
@@ -49,7 +50,7 @@ func New(o Options) *Manager {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Manager{
-		opt: o, log: o.Log, mark: Mark(o.RunDir), wake: make(chan struct{}, 1),
+		opt: o, log: o.Log, mark: Mark(o.RunDir), wake: make(chan struct{}, 1), flows: make(chan struct{}, 1),
 		networks: map[string]*network{}, spaces: map[string]*space{}, fronts: map[portKey][]*front{}, forget: map[netip.Addr]bool{},
 	}
 }
@@ -104,10 +105,12 @@ func (m *Manager) Connected(id string) (*Connected, bool) {
 // and what to do about it.
 func (m *Manager) Warnings() []string { return m.opt.Rules.Warnings() }
 
-// poke wakes Run.
-func (m *Manager) poke() {
+// poke makes Run look at everything.
+func (m *Manager) poke() { signal(m.wake) }
+
+func signal(ch chan struct{}) {
 	select {
-	case m.wake <- struct{}{}:
+	case ch <- struct{}{}:
 	default:
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 const (
 	settle  = 20 * time.Millisecond // damage comes in bursts
+	rest    = 4                     // times as long as a look at everything took passes before the next: others may change rules all the time
 	slowest = time.Minute           // between two looks at everything
 )
 
@@ -85,9 +86,9 @@ func (m *Manager) used() (out []*network) {
 	return out
 }
 
-// Run keeps the kernel as it should be until ctx ends: it looks when
-// something of ours has vanished, when networks change, and once a minute.
-// Nothing that runs is touched when ctx ends.
+// Run keeps the kernel as it should be until ctx ends: it looks at everything
+// when something of ours has vanished and once a minute, and removes networks
+// that are wanted no more at once. Nothing that runs is touched when ctx ends.
 func (m *Manager) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return m.opt.Links.Run(ctx, m.poke) })
@@ -96,37 +97,63 @@ func (m *Manager) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
+// follow does for each thing that happens what it asks for and no more: the
+// state changes with every word about a task, and a look at everything grows
+// with the number of containers.
 func (m *Manager) follow(ctx context.Context) error {
+	var took time.Duration // the last look at everything
+	due := time.Now()      // the next one
+	changed := m.opt.Source.Changed()
 	for {
-		changed := m.opt.Source.Changed()
-		wait := slowest
-		if err := m.repair(ctx); err != nil && ctx.Err() == nil {
-			m.log.Error("network is not as it should be; trying again", "err", err)
-			wait = time.Second
-		}
-		t := time.NewTimer(wait)
+		t := time.NewTimer(time.Until(due))
+		var err error
 		select {
 		case <-ctx.Done():
 		case <-changed:
+			changed = m.opt.Source.Changed() // first: what changes from here on is seen in the next round
+			err = m.pruneUnknown(ctx)
+		case <-m.flows:
+			select { // they come in bursts too, and one pass over the table does for all
+			case <-ctx.Done():
+			case <-time.After(settle):
+				err = m.forgetFlows(ctx)
+			}
 		case <-m.wake:
-			t.Reset(settle)
-			<-t.C
-		case <-t.C:
+			due = earlier(due, time.Now().Add(max(settle, rest*took)))
+		case start := <-t.C:
+			err = m.repair(ctx)
+			took = time.Since(start)
+			due = time.Now().Add(slowest)
 		}
 		t.Stop()
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if err != nil {
+			m.log.Error("network is not as it should be; trying again", "err", err)
+			due = earlier(due, time.Now().Add(time.Second))
+		}
 	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// pruneUnknown removes the bridges of networks that the state has no more.
+func (m *Manager) pruneUnknown(ctx context.Context) error {
+	return m.prune(ctx, func(n *network) bool {
+		_, ok := m.opt.Source.Network(n.key())
+		return !ok
+	})
 }
 
 // repair is one look at everything. All its steps are safe to repeat.
 func (m *Manager) repair(ctx context.Context) error {
-	errs := []error{m.forgetFlows(ctx)}
-	errs = append(errs, m.prune(ctx, func(n *network) bool {
-		_, ok := m.opt.Source.Network(n.key())
-		return !ok
-	}))
+	errs := []error{m.forgetFlows(ctx), m.pruneUnknown(ctx)}
 	for _, n := range m.used() {
 		n.up.Lock()
 		if n.made {
