@@ -48,9 +48,9 @@ type ScaleRequest struct {
 
 // StackStatus is a stack, what is wanted of it and what was observed.
 type StackStatus struct {
-	Stack    stack.Stack     `json:"stack"`    // as last applied, without the content of secrets and configs
-	Services []ServiceStatus `json:"services"` // sorted by name
-	Tasks    []stack.Task    `json:"tasks"`    // sorted by service and slot
+	Stack    stack.Stack     `json:"stack,omitzero"` // as last applied, without the content of secrets and configs; a watch leaves it out when it is as in the line before
+	Services []ServiceStatus `json:"services"`       // sorted by name
+	Tasks    []stack.Task    `json:"tasks"`          // sorted by service and slot
 	Removing bool            `json:"removing,omitempty"`
 	Index    uint64          `json:"index"`   // of the last change to any of this
 	Created  int64           `json:"created"` // Unix nanoseconds

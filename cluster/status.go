@@ -14,7 +14,7 @@ func (m *Manager) Stacks() []StackStatus {
 	snap := m.store.Snapshot()
 	var out []StackStatus
 	for _, s := range snap.Stacks() {
-		out = append(out, stackStatus(snap, s))
+		out = append(out, stackStatus(snap, s, 0))
 	}
 	return out
 }
@@ -26,11 +26,30 @@ func (m *Manager) Stack(name string) (StackStatus, error) {
 	if s == nil {
 		return StackStatus{}, fmt.Errorf("stack %s: %w", name, runtime.ErrNotFound)
 	}
-	return stackStatus(snap, s), nil
+	return stackStatus(snap, s, 0), nil
 }
 
-func stackStatus(snap *state.Snapshot, s *state.Stack) StackStatus {
-	st := StackStatus{Stack: definition(snap, s), Removing: s.Removing, Index: s.Index, Created: s.Created, Updated: s.Updated}
+// StackSince returns one stack if anything about it has changed after index:
+// false, and at little cost, if not. What was applied is left out when that is
+// as it was at index. A stack that is gone is runtime.ErrNotFound.
+func (m *Manager) StackSince(name string, index uint64) (StackStatus, bool, error) {
+	snap := m.store.Snapshot()
+	s := snap.Stack(name)
+	switch {
+	case s == nil:
+		return StackStatus{}, false, fmt.Errorf("stack %s: %w", name, runtime.ErrNotFound)
+	case s.Index <= index:
+		return StackStatus{}, false, nil
+	}
+	return stackStatus(snap, s, index), true, nil
+}
+
+// stackStatus leaves out what was applied when it is older than since; 0: never.
+func stackStatus(snap *state.Snapshot, s *state.Stack, since uint64) StackStatus {
+	st := StackStatus{Removing: s.Removing, Index: s.Index, Created: s.Created, Updated: s.Updated}
+	if since == 0 || s.Defined > since {
+		st.Stack = definition(snap, s)
+	}
 	for _, sv := range snap.Services(s.Name) {
 		st.Services = append(st.Services, serviceStatus(snap, sv))
 	}

@@ -1,11 +1,15 @@
 package cluster_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
+	"github.com/dhow-project/dhow/cluster"
+	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
 	"github.com/dhow-project/dhow/stack/plan"
 )
@@ -43,5 +47,43 @@ func TestStatusHasNoContentOfSecrets(t *testing.T) {
 	p := w.up(s)
 	if _, ok := p.Step(plan.Secret, "pw"); !ok {
 		t.Errorf("new content is no change: %s", p)
+	}
+}
+
+// Whoever follows a stack is told what is new, and nothing when others changed.
+func TestStackSince(t *testing.T) {
+	w, ctx := newWorld(t), context.Background()
+	since := func(index uint64) (cluster.StackStatus, bool) {
+		t.Helper()
+		st, news, err := w.m.StackSince("shop", index)
+		must(t, err)
+		return st, news
+	}
+	w.up(shop(svc("web", "web:1", 2)))
+	st := w.until("all run", ready)
+	first, _ := since(0)
+	if first.Index != st.Index || len(first.Stack.Services) != 1 || len(first.Tasks) != 2 {
+		t.Errorf("since 0: %+v", first)
+	}
+	if _, news := since(st.Index); news {
+		t.Error("nothing has changed")
+	}
+	_, err := w.m.CreateNetwork(ctx, stack.Network{Name: "other"})
+	must(t, err)
+	if _, news := since(st.Index); news {
+		t.Error("something else has changed")
+	}
+	must(t, w.engine.Kill(ctx, "shop-web-1", "KILL"))
+	w.until("the end is seen", func(now cluster.StackStatus) bool { return now.Index > st.Index })
+	if now, news := since(st.Index); !news || now.Stack.Name != "" || len(now.Tasks) != 2 {
+		t.Errorf("a task has changed: %v %+v", news, now)
+	}
+	before, _ := since(0)
+	must(t, w.m.Scale(ctx, "shop", map[string]int{"web": 1}))
+	if now, news := since(before.Index); !news || now.Stack.Services["web"].Replicas != 1 {
+		t.Errorf("scaled: %v %+v", news, now.Stack)
+	}
+	if _, _, err := w.m.StackSince("none", 0); !errors.Is(err, runtime.ErrNotFound) {
+		t.Errorf("no stack: %v", err)
 	}
 }

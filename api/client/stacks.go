@@ -38,7 +38,14 @@ func (c *Client) Stack(ctx context.Context, name string) (api.StackStatus, error
 // WatchStack calls each with the stack's status now and after every change. It
 // returns nil when the stack is gone, and the error of each.
 func (c *Client) WatchStack(ctx context.Context, name string, each func(api.StackStatus) error) error {
-	return lines(ctx, c, request{method: http.MethodGet, path: stackPath(name, "/watch")}, each)
+	var applied stack.Stack
+	return lines(ctx, c, request{method: http.MethodGet, path: stackPath(name, "/watch")}, func(st api.StackStatus) error {
+		if st.Stack.Name == "" { // not sent again
+			st.Stack = applied
+		}
+		applied = st.Stack
+		return each(st)
+	})
 }
 
 // RemoveOptions of RemoveStack.

@@ -113,6 +113,9 @@ type Stacks interface {
 	Scale(ctx context.Context, name string, counts map[string]int) error
 	Stacks() []cluster.StackStatus
 	Stack(name string) (cluster.StackStatus, error)
+	// StackSince is Stack, or false when nothing about it has changed after
+	// index; what was applied is left out when that has not changed.
+	StackSince(name string, index uint64) (cluster.StackStatus, bool, error)
 	// Changed returns a channel that is closed at the next change.
 	Changed() <-chan struct{}
 }

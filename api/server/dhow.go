@@ -124,11 +124,13 @@ func (s *server) scaleStack(w http.ResponseWriter, r *http.Request) error {
 }
 
 // watchStack sends the stack's status now and after every change, one JSON
-// object a line, until the client leaves or the stack is gone.
+// object a line, until the client leaves or the stack is gone. What was applied
+// is in the first line and in those after it has changed: a stack in motion
+// changes with every word about a task, and its definition is most of the line.
 func (s *server) watchStack(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
 	changed := s.Stacks.Changed()
-	st, err := s.Stacks.Stack(name)
+	st, news, err := s.Stacks.StackSince(name, 0)
 	if err != nil {
 		return err
 	}
@@ -136,7 +138,7 @@ func (s *server) watchStack(w http.ResponseWriter, r *http.Request) error {
 	w.WriteHeader(http.StatusOK)
 	enc, ctl := json.NewEncoder(w), http.NewResponseController(w)
 	for sent := uint64(0); ; {
-		if sent == 0 || st.Index != sent {
+		if news {
 			if enc.Encode(toStackStatus(st)) != nil || ctl.Flush() != nil {
 				return nil //nolint:nilerr // the client has gone
 			}
@@ -148,7 +150,7 @@ func (s *server) watchStack(w http.ResponseWriter, r *http.Request) error {
 		case <-changed:
 		}
 		changed = s.Stacks.Changed()
-		if st, err = s.Stacks.Stack(name); err != nil {
+		if st, news, err = s.Stacks.StackSince(name, sent); err != nil {
 			return nil //nolint:nilerr // removed: the end of the stream says so
 		}
 	}

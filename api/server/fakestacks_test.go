@@ -15,13 +15,15 @@ import (
 type fakeStacks struct {
 	mu      sync.Mutex
 	all     map[string]cluster.StackStatus // guarded by mu
+	defined map[string]uint64              // guarded by mu: index of the last apply, by name
+	given   int                            // guarded by mu: statuses handed out
 	index   uint64                         // guarded by mu
 	changed chan struct{}                  // guarded by mu; closed and replaced at every change
 	calls   []string                       // guarded by mu
 }
 
 func newFakeStacks() *fakeStacks {
-	return &fakeStacks{all: map[string]cluster.StackStatus{}, changed: make(chan struct{})}
+	return &fakeStacks{all: map[string]cluster.StackStatus{}, defined: map[string]uint64{}, changed: make(chan struct{})}
 }
 
 func (f *fakeStacks) touchLocked(call string) {
@@ -40,6 +42,7 @@ func (f *fakeStacks) ApplyStack(_ context.Context, s stack.Stack, opt plan.Optio
 	}
 	f.touchLocked("apply " + s.Name)
 	f.all[s.Name] = cluster.StackStatus{Stack: s, Index: f.index}
+	f.defined[s.Name] = f.index
 	return p, f.index, nil
 }
 
@@ -65,9 +68,10 @@ func (f *fakeStacks) Scale(_ context.Context, name string, counts map[string]int
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.touchLocked(fmt.Sprintf("scale %s %v", name, counts))
-	st := f.all[name]
-	st.Index = f.index
-	f.all[name] = st
+	if st, found := f.all[name]; found {
+		st.Index = f.index
+		f.all[name] = st
+	}
 	return nil
 }
 
@@ -88,6 +92,23 @@ func (f *fakeStacks) Stack(name string) (cluster.StackStatus, error) {
 		return st, fmt.Errorf("stack %s: %w", name, runtime.ErrNotFound)
 	}
 	return st, nil
+}
+
+func (f *fakeStacks) StackSince(name string, index uint64) (cluster.StackStatus, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	st, found := f.all[name]
+	switch {
+	case !found:
+		return st, false, fmt.Errorf("stack %s: %w", name, runtime.ErrNotFound)
+	case st.Index <= index:
+		return cluster.StackStatus{}, false, nil
+	}
+	f.given++
+	if index >= f.defined[name] {
+		st.Stack = stack.Stack{}
+	}
+	return st, true, nil
 }
 
 func (f *fakeStacks) Changed() <-chan struct{} {

@@ -16,7 +16,7 @@ type tx struct {
 	txn     *memdb.Txn
 	index   uint64
 	time    int64
-	touched map[string]bool // names of stacks of which something changed
+	touched map[string]bool // stacks of which something changed, by name; true: what is wanted of them
 	dirty   bool
 }
 
@@ -49,11 +49,11 @@ func (t *tx) apply(c Change) error {
 }
 
 func (t *tx) put(table Table, record any, stackName string) error {
-	t.touch(stackName)
+	t.touch(table, stackName)
 	return t.txn.Insert(string(table), record)
 }
 
-func (t *tx) touch(stackName string) {
+func (t *tx) touch(table Table, stackName string) {
 	t.dirty = true
 	if stackName == "" {
 		return
@@ -61,7 +61,7 @@ func (t *tx) touch(stackName string) {
 	if t.touched == nil {
 		t.touched = map[string]bool{}
 	}
-	t.touched[stackName] = true
+	t.touched[stackName] = t.touched[stackName] || table == TableStack || table == TableService
 }
 
 func (t *tx) putService(c *ServiceChange) error {
@@ -142,7 +142,7 @@ func (t *tx) delete(k Key) error {
 	if r == nil {
 		return nil
 	}
-	t.touch(stackName)
+	t.touch(k.Table, stackName)
 	return t.txn.Delete(string(k.Table), r)
 }
 
@@ -155,6 +155,9 @@ func (t *tx) finish() error {
 		}
 		s := *old
 		s.Index = t.index
+		if t.touched[name] {
+			s.Defined = t.index
+		}
 		if err := t.txn.Insert(string(TableStack), &s); err != nil {
 			return err
 		}

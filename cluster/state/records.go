@@ -16,6 +16,7 @@ type Stack struct {
 	Created       int64       `json:"created"`                 // Unix nanoseconds
 	Updated       int64       `json:"updated"`                 // of the last apply
 	Index         uint64      `json:"index"`                   // of the last change to it, its services, tasks or networks
+	Defined       uint64      `json:"defined,omitempty"`       // of the last change to it or its services
 }
 
 // Service is the wish for one service.
