@@ -77,6 +77,17 @@ func terminal(f any) (*os.File, bool) {
 	return file, ok && term.IsTerminal(int(file.Fd()))
 }
 
+// input is the file of --input, or standard input when none is named.
+func (a *app) input(path string) (io.ReadCloser, error) {
+	if path != "" {
+		return os.Open(path)
+	}
+	if _, tty := terminal(a.in); tty {
+		return nil, usagef("standard input is a terminal: name a file with --input, or use a pipe")
+	}
+	return io.NopCloser(a.in), nil
+}
+
 // fancy says whether w takes colours and cursor movement.
 func (a *app) fancy(w io.Writer) bool {
 	switch a.ansi {

@@ -250,17 +250,11 @@ func importCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			in := a.in
-			if input != "" {
-				f, err := os.Open(input)
-				if err != nil {
-					return err
-				}
-				defer f.Close()
-				in = f
-			} else if _, tty := terminal(a.in); tty {
-				return usagef("standard input is a terminal: name a file with --input, or use a pipe")
+			in, err := a.input(input)
+			if err != nil {
+				return err
 			}
+			defer in.Close()
 			r, err := c.ImportVolume(cmd.Context(), args[0], m, in)
 			if err != nil {
 				return err

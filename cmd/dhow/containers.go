@@ -56,11 +56,7 @@ func containerName(ct container.Summary) string {
 // oneContainer is the container of a service that a command is for: number
 // --index, or the first that runs.
 func (a *app) oneContainer(ctx context.Context, service string, index int, all bool) (*client.Client, container.Summary, error) {
-	c, name, _, err := a.target(ctx, []string{service})
-	if err != nil {
-		return nil, container.Summary{}, err
-	}
-	list, err := a.containers(ctx, c, name, []string{service}, all)
+	c, list, err := a.targets(ctx, []string{service}, all)
 	if err != nil {
 		return nil, container.Summary{}, err
 	}

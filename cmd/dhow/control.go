@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/spf13/cobra"
 
 	"github.com/dhow-project/dhow/api"
@@ -71,6 +72,16 @@ func (a *app) target(ctx context.Context, args []string) (c *client.Client, name
 	}
 	services, err = a.services(ctx, c, name, args)
 	return c, name, services, err
+}
+
+// targets is the daemon and the containers of those services; all are with those that do not run.
+func (a *app) targets(ctx context.Context, args []string, all bool) (*client.Client, []container.Summary, error) {
+	c, name, services, err := a.target(ctx, args)
+	if err != nil {
+		return nil, nil, err
+	}
+	list, err := a.containers(ctx, c, name, services, all)
+	return c, list, err
 }
 
 func startCmd(a *app) *cobra.Command {
@@ -149,11 +160,7 @@ func killCmd(a *app) *cobra.Command {
 		Use: "kill [SERVICE...]", Short: "Send a signal to the containers of services",
 		Example: "  dhow kill -s HUP web", ValidArgsFunction: a.completeServices,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, name, services, err := a.target(cmd.Context(), args)
-			if err != nil {
-				return err
-			}
-			list, err := a.containers(cmd.Context(), c, name, services, false)
+			c, list, err := a.targets(cmd.Context(), args, false)
 			if err != nil {
 				return err
 			}

@@ -81,11 +81,7 @@ func (a *app) imageRows(ctx context.Context, args []string, all bool) ([]imageRo
 		})
 		return rows, nil
 	}
-	c, name, services, err := a.target(ctx, args)
-	if err != nil {
-		return nil, err
-	}
-	list, err := a.containers(ctx, c, name, services, true)
+	c, list, err := a.targets(ctx, args, true)
 	if err != nil {
 		return nil, err
 	}

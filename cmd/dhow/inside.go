@@ -28,11 +28,7 @@ func topCmd(a *app) *cobra.Command {
 		Use: "top [SERVICE...]", Short: "List the processes of services", ValidArgsFunction: a.completeServices,
 		Example: "  dhow top web\n  dhow top --format json\n  dhow top --format '{{.PID}} {{.CMD}}'",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, name, services, err := a.target(cmd.Context(), args)
-			if err != nil {
-				return err
-			}
-			list, err := a.containers(cmd.Context(), c, name, services, false)
+			c, list, err := a.targets(cmd.Context(), args, false)
 			if err != nil {
 				return err
 			}

@@ -23,45 +23,26 @@ type networkRow struct {
 }
 
 func networkLsCmd(a *app) *cobra.Command {
-	var o table.Options
-	var filter []string
-	c := &cobra.Command{
-		Use: "ls", Short: "List networks", Args: cobra.NoArgs, Example: "  dhow network ls",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			f, err := parseFilters(filter)
-			if err != nil {
-				return err
-			}
-			c, err := a.daemonClient(cmd.Context())
-			if err != nil {
-				return err
-			}
-			list, err := c.Networks(cmd.Context(), f)
-			if err != nil {
-				return err
-			}
-			var rows []networkRow
-			for _, n := range list {
-				var subnets []string
-				for _, cfg := range n.IPAM.Config {
-					subnets = append(subnets, cfg.Subnet.String())
-				}
-				rows = append(rows, networkRow{
-					ID: shortID(n.ID), Name: n.Name, Driver: n.Driver, Scope: n.Scope, Labels: labelList(n.Labels),
-					Subnets: strings.Join(subnets, ","), Internal: n.Internal, IPv6: n.EnableIPv6,
-				})
-			}
-			return table.Print(a.out, a.fit(o), rows, []table.Column[networkRow]{
-				{Head: "NETWORK ID", Value: func(r networkRow) string { return r.ID }},
-				{Head: "NAME", Value: func(r networkRow) string { return r.Name }, Min: 20},
-				{Head: "DRIVER", Value: func(r networkRow) string { return r.Driver }},
-				{Head: "SUBNETS", Value: func(r networkRow) string { return r.Subnets }, Min: 16},
-			})
+	return nounLsCmd(a, nounList[network.Inspect, networkRow]{
+		noun: "network", filters: "driver, id, label, name", list: (*client.Client).Networks, row: rowOfNetwork,
+		columns: []table.Column[networkRow]{
+			{Head: "NETWORK ID", Value: func(r networkRow) string { return r.ID }},
+			{Head: "NAME", Value: func(r networkRow) string { return r.Name }, Min: 20},
+			{Head: "DRIVER", Value: func(r networkRow) string { return r.Driver }},
+			{Head: "SUBNETS", Value: func(r networkRow) string { return r.Subnets }, Min: 16},
 		},
+	})
+}
+
+func rowOfNetwork(n network.Inspect) networkRow {
+	var subnets []string
+	for _, cfg := range n.IPAM.Config {
+		subnets = append(subnets, cfg.Subnet.String())
 	}
-	listFlags(c, &o)
-	c.Flags().StringArrayVar(&filter, "filter", nil, "KEY=VALUE: driver, id, label, name")
-	return c
+	return networkRow{
+		ID: shortID(n.ID), Name: n.Name, Driver: n.Driver, Scope: n.Scope, Labels: labelList(n.Labels),
+		Subnets: strings.Join(subnets, ","), Internal: n.Internal, IPv6: n.EnableIPv6,
+	}
 }
 
 func networkInspectCmd(a *app) *cobra.Command {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 
@@ -167,17 +166,11 @@ func loadCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			in := a.in
-			if input != "" {
-				f, err := os.Open(input)
-				if err != nil {
-					return err
-				}
-				defer f.Close()
-				in = f
-			} else if _, tty := terminal(a.in); tty {
-				return usagef("standard input is a terminal: name the archive with --input, or pipe it in")
+			in, err := a.input(input)
+			if err != nil {
+				return err
 			}
+			defer in.Close()
 			return cl.LoadImages(cmd.Context(), in, func(m jsonstream.Message) {
 				if !quiet && m.Stream != "" {
 					fmt.Fprint(a.out, m.Stream)

@@ -64,11 +64,7 @@ var statsColumns = []table.Column[statsRow]{
 
 // statsRows reads all containers side by side: each takes the second between two readings.
 func (a *app) statsRows(ctx context.Context, args []string) ([]statsRow, error) {
-	c, name, services, err := a.target(ctx, args)
-	if err != nil {
-		return nil, err
-	}
-	list, err := a.containers(ctx, c, name, services, false)
+	c, list, err := a.targets(ctx, args, false)
 	if err != nil {
 		return nil, err
 	}

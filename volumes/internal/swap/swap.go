@@ -210,32 +210,29 @@ func setTimes(path string, st *unix.Stat_t) error {
 
 // moveAll renames the entries of one directory into another.
 func moveAll(from, to string) error {
-	src, err := fsx.OpenDir(from)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	dst, err := fsx.OpenDir(to)
-	if err != nil {
-		return err
-	}
-	defer dst.Close()
-	names, err := fsx.Names(src)
-	if err != nil {
-		return err
-	}
-	for _, n := range names {
-		if Reserved(n) {
-			continue
+	return withDirs(from, to, func(src, dst *os.File) error {
+		names, err := fsx.Names(src)
+		if err != nil {
+			return err
 		}
-		if err := unix.Renameat(int(src.Fd()), n, int(dst.Fd()), n); err != nil {
-			return &os.PathError{Op: "rename", Path: filepath.Join(from, n), Err: err}
+		for _, n := range names {
+			if Reserved(n) {
+				continue
+			}
+			if err := unix.Renameat(int(src.Fd()), n, int(dst.Fd()), n); err != nil {
+				return &os.PathError{Op: "rename", Path: filepath.Join(from, n), Err: err}
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 func copyMeta(to, from string) error {
+	return withDirs(from, to, func(src, dst *os.File) error { return fsx.CopyMeta(dst, "", src, "") })
+}
+
+// withDirs opens two directories for do.
+func withDirs(from, to string, do func(src, dst *os.File) error) error {
 	src, err := fsx.OpenDir(from)
 	if err != nil {
 		return err
@@ -246,5 +243,5 @@ func copyMeta(to, from string) error {
 		return err
 	}
 	defer dst.Close()
-	return fsx.CopyMeta(dst, "", src, "")
+	return do(src, dst)
 }
