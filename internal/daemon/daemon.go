@@ -60,6 +60,10 @@ func Run(ctx context.Context, cfg Config) error {
 
 // run holds the node's loops together: the first that ends with an error ends all.
 func (n *node) run(ctx context.Context, l net.Listener, started time.Time) error {
+	left, err := n.backups.Interrupted()
+	if err != nil {
+		n.cfg.Log.Error("read what a backup paused", "error", err)
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return named("cluster", n.cluster.Run(ctx)) })
 	g.Go(func() error { return named("network", n.network.Run(ctx)) })
@@ -73,7 +77,7 @@ func (n *node) run(ctx context.Context, l net.Listener, started time.Time) error
 	if err := notify("READY=1"); err != nil {
 		n.cfg.Log.Warn("tell systemd", "error", err)
 	}
-	if err := n.backups.Resume(ctx); err != nil {
+	if err := left.Resume(ctx); err != nil {
 		n.cfg.Log.Error("resume containers that a backup paused", "error", err)
 	}
 	if err := g.Wait(); !errors.Is(err, context.Canceled) {

@@ -124,37 +124,58 @@ func (s *Service) resumeOne(ctx context.Context, id string, mode Mode) error {
 	return s.cfg.Users.Unpause(ctx, id)
 }
 
-// Resume brings back the containers that a backup or restore had quieted when
-// the daemon died. Call it once at start, when containers can be reached.
-func (s *Service) Resume(ctx context.Context) error {
+// Interrupted is what had quieted containers when the daemon died.
+type Interrupted struct {
+	s   *Service
+	ops []interrupted
+}
+
+type interrupted struct {
+	path string // of its entry in the journal
+	quieted
+}
+
+// Interrupted reads the journal that a dead daemon left. Call it before new
+// backups can begin: their entries are not to be taken for old ones. Entries
+// that cannot be read are the error; the others are returned all the same.
+func (s *Service) Interrupted() (Interrupted, error) {
+	left := Interrupted{s: s}
 	entries, err := os.ReadDir(s.journal.dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return left, nil
 	}
 	if err != nil {
-		return fmt.Errorf("backup journal: %w", err)
+		return left, fmt.Errorf("backup journal: %w", err)
 	}
 	var errs []error
 	for _, e := range entries {
-		path := filepath.Join(s.journal.dir, e.Name())
-		if filepath.Ext(path) != ".json" {
-			os.Remove(path) // was never whole
+		op := interrupted{path: filepath.Join(s.journal.dir, e.Name())}
+		if filepath.Ext(op.path) != ".json" {
+			os.Remove(op.path) // was never whole
 			continue
 		}
-		data, err := os.ReadFile(path)
-		var q quieted
+		data, err := os.ReadFile(op.path)
 		if err == nil {
-			err = json.Unmarshal(data, &q)
-		}
-		if err == nil && s.cfg.Users == nil {
-			err = errors.New("containers cannot be reached")
+			err = json.Unmarshal(data, &op.quieted)
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("backup journal %s: %w", e.Name(), err))
+			errs = append(errs, fmt.Errorf("backup journal %s (look for paused and stopped containers, then remove it): %w", op.path, err))
 			continue
 		}
-		s.cfg.Log.Info("resuming containers of an interrupted backup", "volume", q.Volume, "mode", string(q.Mode), "containers", q.IDs)
-		errs = append(errs, s.resume(ctx, path, q))
+		left.ops = append(left.ops, op)
+	}
+	return left, errors.Join(errs...)
+}
+
+// Resume brings the containers back, once they can be reached.
+func (i Interrupted) Resume(ctx context.Context) error {
+	if len(i.ops) > 0 && i.s.cfg.Users == nil {
+		return errors.New("resume containers of interrupted backups: containers cannot be reached")
+	}
+	var errs []error
+	for _, op := range i.ops {
+		i.s.cfg.Log.Info("resuming containers of an interrupted backup", "volume", op.Volume, "mode", string(op.Mode), "containers", op.IDs)
+		errs = append(errs, i.s.resume(ctx, op.path, op.quieted))
 	}
 	return errors.Join(errs...)
 }

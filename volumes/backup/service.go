@@ -20,7 +20,7 @@ type Service struct {
 	journal journal
 }
 
-// New returns a Service; call Resume once the containers can be reached.
+// New returns a Service. Ask it for what was Interrupted before anything else.
 func New(cfg Config) *Service {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -383,9 +384,37 @@ func TestResume(t *testing.T) {
 	f.ok(os.WriteFile(f.cfg.DataDir+"/backup-journal/2.json", []byte(`{"volume":"db","mode":"stop","ids":["b"]}`), 0o600))
 	f.users.Set("a", "paused")
 	f.users.Set("b", "exited")
-	f.ok(f.s.Resume(ctx))
+	f.ok(os.WriteFile(f.cfg.DataDir+"/backup-journal/3.json.tmp", []byte(`{"vol`), 0o600))
+	left, err := f.s.Interrupted()
+	f.ok(err)
+	f.ok(left.Resume(ctx))
 	f.running()
 }
+
+// TestResumeBesideABackup: what begins after the start is not resumed with what the dead daemon left.
+func TestResumeBesideABackup(t *testing.T) {
+	f := setup(t)
+	f.ok(os.MkdirAll(f.cfg.DataDir+"/backup-journal", 0o700))
+	f.ok(os.WriteFile(f.cfg.DataDir+"/backup-journal/1.json", []byte(`{"volume":"db","mode":"pause","ids":["a"]}`), 0o600))
+	f.users.Set("a", "paused")
+	left, err := f.s.Interrupted()
+	f.ok(err)
+	var resumed sync.Once
+	f.ok(f.s.Export(ctx, "db", writer(func(p []byte) (int, error) {
+		resumed.Do(func() {
+			f.ok(left.Resume(ctx))
+			if got := f.users.State("b"); got != "paused" {
+				t.Errorf("b is %s in the middle of the new export, want paused", got)
+			}
+		})
+		return len(p), nil
+	}), ""))
+	f.running()
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(p []byte) (int, error) { return w(p) }
 
 // TestConcurrent: backups of one volume into one repository do not meet; a
 // restore and a backup exclude each other with a conflict.

@@ -22,6 +22,7 @@ import (
 
 const (
 	formatName = "dhow-repo.json"
+	lockName   = "lock"
 	format     = 1
 )
 
@@ -98,7 +99,7 @@ func (r *Repo) init() error {
 	if err != nil {
 		return err
 	}
-	ours := []string{"lost+found", "lock", "tmp", "volumes", formatName, formatName + fsx.TempSuffix}
+	ours := []string{"lost+found", lockName, "tmp", "volumes", formatName, formatName + fsx.TempSuffix}
 	for _, e := range entries {
 		if !slices.Contains(ours, e.Name()) {
 			return fmt.Errorf("the directory holds other files (%s): %w", e.Name(), runtime.ErrInvalid)
@@ -108,6 +109,14 @@ func (r *Repo) init() error {
 		if err := os.MkdirAll(filepath.Join(r.dir, d), 0o700); err != nil {
 			return err
 		}
+	}
+	l, err := lock(filepath.Join(r.dir, lockName), true) // somebody else may begin, too
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if err := r.check(); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return fsx.WriteFile(filepath.Join(r.dir, formatName), []byte("{\"format\":1}\n"), true)
 }
@@ -137,7 +146,7 @@ func lock(path string, wait bool) (*os.File, error) {
 
 // begin makes the directory of a new backup and sweeps those whose writers died.
 func (r *Repo) begin(id string) (dir string, held *os.File, err error) {
-	l, err := lock(filepath.Join(r.dir, "lock"), true)
+	l, err := lock(filepath.Join(r.dir, lockName), true)
 	if err != nil {
 		return "", nil, err
 	}
