@@ -28,7 +28,10 @@ func (m *Manager) ApplyStack(ctx context.Context, s stack.Stack, opt plan.Option
 	m.write.Lock()
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
-	p := m.plan(snap, pin(s, pins, snap), opt)
+	p, err := m.plan(snap, pin(s, pins, snap), opt)
+	if err != nil {
+		return nil, 0, fmt.Errorf("stack %s: %w", s.Name, err)
+	}
 	if err := p.Err(); err != nil {
 		return p, 0, fmt.Errorf("stack %s: %w: %w", s.Name, runtime.ErrConflict, err)
 	}
@@ -67,7 +70,7 @@ func check(s stack.Stack) error {
 
 // plan compares s with the state. What the stack's services are wished to do by
 // a person (stopped, removed containers) is a step too.
-func (m *Manager) plan(snap *state.Snapshot, s stack.Stack, opt plan.Options) *plan.Plan {
+func (m *Manager) plan(snap *state.Snapshot, s stack.Stack, opt plan.Options) (*plan.Plan, error) {
 	have := plan.Snapshot{Networks: map[string]bool{"host": true, "none": true}}
 	for _, t := range snap.Tasks(s.Name) {
 		have.Tasks = append(have.Tasks, *t)
@@ -76,7 +79,10 @@ func (m *Manager) plan(snap *state.Snapshot, s stack.Stack, opt plan.Options) *p
 		have.Networks[n.Name] = true
 	}
 	if m.cfg.Volumes != nil {
-		have.Volumes = m.cfg.Volumes.VolumeNames()
+		var err error
+		if have.Volumes, err = m.cfg.Volumes.VolumeNames(); err != nil {
+			return nil, fmt.Errorf("list volumes: %w", err)
+		}
 	}
 	if old, ok := assemble(snap, s.Name); ok {
 		for _, sv := range snap.Services(s.Name) {
@@ -90,7 +96,7 @@ func (m *Manager) plan(snap *state.Snapshot, s stack.Stack, opt plan.Options) *p
 	if !opt.NoStart {
 		addStarts(snap, p, s, opt)
 	}
-	return p
+	return p, nil
 }
 
 // addStarts adds what a comparison of definitions cannot see: services whose

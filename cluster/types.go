@@ -35,7 +35,7 @@ type Images interface {
 
 // VolumeNames lists the real names of the volumes that exist.
 type VolumeNames interface {
-	VolumeNames() map[string]bool
+	VolumeNames() (map[string]bool, error)
 }
 
 // Action of a person on services.

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	goruntime "runtime"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -83,22 +82,17 @@ func (n *node) openImages(context.Context) (err error) {
 	return err
 }
 
-// imageUsers names the containers of an image.
-func (n *node) imageUsers(imageID string) []string {
+// imageUsers names the containers by the image that they use.
+func (n *node) imageUsers() (map[string][]string, error) {
 	if n.engine == nil {
-		return nil
+		return nil, errors.New("containers are not loaded yet")
 	}
 	list, err := n.engine.List(context.Background(), runtime.Filter{All: true})
-	if err != nil {
-		return []string{"(containers cannot be listed: " + err.Error() + ")"}
-	}
-	var users []string
+	users := map[string][]string{}
 	for _, c := range list {
-		if c.ImageID == imageID {
-			users = append(users, c.Name)
-		}
+		users[c.ImageID] = append(users[c.ImageID], c.Name)
 	}
-	return users
+	return users, err
 }
 
 func (n *node) openVolumes(context.Context) (err error) {
@@ -163,16 +157,16 @@ func thisNode() (stack.Node, error) {
 // volumeNames fits cluster.VolumeNames.
 type volumeNames struct{ m *volumes.Manager }
 
-func (v volumeNames) VolumeNames() map[string]bool {
+func (v volumeNames) VolumeNames() (map[string]bool, error) {
 	list, err := v.m.List(context.Background())
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	names := make(map[string]bool, len(list))
 	for _, vol := range list {
 		names[vol.Name] = true
 	}
-	return names
+	return names, nil
 }
 
 func (n *node) openNetwork(context.Context) error {
@@ -229,11 +223,9 @@ func (q quiet) Unpause(ctx context.Context, id string) error {
 	return q.e.Unpause(ctx, id)
 }
 
-// stopGrace is the engine's own: nil lets the container's stop_grace_period decide.
-var stopGrace *time.Duration
-
+// Stop gives a container its own stop_grace_period.
 func (q quiet) Stop(ctx context.Context, id string) error {
-	return ignore(q.e.Stop(ctx, id, "", stopGrace), runtime.ErrNotModified, runtime.ErrNotFound)
+	return ignore(q.e.Stop(ctx, id, "", nil), runtime.ErrNotModified, runtime.ErrNotFound)
 }
 
 func (q quiet) Start(ctx context.Context, id string) error {

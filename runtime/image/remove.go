@@ -54,7 +54,11 @@ func (s *Store) Remove(ctx context.Context, ref string, force, _ bool) (runtime.
 		return runtime.PruneReport{}, err
 	}
 	last := len(doomed) == len(g.records)
-	users := s.users(g.image)
+	inUse, err := s.inUse()
+	if err != nil {
+		return runtime.PruneReport{}, fmt.Errorf("remove image %s: %w", ref, err)
+	}
+	users := inUse[g.image.info.ID]
 	if last && len(users) > 0 && !force {
 		return runtime.PruneReport{}, fmt.Errorf("remove image %s: container %s uses it; remove that first, or force: %w", ref, strings.Join(users, ", "), runtime.ErrConflict)
 	}
@@ -108,12 +112,16 @@ func (s *Store) doomed(g *group, f *found, ref string, force bool) ([]images.Ima
 	return gone, nil
 }
 
-// users names the containers that use an image.
-func (s *Store) users(r *resolved) []string {
+// inUse names the containers by the ID of the image that they use.
+func (s *Store) inUse() (map[string][]string, error) {
 	if s.cfg.InUse == nil {
-		return nil
+		return nil, nil
 	}
-	return s.cfg.InUse(r.info.ID)
+	users, err := s.cfg.InUse()
+	if err != nil {
+		return nil, fmt.Errorf("find the containers that use images: %w", err)
+	}
+	return users, nil
 }
 
 // removal is one image's part of a Remove or Prune.
@@ -176,9 +184,13 @@ func (s *Store) Prune(ctx context.Context, all bool, labels map[string]string) (
 	if err != nil {
 		return runtime.PruneReport{}, err
 	}
+	inUse, err := s.inUse()
+	if err != nil {
+		return runtime.PruneReport{}, fmt.Errorf("prune images: %w", err)
+	}
 	var removals []removal
 	for _, g := range groups {
-		if !labelled(g.image.info.Config.Labels, labels) || len(s.users(g.image)) > 0 {
+		if !labelled(g.image.info.Config.Labels, labels) || len(inUse[g.image.info.ID]) > 0 {
 			continue
 		}
 		dangling := !slices.ContainsFunc(g.records, func(r images.Image) bool { return repository(r.Name) != "" })

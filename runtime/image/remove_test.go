@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"errors"
 	"os/exec"
 	"slices"
 	"strings"
@@ -103,7 +104,7 @@ func TestRemoveSharedLayers(t *testing.T) {
 
 func TestPrune(t *testing.T) {
 	users := map[string][]string{}
-	s := newStore(t, func(c *Config) { c.InUse = func(id string) []string { return users[id] } })
+	s := newStore(t, func(c *Config) { c.InUse = func() (map[string][]string, error) { return users, nil } })
 	ctx := t.Context()
 	labelledImg := simple("labelled:1", "l")
 	labelledImg.Config.Labels = map[string]string{"keep": "yes"}
@@ -239,4 +240,23 @@ func TestDockerLoadsSaved(t *testing.T) {
 		t.Errorf("%s %v", out, err)
 	}
 	exec.Command("docker", "rmi", "dhow-imagetest:save").Run()
+}
+
+func TestUsersAreAskedForOnceAndTheirErrorStops(t *testing.T) {
+	asked, fail := 0, error(nil)
+	s := newStore(t, func(c *Config) {
+		c.InUse = func() (map[string][]string, error) { asked++; return nil, fail }
+	})
+	load(t, s, simple("one:1", "1"), simple("two:1", "2"), simple("three:1", "3"))
+	fail = errors.New("no list")
+	if _, err := s.Prune(t.Context(), true, nil); !errors.Is(err, fail) {
+		t.Errorf("prune: %v, want %v", err, fail)
+	}
+	if _, err := s.Remove(t.Context(), "one:1", true, true); !errors.Is(err, fail) {
+		t.Errorf("remove: %v, want %v", err, fail)
+	}
+	asked, fail = 0, nil
+	if r, err := s.Prune(t.Context(), true, nil); err != nil || len(r.Deleted) < 3 || asked != 1 {
+		t.Errorf("prune: %+v, %v, after %d questions, want 1", r, err, asked)
+	}
 }

@@ -79,11 +79,12 @@ func TestRootfsRefusals(t *testing.T) {
 func TestRootfsSurvivesCollectionAndRemoval(t *testing.T) {
 	ctx, dir := t.Context(), mountDir(t)
 	data := t.TempDir()
-	users := []string{"web-1"}
-	inUse := func(c *Config) { c.InUse = func(string) []string { return users } }
+	users := map[string][]string{}
+	inUse := func(c *Config) { c.InUse = func() (map[string][]string, error) { return users, nil } }
 	s := openStore(t, data, inUse)
 	load(t, s, simple("app:1", "low", "high"), simple("other:1", "x"))
 	id, root := get(t, s, "app:1").ID, filepath.Join(dir, "root")
+	users[id], users[get(t, s, "other:1").ID] = []string{"web-1"}, []string{"web-2"}
 	if err := s.MountRootfs(ctx, "c1", id, root); err != nil {
 		t.Fatal(err)
 	}

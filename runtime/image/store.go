@@ -57,8 +57,8 @@ type Config struct {
 	// $DOCKER_CONFIG/config.json or ~/.docker/config.json. It is read anew at
 	// each pull, so that a login needs no restart.
 	DockerConfig string
-	// InUse names the containers that use the image; nil: none do.
-	InUse func(imageID string) []string
+	// InUse names the containers by the image that they use; nil: none do.
+	InUse func() (map[string][]string, error)
 	// Publish receives pull, load, tag, untag and delete events; nil: nobody.
 	Publish func(runtime.Event)
 }
