@@ -172,6 +172,34 @@ func (e *Engine) locked(ctx context.Context, ref string) (*container, error) {
 	return c, nil
 }
 
+// use takes the op lock of a container whose parts somebody wants: one that is
+// being removed, or was while the lock was awaited, must not get them back.
+func (c *container) use(ctx context.Context) error {
+	if err := c.usable(); err != nil {
+		return err
+	}
+	if err := c.op.lock(ctx); err != nil {
+		return err
+	}
+	if err := c.usable(); err != nil {
+		c.op.unlock()
+		return err
+	}
+	return nil
+}
+
+func (c *container) usable() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.gone:
+		return fmt.Errorf("container %s: %w", c.rec.Name, runtime.ErrNotFound)
+	case c.st.Removing:
+		return fmt.Errorf("container %s is being removed: %w", c.rec.Name, runtime.ErrConflict)
+	}
+	return nil
+}
+
 func (e *Engine) bundles() string            { return filepath.Join(e.cfg.RunDir, "c") }
 func (e *Engine) bundleDir(id string) string { return filepath.Join(e.bundles(), id[:16]) }
 func (e *Engine) rootfs(id string) string    { return filepath.Join(e.bundleDir(id), "rootfs") }

@@ -233,6 +233,7 @@ type network struct {
 	ready map[string]bool
 	fail  error
 	first func() // what Disconnect does first; may be nil
+	later func() // what ConnectNetwork does first; may be nil
 }
 
 func (n *network) Connect(_ context.Context, sb overlaynet.Sandbox) (*overlaynet.Connected, error) {
@@ -262,6 +263,9 @@ func connected(sb overlaynet.Sandbox) *overlaynet.Connected {
 }
 
 func (n *network) ConnectNetwork(_ context.Context, id string, at stack.Attachment) (*overlaynet.Connected, error) {
+	if n.later != nil {
+		n.later()
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.fail != nil {

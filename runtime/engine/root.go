@@ -19,45 +19,81 @@ type root struct{ fd int }
 
 // withRoot calls f with the file tree of a container, running or not.
 func (e *Engine) withRoot(ctx context.Context, c *container, f func(root) error) error {
-	c.mu.Lock()
-	pid := c.st.Pid
-	running := c.run != nil
-	c.mu.Unlock()
-	if running {
-		return rootOfProcess(pid, f)
+	for {
+		r, _ := c.current()
+		if r == nil {
+			again, err := e.withStoppedRoot(ctx, c, f)
+			if again {
+				continue
+			}
+			return err
+		}
+		fd, err := c.openProcess(ctx, r, "root", unix.O_PATH|unix.O_DIRECTORY)
+		if err == nil {
+			defer unix.Close(fd)
+			return f(root{fd})
+		}
+		if !errors.Is(err, runtime.ErrNotRunning) {
+			return err
+		}
+		select { // it has just ended; who takes note of that needs op
+		case <-r.done:
+		case <-r.lost:
+			return errClosing
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	if err := c.op.lock(ctx); err != nil {
-		return err
+}
+
+// withStoppedRoot mounts the file tree for the time of f; again tells that the
+// container has been started meanwhile.
+func (e *Engine) withStoppedRoot(ctx context.Context, c *container, f func(root) error) (again bool, err error) {
+	if err := c.use(ctx); err != nil {
+		return false, err
 	}
 	defer c.op.unlock()
 	if r, _ := c.current(); r != nil {
-		return rootOfProcess(c.pid(), f)
+		return true, nil
 	}
 	c.mu.Lock()
 	b := &bundle{e: e, c: c, dir: e.bundleDir(c.id), rec: c.rec}
 	c.mu.Unlock()
-	err := e.withRootfs(ctx, c, func() error {
+	err = e.withRootfs(ctx, c, func() error {
 		if err := b.prepareVolumes(ctx); err != nil {
 			return err
 		}
 		return inNamespace(e.rootfs(c.id), b.vols, f)
 	})
-	return errors.Join(err, e.cfg.Volumes.Unmount(ctx, c.id))
+	return false, errors.Join(err, e.cfg.Volumes.Unmount(ctx, c.id))
 }
 
-func (c *container) pid() int {
+// openProcess opens what /proc has about the first process of r. The number of
+// one that has ended may be another's, so the shim, its parent, is asked
+// afterwards: until that has seen the end, nobody else can have it.
+// ErrNotRunning: it has ended.
+func (c *container) openProcess(ctx context.Context, r *run, name string, flags int) (int, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.st.Pid
-}
-
-func rootOfProcess(pid int, f func(root) error) error {
-	fd, err := unix.Open(fmt.Sprintf("/proc/%d/root", pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("root of process %d: %w", pid, err)
+	pid, over := c.st.Pid, c.run != r
+	c.mu.Unlock()
+	if over {
+		return -1, fmt.Errorf("open %s of its process: %w", name, runtime.ErrNotRunning)
 	}
-	defer unix.Close(fd)
-	return f(root{fd})
+	fd, err := unix.Open(fmt.Sprintf("/proc/%d/%s", pid, name), flags|unix.O_CLOEXEC, 0)
+	st, asked := r.client.State(ctx)
+	if asked == nil && (st.Phase != "running" || st.Pid != pid) {
+		asked = runtime.ErrNotRunning
+	}
+	if asked != nil && err == nil {
+		unix.Close(fd)
+	}
+	if asked != nil { // then it does not matter what became of the opening
+		err = asked
+	}
+	if err != nil {
+		return -1, fmt.Errorf("open %s of process %d: %w", name, pid, err)
+	}
+	return fd, nil
 }
 
 // inNamespace calls f with the root file system and the volumes mounted in a

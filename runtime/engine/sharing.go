@@ -1,12 +1,15 @@
 package engine
 
 import (
+	"context"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/dhow-project/dhow/overlaynet"
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
+	"golang.org/x/sys/unix"
 )
 
 // sharing is what a container takes from others.
@@ -14,11 +17,18 @@ type sharing struct {
 	netNS, pidNS, ipcNS string // paths
 	shm                 string // host directory of the shared /dev/shm
 	files               string // directory of the hosts, hostname and resolv.conf of the network's owner
+	open                []int  // namespaces, held until the start is over
 }
 
-// sharing finds the namespaces of the containers that rec joins; they must run.
-func (e *Engine) sharing(rec record) (sharing, error) {
-	var out sharing
+func (s *sharing) close() {
+	for _, fd := range s.open {
+		unix.Close(fd)
+	}
+	s.open = nil
+}
+
+// share finds the namespaces of the containers that rec joins; they must run.
+func (e *Engine) share(ctx context.Context, rec record, out *sharing) error {
 	for _, m := range []struct {
 		mode, name string
 		path       *string
@@ -33,26 +43,38 @@ func (e *Engine) sharing(rec record) (sharing, error) {
 		}
 		other, err := e.find(ref)
 		if err != nil {
-			return out, fmt.Errorf("join %s namespace: %w", m.name, err)
+			return fmt.Errorf("join %s namespace: %w", m.name, err)
 		}
-		other.mu.Lock()
-		pid, running, otherRec := other.st.Pid, alive(other.st.Status), other.rec
-		other.mu.Unlock()
-		if !running || pid == 0 {
-			return out, fmt.Errorf("join %s namespace of container %s: %w", m.name, otherRec.Name, runtime.ErrNotRunning)
+		if *m.path, err = out.namespace(ctx, other, m.name); err != nil {
+			return fmt.Errorf("join %s namespace of container %s: %w", m.name, other.name(), err)
 		}
-		*m.path = fmt.Sprintf("/proc/%d/ns/%s", pid, m.name)
 		switch m.name {
 		case "net":
 			out.files = e.bundleDir(other.id)
 		case "ipc":
-			if otherRec.Spec.IPCMode != "shareable" {
-				return out, fmt.Errorf("join ipc namespace of container %s: its ipc mode is not shareable: %w", otherRec.Name, runtime.ErrInvalid)
+			if other.spec().IPCMode != "shareable" {
+				return fmt.Errorf("join ipc namespace of container %s: its ipc mode is not shareable: %w", other.name(), runtime.ErrInvalid)
 			}
 			out.shm = e.bundleDir(other.id) + "/shm"
 		}
 	}
-	return out, nil
+	return nil
+}
+
+// namespace opens a namespace of a running container and returns a path under
+// which the runtime finds it. The path leads through the open file: one through
+// the process's number could lead to another process's before it is used.
+func (s *sharing) namespace(ctx context.Context, c *container, name string) (string, error) {
+	r, _ := c.current()
+	if r == nil {
+		return "", runtime.ErrNotRunning
+	}
+	fd, err := c.openProcess(ctx, r, "ns/"+name, unix.O_RDONLY)
+	if err != nil {
+		return "", err
+	}
+	s.open = append(s.open, fd)
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd), nil
 }
 
 // sandboxOf is what the container wants of the network; nil when it has no

@@ -66,6 +66,7 @@ func (e *Engine) start(ctx context.Context, c *container) error {
 			return err
 		}
 	}
+	defer b.share.close()
 	err := b.prepare(ctx)
 	if err == nil {
 		err = b.launch(ctx)
@@ -101,7 +102,7 @@ func (b *bundle) prepare(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if b.share, err = b.e.sharing(b.rec); err != nil {
+	if err = b.e.share(ctx, b.rec, &b.share); err != nil {
 		return err
 	}
 	g, gctx := errgroup.WithContext(ctx)
@@ -169,7 +170,7 @@ func (b *bundle) launch(ctx context.Context) error {
 	}
 	b.run.client = b.client
 	c.mu.Lock()
-	c.run = b.run
+	c.run, c.unsure = b.run, false
 	st := &c.st
 	st.Status, st.Pid, st.ExitCode, st.Error, st.OOMKilled, st.Unhealthy = runtime.Running, pid, 0, "", false, false
 	st.StartedAt, st.FinishedAt, st.Boot = time.Now(), time.Time{}, e.boot

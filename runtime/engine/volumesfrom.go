@@ -33,6 +33,16 @@ func (e *Engine) withVolumesFrom(ctx context.Context, rec record) ([]stack.Mount
 	return volumes.Inherit(rec.Spec.Mounts, inherited), nil
 }
 
+// runningMounts are those of a container that has been started.
+func (c *container) runningMounts() ([]runtime.MountPoint, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.st.Mounts == nil && c.unsure {
+		return nil, fmt.Errorf("its mounts are not known any more: restart it: %w", runtime.ErrConflict)
+	}
+	return c.st.Mounts, nil
+}
+
 // mountPoints are the mounts of a container as they came out. One that was
 // never started gets its volumes now: containers that only hold data never are.
 func (e *Engine) mountPoints(ctx context.Context, c *container) ([]runtime.MountPoint, error) {
@@ -42,10 +52,13 @@ func (e *Engine) mountPoints(ctx context.Context, c *container) ([]runtime.Mount
 	if points != nil || (len(rec.Spec.Mounts) == 0 && len(rec.Spec.VolumesFrom) == 0) {
 		return points, nil
 	}
-	if err := c.op.lock(ctx); err != nil {
+	if err := c.use(ctx); err != nil {
 		return nil, err
 	}
 	defer c.op.unlock()
+	if r, _ := c.current(); r != nil { // what it has mounted stays
+		return c.runningMounts()
+	}
 	b := &bundle{e: e, c: c, dir: e.bundleDir(c.id), rec: rec}
 	err := e.withRootfs(ctx, c, func() error { return b.prepareVolumes(ctx) })
 	if err == nil {
