@@ -13,7 +13,6 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/dhow-project/dhow/api"
 	"github.com/dhow-project/dhow/api/client"
@@ -120,42 +119,7 @@ func (a *app) followLogs(ctx context.Context, c *client.Client, r logRequest) er
 		}
 		return nil
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	seen := map[string]bool{}
-	pick := func(list []container.Summary, o runtime.LogOptions) {
-		for _, ct := range list {
-			if !seen[ct.ID] {
-				seen[ct.ID] = true
-				p.add(ct)
-				g.Go(func() error { return p.copy(gctx, c, ct, o, r.timestamps) })
-			}
-		}
-	}
-	pick(list, opt)
-	fresh := opt
-	fresh.Tail, fresh.Since = -1, time.Time{} // containers that come later are printed from their start
-	g.Go(func() error {
-		err := c.WatchStack(gctx, r.stack, func(st api.StackStatus) error {
-			now, err := a.containers(gctx, c, r.stack, r.services, false)
-			if err != nil {
-				return err
-			}
-			pick(now, fresh)
-			if r.untilStopped && len(now) == 0 && settled(st) {
-				return io.EOF
-			}
-			return nil
-		})
-		if client.IsNotFound(err) || errors.Is(err, io.EOF) {
-			return nil
-		}
-		return err
-	})
-	err = g.Wait()
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return err
+	return a.follow(ctx, c, r, list, opt, p)
 }
 
 // settled says whether no task of the stack will run by itself.
