@@ -140,14 +140,7 @@ func (st *state) forward(journal string) error {
 			return err
 		}
 	}
-	err := moveAll(st.stage(), st.Root)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // all was done, and cleaning had begun
-	}
-	if err != nil {
-		return err
-	}
-	return copyMeta(st.Root, st.newMeta())
+	return st.bring(st.stage(), st.newMeta())
 }
 
 // undo brings the old content back. It moves nothing before the journal says
@@ -165,14 +158,19 @@ func (st *state) undo(journal string) error {
 	if err := st.write(journal, phaseUndoOut); err != nil {
 		return err
 	}
-	err := moveAll(st.old(), st.Root)
+	return st.bring(st.old(), st.oldMeta())
+}
+
+// bring moves the entries of from in and gives the root their metadata.
+func (st *state) bring(from, meta string) error {
+	err := moveAll(from, st.Root)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // all was done, and cleaning had begun
 	}
 	if err != nil {
 		return err
 	}
-	return copyMeta(st.Root, st.oldMeta())
+	return copyMeta(st.Root, meta)
 }
 
 // clean removes the directories, then the journal. The first two tell a
