@@ -14,7 +14,7 @@ import (
 func (m *Manager) ConnectNetwork(ctx context.Context, id string, at stack.Attachment) (*Connected, error) {
 	defer m.ids.lock(id)()
 	m.mu.Lock()
-	s := m.spaces[id]
+	s := m.spaceLocked(id)
 	if s == nil || s.sb.None {
 		m.mu.Unlock()
 		return nil, missing(s, id)
@@ -56,7 +56,7 @@ func missing(s *space, id string) error {
 func (m *Manager) DisconnectNetwork(ctx context.Context, id, nameOrID string) (*Connected, error) {
 	defer m.ids.lock(id)()
 	m.mu.Lock()
-	s := m.spaces[id]
+	s := m.spaceLocked(id)
 	var j *join
 	if s != nil {
 		for _, x := range s.joins {
@@ -78,7 +78,7 @@ func (m *Manager) Rename(id string, dnsNames []string) (*Connected, error) {
 	defer m.ids.lock(id)()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.spaces[id]
+	s := m.spaceLocked(id)
 	if s == nil {
 		return nil, fmt.Errorf("sandbox %s: %w", id, runtime.ErrNotFound)
 	}

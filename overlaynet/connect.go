@@ -24,7 +24,7 @@ func (m *Manager) connect(ctx context.Context, r Restored) (*Connected, error) {
 	old := m.spaces[r.ID]
 	m.mu.Unlock()
 	if old != nil {
-		if reflect.DeepEqual(old.sb, r.Sandbox) {
+		if !old.leaving && reflect.DeepEqual(old.sb, r.Sandbox) {
 			c, _ := m.Connected(r.ID)
 			return c, nil
 		}
@@ -142,7 +142,8 @@ func (m *Manager) publishedNow(rules map[Frontend][]Backend) {
 }
 
 // applyFronts sends the rules of fronts as they are now: a later change of
-// the same front may have overtaken the one that asked.
+// the same front may have overtaken the one that asked. Those that it could
+// not send are stale, and sent again by the next look at everything.
 func (m *Manager) applyFronts(ctx context.Context, rules map[Frontend][]Backend) error {
 	if len(rules) == 0 {
 		return nil
@@ -159,7 +160,24 @@ func (m *Manager) applyFronts(ctx context.Context, rules map[Frontend][]Backend)
 		}
 	}
 	m.mu.Unlock()
-	return m.opt.Rules.Apply(ctx, Change{Frontends: rules})
+	err := m.opt.Rules.Apply(ctx, Change{Frontends: rules})
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for f := range rules {
+		if err != nil {
+			m.stale[f] = true
+		} else {
+			delete(m.stale, f)
+		}
+	}
+	return err
+}
+
+// staleLocked adds the fronts whose rules are not up to date.
+func (m *Manager) staleLocked(rules map[Frontend][]Backend) {
+	for f := range m.stale {
+		rules[f] = nil
+	}
 }
 
 // nameLocked tells the resolver about all joins.
@@ -208,7 +226,9 @@ func (m *Manager) Disconnect(ctx context.Context, id string) error {
 }
 
 // disconnect holds the sandbox's lock. Names and ports go first, so that
-// nothing new is sent there; the addresses are free when the links are gone.
+// nothing new is sent there; the addresses are free when the rules that lead to
+// them and the links are gone. Until then the sandbox is kept as leaving, and
+// another call goes on with what is left.
 func (m *Manager) disconnect(ctx context.Context, id string) error {
 	m.mu.Lock()
 	s := m.spaces[id]
@@ -220,17 +240,20 @@ func (m *Manager) disconnect(ctx context.Context, id string) error {
 		m.opt.Names.RemoveHost(id, j.net.key())
 	}
 	rules := m.unclaimLocked(s)
+	if s.leaving {
+		m.staleLocked(rules)
+	}
+	s.leaving = true
 	m.mu.Unlock()
 
-	err := errors.Join(m.applyFronts(ctx, rules), m.opt.Links.RemoveSandbox(ctx, id, s.plugs()))
+	if err := errors.Join(m.applyFronts(ctx, rules), m.opt.Links.RemoveSandbox(ctx, id, s.plugs())); err != nil {
+		return fmt.Errorf("remove network of %s: %w", nameOf(s.sb), err)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.forgetLocked(s, false)
 	m.releaseLocked(s)
 	delete(m.spaces, id)
-	if err != nil {
-		return fmt.Errorf("remove network of %s: %w", nameOf(s.sb), err)
-	}
 	return nil
 }
 
@@ -285,7 +308,7 @@ func (m *Manager) SetReady(id string, ready bool) {
 
 func (m *Manager) setReady(id string, ready bool) {
 	m.mu.Lock()
-	s := m.spaces[id]
+	s := m.spaceLocked(id)
 	if s == nil || s.ready == ready {
 		m.mu.Unlock()
 		return

@@ -40,6 +40,8 @@ type Manager struct {
 	lately   lately              // guarded by mu: free ports that sandboxes had
 	forget   map[netip.Addr]bool // guarded by mu: addresses whose connections are to be dropped; true: UDP's only
 
+	stale map[Frontend]bool // guarded by mu: fronts whose rules could not be brought up to date
+
 	published []Frontend // guarded by mu: UDP ports new since connections to them were last dropped
 }
 
@@ -51,7 +53,7 @@ func New(o Options) *Manager {
 	}
 	return &Manager{
 		opt: o, log: o.Log, mark: Mark(o.RunDir), wake: make(chan struct{}, 1), flows: make(chan struct{}, 1),
-		networks: map[string]*network{}, spaces: map[string]*space{}, fronts: map[portKey][]*front{}, forget: map[netip.Addr]bool{},
+		networks: map[string]*network{}, spaces: map[string]*space{}, fronts: map[portKey][]*front{}, forget: map[netip.Addr]bool{}, stale: map[Frontend]bool{},
 	}
 }
 
@@ -75,12 +77,24 @@ func (m *Manager) networkLocked(nameOrID string) (*network, error) {
 	return n, nil
 }
 
+// spaceLocked is a sandbox, unless its end has begun; nil: there is none.
+func (m *Manager) spaceLocked(id string) *space {
+	if s := m.spaces[id]; s != nil && !s.leaving {
+		return s
+	}
+	return nil
+}
+
 // Endpoints of a network on this node, by sandbox ID.
 func (m *Manager) Endpoints(nameOrID string) map[string]runtime.Endpoint {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	out := map[string]runtime.Endpoint{}
-	for id, s := range m.spaces {
+	for id := range m.spaces {
+		s := m.spaceLocked(id)
+		if s == nil {
+			continue
+		}
 		for _, j := range s.joins {
 			if j.net.def.Name == nameOrID || j.net.key() == nameOrID {
 				out[id] = s.endpoint(j)
@@ -94,7 +108,7 @@ func (m *Manager) Endpoints(nameOrID string) map[string]runtime.Endpoint {
 func (m *Manager) Connected(id string) (*Connected, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.spaces[id]
+	s := m.spaceLocked(id)
 	if s == nil {
 		return nil, false
 	}

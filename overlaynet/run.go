@@ -167,17 +167,26 @@ func (m *Manager) repair(ctx context.Context) error {
 	for _, id := range ids {
 		errs = append(errs, m.repairSpace(ctx, id))
 	}
+	rules := map[Frontend][]Backend{}
+	m.mu.Lock()
+	m.staleLocked(rules)
+	m.mu.Unlock()
 	_, err := m.opt.Rules.Check(ctx)
-	return errors.Join(append(errs, err)...)
+	return errors.Join(append(errs, m.applyFronts(ctx, rules), err)...)
 }
 
+// repairSpace also goes on with an end that could not be brought about.
 func (m *Manager) repairSpace(ctx context.Context, id string) error {
 	defer m.ids.lock(id)()
 	m.mu.Lock()
 	s := m.spaces[id]
-	if s == nil || s.netns == "" {
+	if s == nil || s.netns == "" && !s.leaving {
 		m.mu.Unlock()
 		return nil
+	}
+	if s.leaving {
+		m.mu.Unlock()
+		return m.disconnect(ctx, id)
 	}
 	plugs := s.plugs()
 	m.mu.Unlock()

@@ -64,3 +64,83 @@ func TestFailedLookIsRepeated(t *testing.T) {
 	defer func() { cancel(); <-ended }()
 	k.until(t, "it is tried again", func() bool { return k.asked["Check"] >= 2 })
 }
+
+// A sandbox whose links cannot be removed keeps its addresses, as somebody else
+// would have them twice; the removal can be repeated, and is.
+func TestFailedRemovalKeepsAddresses(t *testing.T) {
+	no := errors.New("device or resource busy")
+	web := overlaynet.Sandbox{ID: "web", Name: "web", Attachments: on("tiny"), Ports: []stack.Port{{HostPort: 8080, ContainerPort: 80}}}
+	for _, call := range []string{"RemoveSandbox", "Apply"} {
+		k := newKernel()
+		m := k.manager(t, newSource(bridgeNet("tiny", "10.70.9.0/30"))) // one address
+		ctx := t.Context()
+		_, err := m.Connect(ctx, web)
+		must(t, err)
+		left := func(what string) {
+			t.Helper()
+			if _, err := m.Connect(ctx, overlaynet.Sandbox{ID: "next", Attachments: on("tiny")}); err == nil {
+				t.Errorf("%s: %s: the address was given to another", call, what)
+			}
+			if _, ok := m.Connected("web"); ok || len(m.Endpoints("tiny")) != 0 {
+				t.Errorf("%s: %s: it is told as if it were whole", call, what)
+			}
+		}
+		k.failing(call, no)
+		if err := m.Disconnect(ctx, "web"); !errors.Is(err, no) {
+			t.Fatalf("%s: %v", call, err)
+		}
+		left("failed")
+		if _, err := m.Connect(ctx, web); !errors.Is(err, no) {
+			t.Errorf("%s: made anew over what is left: %v", call, err)
+		}
+		left("not made anew")
+		k.failing(call, nil)
+		must(t, m.Disconnect(ctx, "web"))
+		if len(k.sandboxes)+len(k.fronts) != 0 {
+			t.Errorf("%s: left: %v, %v", call, k.sandboxes, k.fronts)
+		}
+		_, err = m.Connect(ctx, overlaynet.Sandbox{ID: "next", Attachments: on("tiny")})
+		must(t, err)
+	}
+}
+
+// What could not be done is done by the next look at everything.
+func TestRepairGoesOn(t *testing.T) {
+	no := errors.New("no")
+	src, k := newSource(bridgeNet("front", "10.70.1.0/24")), newKernel()
+	m, ctx := k.manager(t, src), t.Context()
+	shared := func(id string) overlaynet.Sandbox {
+		return overlaynet.Sandbox{ID: id, Attachments: on("front"), PortGroup: "g", Ports: []stack.Port{{HostIP: "0.0.0.0", HostPort: 8080, ContainerPort: 80}}}
+	}
+	config := overlaynet.Config{}
+	for _, id := range []string{"a", "b"} {
+		config.Sandboxes = append(config.Sandboxes, overlaynet.Restored{Sandbox: shared(id), Ready: true})
+	}
+	must(t, m.Set(ctx, config))
+	_, err := m.Connect(ctx, overlaynet.Sandbox{ID: "c", Attachments: on("front")})
+	must(t, err)
+	backends := func() int {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		for _, n := range k.fronts {
+			return n
+		}
+		return 0
+	}
+	if backends() != 2 {
+		t.Fatalf("%d backends", backends())
+	}
+	k.failing("Apply", no)
+	k.failing("RemoveSandbox", no)
+	m.SetReady("b", false)
+	if err := m.Disconnect(ctx, "c"); !errors.Is(err, no) {
+		t.Fatal(err)
+	}
+	k.failing("Apply", nil)
+	k.failing("RemoveSandbox", nil)
+	config.Sandboxes[1].Ready = false
+	must(t, m.Set(ctx, config)) // the same as it is wished already: nothing but a look
+	if backends() != 1 || len(k.sandboxes) != 2 {
+		t.Errorf("%d backends, sandboxes %v", backends(), k.sandboxes)
+	}
+}

@@ -15,11 +15,12 @@ import (
 // space is one sandbox as the Manager keeps it; guarded by Manager.mu, but
 // changed only by the holder of its key lock.
 type space struct {
-	sb     Sandbox
-	ready  bool
-	netns  string
-	joins  []*join // in order of their interfaces
-	claims []claim
+	sb      Sandbox
+	ready   bool
+	leaving bool // its end has begun: what is left of it holds its addresses, and nothing else
+	netns   string
+	joins   []*join // in order of their interfaces
+	claims  []claim
 }
 
 // join is a sandbox's place in one network.

@@ -310,3 +310,40 @@ func TestManyAtOnce(t *testing.T) {
 		t.Errorf("left\n%s", after)
 	}
 }
+
+// Links are removed together; one that cannot go is an error of its own
+// caller, and of nobody else.
+func TestOneThatStaysHoldsUpNobody(t *testing.T) {
+	if !nettest.InHost(t) {
+		return
+	}
+	dir := t.TempDir()
+	l, mark := open(t, dir), overlaynet.Mark(dir)
+	seg := segment(mark+"b", "10.1.0.1/24", "fd01::1/64")
+	nettest.Must(t, l.SetSegment(ctx, seg))
+	const many, bad = 20, 12
+	plugs := map[int][]overlaynet.Plug{}
+	for n := range many {
+		if n == bad { // the kernel removes no loopback interface
+			plugs[n] = []overlaynet.Plug{{Segment: seg, Host: "lo"}}
+			continue
+		}
+		plugs[n] = []overlaynet.Plug{plug(seg, mark, n+2)}
+		_, err := l.SetSandbox(ctx, fmt.Sprint("c", n), plugs[n])
+		nettest.Must(t, err)
+	}
+	errs := make([]error, many)
+	var wg sync.WaitGroup
+	for n := range many {
+		wg.Go(func() { errs[n] = l.RemoveSandbox(ctx, fmt.Sprint("c", n), plugs[n]) })
+	}
+	wg.Wait()
+	for n, err := range errs {
+		if (err != nil) != (n == bad) {
+			t.Errorf("%d: %v", n, err)
+		}
+	}
+	if got := linksOf(t); strings.Contains(got, mark+"v") {
+		t.Errorf("left: %s", got)
+	}
+}

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"errors"
 	"hash/fnv"
 	"sync"
 
@@ -14,12 +15,14 @@ import (
 type reaper struct {
 	mu    sync.Mutex
 	queue []string      // guarded by mu
-	done  chan struct{} // guarded by mu: closed when the queue's links are gone
+	done  chan struct{} // guarded by mu: closed when the removal of the queue's links has been tried
 	err   *error        // guarded by mu: set before done is closed
 	turn  sync.Mutex    // held while links are removed
 }
 
-// remove removes the links; those that are gone already are no error.
+// remove removes the links; those that are gone already are no error. When
+// the links of several callers cannot be removed together, each removes its
+// own: what stands in the way of one is no news about the others.
 func (l *Links) remove(names ...string) error {
 	if len(names) == 0 {
 		return nil
@@ -33,19 +36,31 @@ func (l *Links) remove(names ...string) error {
 	r.queue = append(r.queue, names...)
 	done, err := r.done, r.err
 	r.mu.Unlock()
-	if !leads {
-		<-done
-		return *err
+	if leads {
+		l.removeQueue()
 	}
+	<-done
+	if *err == nil {
+		return nil
+	}
+	var errs []error
+	for _, n := range names {
+		errs = append(errs, l.removeTogether([]string{n}))
+	}
+	return errors.Join(errs...)
+}
+
+// removeQueue removes what waits when its turn has come.
+func (l *Links) removeQueue() {
+	r := &l.reaper
 	r.turn.Lock()
 	defer r.turn.Unlock()
 	r.mu.Lock()
-	all := r.queue
+	all, done, err := r.queue, r.done, r.err
 	r.queue, r.done, r.err = nil, nil, nil
 	r.mu.Unlock()
 	*err = l.removeTogether(all)
 	close(done)
-	return *err
 }
 
 func (l *Links) removeTogether(names []string) error {
