@@ -2,21 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime/debug"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
-	"github.com/dhow-project/dhow/api/client"
 	"github.com/dhow-project/dhow/internal/daemon"
 )
 
@@ -43,14 +36,22 @@ Several daemons share one machine when each has its own directories and network 
   dhow daemon --data-dir /srv/dhow --run-dir /run/dhow2
   dhow daemon --mirror docker.io=https://mirror.example`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.absolute(); err != nil {
+				return err
+			}
 			if f.detach {
-				_, err := a.detachDaemon(cmd.Context(), os.Args[1:])
+				_, err := a.detachDaemon(cmd.Context(), f.cfg, f.again(cmd.Flags()))
 				return err
 			}
 			return f.run(cmd.Context())
 		},
 	}
-	fl := c.Flags()
+	c.Flags().AddFlagSet(daemonFlagSet(&f))
+	return c
+}
+
+func daemonFlagSet(f *daemonFlags) *pflag.FlagSet {
+	fl := pflag.NewFlagSet("daemon", pflag.ContinueOnError)
 	fl.StringVar(&f.cfg.DataDir, "data-dir", daemon.DefaultDataDir, "state, images, containers and volumes")
 	fl.StringVar(&f.cfg.RunDir, "run-dir", daemon.DefaultRunDir, "socket and what may be lost at a reboot")
 	fl.BoolVarP(&f.detach, "detach", "d", false, "run in the background and return when it answers")
@@ -64,7 +65,7 @@ Several daemons share one machine when each has its own directories and network 
 	fl.StringArrayVar(&f.cfg.AddressPools, "address-pool", nil, "addresses for networks: BASE,SIZE such as 10.100.0.0/16,24")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
-	return c
+	return fl
 }
 
 func (f daemonFlags) run(ctx context.Context) error {
@@ -96,107 +97,4 @@ func (f daemonFlags) run(ctx context.Context) error {
 		debug.SetGCPercent(50) // an idle daemon's memory matters more than the collector's time
 	}
 	return daemon.Run(ctx, cfg)
-}
-
-// startedDaemon is daemonClient, and starts a daemon when none answers on this
-// machine's default socket: that is how `dhow up` works on a fresh machine.
-func (a *app) startedDaemon(ctx context.Context) (*client.Client, error) {
-	c, err := a.daemonClient(ctx)
-	var down *client.Unreachable
-	if err == nil || !errors.As(err, &down) || a.address() != client.DefaultHost || os.Geteuid() != 0 {
-		return c, err
-	}
-	fmt.Fprintln(a.err, "no daemon answers: starting one (`dhow daemon`; for servers there is a systemd unit)")
-	return a.detachDaemon(ctx, []string{"daemon"})
-}
-
-// readyTimeout bounds the start of a daemon: it has to take over every container that runs.
-const readyTimeout = time.Minute
-
-// detachDaemon starts `dhow ARGS` in the background, with its log in a file, and waits until it answers.
-func (a *app) detachDaemon(ctx context.Context, args []string) (*client.Client, error) {
-	var keep []string
-	runDir, dataDir := daemon.DefaultRunDir, daemon.DefaultDataDir
-	for i, arg := range args {
-		if arg == "-d" || strings.HasPrefix(arg, "--detach") {
-			continue
-		}
-		keep = append(keep, arg)
-		value := func(flag string, to *string) {
-			if v, ok := strings.CutPrefix(arg, flag+"="); ok {
-				*to = v
-			} else if arg == flag && i+1 < len(args) {
-				*to = args[i+1]
-			}
-		}
-		value("--run-dir", &runDir)
-		value("--data-dir", &dataDir)
-	}
-	if err := os.MkdirAll(dataDir, 0o700); err != nil {
-		return nil, err
-	}
-	logPath := filepath.Join(dataDir, "daemon.log")
-	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	ready, err := readySocket()
-	if err != nil {
-		return nil, err
-	}
-	defer ready.Close()
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, keep...) // it outlives this command
-	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, "/"
-	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+ready.LocalAddr().String())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = cmd.Wait() // its log tells more
-	}()
-	told := make(chan error, 1)
-	go func() {
-		_, err := ready.Read(make([]byte, 64))
-		told <- err
-	}()
-	select {
-	case err = <-told:
-	case <-ended:
-		return nil, hinted{errors.New("the daemon ended at once: " + lastLine(logPath)), "cat " + logPath}
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-time.After(readyTimeout):
-		return nil, hinted{fmt.Errorf("the daemon (process %d) does not answer after %s", cmd.Process.Pid, readyTimeout), "cat " + logPath}
-	}
-	if err != nil {
-		return nil, err
-	}
-	fmt.Fprintf(a.err, "daemon started: process %d, log %s\n", cmd.Process.Pid, logPath)
-	c, err := client.Dial("unix://" + filepath.Join(runDir, "dhow.sock"))
-	if err != nil {
-		return nil, err
-	}
-	return c, c.Ping(ctx)
-}
-
-// readySocket is where the daemon says that it is ready, in systemd's protocol; an abstract address leaves no file behind.
-func readySocket() (*net.UnixConn, error) {
-	return net.ListenUnixgram("unixgram", &net.UnixAddr{Name: fmt.Sprintf("@dhow-ready-%d", os.Getpid()), Net: "unixgram"})
-}
-
-func lastLine(path string) string {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err.Error()
-	}
-	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
-	return lines[len(lines)-1]
 }

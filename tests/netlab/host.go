@@ -106,6 +106,9 @@ func (h *Host) Start(flags ...string) {
 	})
 }
 
+// Bin is the path of one of our programs.
+func (h *Host) Bin(name string) string { return h.lab.bin(name) }
+
 // Kill ends the daemon with SIGKILL, as a crash would.
 func (h *Host) Kill() { h.end(syscall.SIGKILL) }
 
