@@ -13,7 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// record is what does not change, but for a rename or an update.
+// record is what does not change, but for a rename, an update or another set of networks.
 type record struct {
 	ID      string              `json:"id"`
 	Name    string              `json:"name"`
@@ -22,6 +22,8 @@ type record struct {
 	ImageID string              `json:"imageID"`
 	Image   runtime.ImageConfig `json:"image"`
 	Rewired bool                `json:"rewired,omitempty"` // Spec.Networks are all: they were changed by hand
+
+	locked error // why the content of its secrets cannot be read; nil: it can
 }
 
 // state is what changes.

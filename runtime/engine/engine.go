@@ -56,7 +56,7 @@ func Open(cfg Config) (*Engine, error) {
 	if e.mark, err = instanceMark(filepath.Join(cfg.DataDir, "instance")); err != nil {
 		return nil, fmt.Errorf("engine: %w", err)
 	}
-	if e.store, err = openStore(cfg.DataDir); err != nil {
+	if e.store, err = openStore(cfg.DataDir, cfg.Log); err != nil {
 		return nil, fmt.Errorf("engine: %w", err)
 	}
 	if err := e.restore(context.Background()); err != nil {

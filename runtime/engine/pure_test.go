@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -159,7 +160,7 @@ func TestAttachments(t *testing.T) {
 }
 
 func TestSealedSpecsOpenAgain(t *testing.T) {
-	s, err := openSealer(t.TempDir() + "/key")
+	s, err := openSealer(t.TempDir()+"/key", func() bool { return false })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,5 +191,42 @@ func TestReadCounters(t *testing.T) {
 	}
 	if v1.MemoryStats["cache"] != 5 || v2.MemoryStats["file"] != 5 {
 		t.Errorf("%v %v", v1.MemoryStats, v2.MemoryStats)
+	}
+}
+
+// What could not be synced is not taken for synced.
+func TestFlushKeepsWhatCouldNotBeSynced(t *testing.T) {
+	var log strings.Builder
+	s, err := openStore(t.TempDir(), slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"good", "bad"} {
+		if err := s.create(record{ID: id}, state{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.sync = func(path string) error {
+		if strings.HasSuffix(path, "bad/"+stateFile) {
+			return unix.EIO
+		}
+		return syncPath(path)
+	}
+	for range 3 {
+		s.flush()
+		if len(s.dirty) != 1 || !s.dirty["bad"] {
+			t.Fatalf("to be synced: %v", s.dirty)
+		}
+	}
+	if n := strings.Count(log.String(), "not safely on disk"); n != 1 {
+		t.Errorf("told %d times: %s", n, &log)
+	}
+	s.sync = syncPath
+	if s.flush(); len(s.dirty) > 0 || !strings.Contains(log.String(), "on disk again") {
+		t.Errorf("to be synced: %v; %s", s.dirty, &log)
+	}
+	s.mark("removed")
+	if s.flush(); len(s.dirty) > 0 {
+		t.Errorf("what was removed is to be synced: %v", s.dirty)
 	}
 }

@@ -13,20 +13,32 @@ import (
 )
 
 // sealer encrypts the content of secrets and configs in records (AES-256-GCM
-// with a key of this node), so that a container can be started after a reboot
-// without its content ever being on disk in plain.
-type sealer struct{ aead cipher.AEAD }
+// with a key of this node), so that a container can be started after a reboot.
+//
+// It protects a copy of the records without the key: a backup of containers/, a
+// disk that is given away after the key was destroyed. It does not protect
+// against who can read the whole data directory, where the key is, nor does it
+// cover other places that hold the same content, such as the stack's own
+// definition in the log of the managers.
+type sealer struct {
+	aead cipher.AEAD
+	path string // of the key
+}
 
 const keySize = 32
 
-func openSealer(keyPath string) (*sealer, error) {
+// openSealer reads the key, or makes one when needed tells that nothing was
+// sealed with another.
+func openSealer(keyPath string, needed func() bool) (*sealer, error) {
 	key, err := os.ReadFile(keyPath)
 	if errors.Is(err, fs.ErrNotExist) {
+		if needed() {
+			return nil, fmt.Errorf("key of this node: %s is missing, and secrets of containers are sealed with it: "+
+				"bring it back from a backup, or give those secrets up with head -c %d /dev/urandom > %[1]s", keyPath, keySize)
+		}
 		key = make([]byte, keySize)
 		rand.Read(key)
-		if err = writeFile(keyPath, key, 0o600); err == nil {
-			syncPath(keyPath)
-		}
+		err = writeDurable(keyPath, key, 0o600)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("key of this node: %w", err)
@@ -39,7 +51,7 @@ func openSealer(keyPath string) (*sealer, error) {
 		return nil, err
 	}
 	aead, err := cipher.NewGCMWithRandomNonce(block)
-	return &sealer{aead}, err
+	return &sealer{aead, keyPath}, err
 }
 
 // sealSpec returns spec with the content of its files encrypted.
@@ -49,14 +61,23 @@ func (s *sealer) sealSpec(spec stack.ContainerSpec) (stack.ContainerSpec, error)
 	})
 }
 
+// openSpec undoes sealSpec. When some content cannot be decrypted, the error
+// says so and that content is nil, with which nothing is started.
 func (s *sealer) openSpec(spec stack.ContainerSpec) (stack.ContainerSpec, error) {
-	return mapFiles(spec, func(data []byte) ([]byte, error) {
-		out, err := s.aead.Open(nil, nil, data, nil)
-		if out == nil {
-			out = []byte{}
+	var failed error
+	out, err := mapFiles(spec, func(data []byte) ([]byte, error) {
+		plain, err := s.aead.Open(nil, nil, data, nil)
+		if err != nil {
+			failed = fmt.Errorf("secrets cannot be decrypted with the key in %s: "+
+				"bring the key back that they were sealed with, or remove the container and create it again: %w", s.path, err)
+			return nil, nil
 		}
-		return out, err
+		if plain == nil {
+			plain = []byte{}
+		}
+		return plain, nil
 	})
+	return out, errors.Join(failed, err)
 }
 
 // mapFiles applies f to all content; files without any (nil) are left alone.

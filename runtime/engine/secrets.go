@@ -26,6 +26,9 @@ func (b *bundle) secretMounts() ([]oci.Mount, error) {
 	}
 	out := make([]oci.Mount, 0, len(files))
 	for i, f := range files {
+		if f.Data == nil && b.rec.locked != nil {
+			return nil, fmt.Errorf("secret or config %s: %w", f.Source, b.rec.locked)
+		}
 		if f.Data == nil {
 			return nil, fmt.Errorf("secret or config %s has no content: %w", f.Source, runtime.ErrInvalid)
 		}

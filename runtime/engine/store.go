@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 )
 
 // store keeps records and states, one small file each.
@@ -20,9 +20,12 @@ import (
 type store struct {
 	dir  string
 	seal *sealer
+	log  *slog.Logger
+	sync func(path string) error
 
 	mu    sync.Mutex
 	dirty map[string]bool // guarded by mu; directories of containers to sync
+	told  string          // guarded by mu; the last error of a sync, which comes again every second
 	wake  chan struct{}   // buffered; tells flush that there is something
 }
 
@@ -31,14 +34,33 @@ const (
 	stateFile  = "state.json"
 )
 
-func openStore(dataDir string) (*store, error) {
-	s := &store{dir: filepath.Join(dataDir, "containers"), dirty: map[string]bool{}, wake: make(chan struct{}, 1)}
+func openStore(dataDir string, log *slog.Logger) (*store, error) {
+	s := &store{
+		dir: filepath.Join(dataDir, "containers"), log: log, sync: syncPath, dirty: map[string]bool{}, wake: make(chan struct{}, 1),
+	}
 	if err := os.MkdirAll(s.dir, 0o710); err != nil {
 		return nil, err
 	}
 	var err error
-	s.seal, err = openSealer(filepath.Join(dataDir, "container-key"))
+	s.seal, err = openSealer(filepath.Join(dataDir, "container-key"), s.sealedSomething)
 	return s, err
+}
+
+// sealedSomething tells whether a record needs the key that is there.
+func (s *store) sealedSomething() bool {
+	paths, _ := filepath.Glob(filepath.Join(s.dir, "*", recordFile)) // the pattern is a good one
+	for _, path := range paths {
+		var rec record
+		if err := readJSON(path, &rec); err != nil {
+			return true // it may
+		}
+		for _, f := range append(rec.Spec.Secrets, rec.Spec.Configs...) {
+			if f.Data != nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (s *store) path(id string) string    { return filepath.Join(s.dir, id) }
@@ -74,6 +96,9 @@ func (s *store) saveRecord(rec record) error {
 }
 
 func (s *store) writeRecord(dir string, rec record) error {
+	if rec.locked != nil {
+		return rec.locked // what is on disk can still be read with the right key
+	}
 	sealed, err := s.seal.sealSpec(rec.Spec)
 	if err != nil {
 		return err
@@ -124,12 +149,16 @@ func (s *store) load(report func(id string, err error)) ([]*container, error) {
 			continue
 		}
 		var rec record
-		if err := readJSON(filepath.Join(s.path(id), recordFile), &rec); err != nil || rec.ID != id {
+		if err := readJSON(filepath.Join(s.path(id), recordFile), &rec); err != nil {
 			report(id, fmt.Errorf("unreadable record: %w", err))
 			continue
 		}
-		if rec.Spec, err = s.seal.openSpec(rec.Spec); err != nil {
-			report(id, fmt.Errorf("secrets: %w", err))
+		if rec.ID != id {
+			report(id, fmt.Errorf("the record in %s is that of another container: %q", s.path(id), rec.ID))
+			continue
+		}
+		if rec.Spec, rec.locked = s.seal.openSpec(rec.Spec); rec.locked != nil {
+			report(id, rec.locked)
 		}
 		var st state
 		unsure := false
@@ -160,48 +189,6 @@ func (s *store) mark(id string) {
 	}
 }
 
-// flush syncs what has been written since the last call, all files of one
-// round together so that the disk does it in few commits.
-func (s *store) flush() {
-	s.mu.Lock()
-	ids := s.dirty
-	s.dirty = map[string]bool{}
-	s.mu.Unlock()
-	for id := range ids {
-		for _, name := range []string{recordFile, stateFile, ""} {
-			syncPath(filepath.Join(s.path(id), name))
-		}
-	}
-	if len(ids) > 0 {
-		syncPath(s.dir)
-	}
-}
-
-func syncPath(path string) {
-	if f, err := os.Open(path); err == nil {
-		_ = f.Sync()
-		f.Close()
-	}
-}
-
-// flushLoop flushes at most once a second until done is closed, and then once more.
-func (s *store) flushLoop(done <-chan struct{}) {
-	defer s.flush()
-	for {
-		select {
-		case <-done:
-			return
-		case <-s.wake:
-		}
-		select {
-		case <-done:
-			return
-		case <-time.After(time.Second):
-		}
-		s.flush()
-	}
-}
-
 func writeJSON(path string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -218,6 +205,23 @@ func writeFile(path string, data []byte, mode os.FileMode) error {
 		return err
 	}
 	return os.Rename(tmp, path)
+}
+
+// writeDurable does the same and waits for the disk.
+func writeDurable(path string, data []byte, mode os.FileMode) error {
+	tmp := path + ".new"
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	return syncPath(filepath.Dir(path))
 }
 
 func readJSON(path string, v any) error {
