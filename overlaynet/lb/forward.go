@@ -1,6 +1,7 @@
 package lb
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -13,30 +14,50 @@ const (
 	dialTime = 5 * time.Second
 	udpIdle  = 90 * time.Second // as the kernel's nf_conntrack_udp_timeout_stream, roughly
 	udpMost  = 1024             // clients of one port at once
+	tcpMost  = 1024             // connections of one port at once: each has two sockets and two pipes
+
+	acceptPause = 100 * time.Millisecond // after an accept that failed
 )
 
-// serveTCP forwards until the listener is closed.
-func (r *reservation) serveTCP(ln net.Listener) {
+// serveTCP forwards until ctx ends, which also closes the listener. Clients
+// beyond most wait in the kernel's queue.
+func (r *reservation) serveTCP(ctx context.Context, ln net.Listener, most int) {
+	room := make(chan struct{}, most)
 	for {
+		select {
+		case <-ctx.Done():
+			return
+		case room <- struct{}{}:
+		}
 		c, err := ln.Accept()
 		if err != nil {
-			if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() {
-				continue
+			<-room
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
 			}
-			return
+			r.log.Warn("forward: accept", "err", err) // no descriptors are left, say
+			select {
+			case <-ctx.Done():
+			case <-time.After(acceptPause):
+			}
+			continue
 		}
-		go r.forwardTCP(c.(*net.TCPConn))
+		r.work.Go(func() {
+			defer func() { <-room }()
+			r.forwardTCP(ctx, c.(*net.TCPConn))
+		})
 	}
 }
 
-func (r *reservation) forwardTCP(in *net.TCPConn) {
+// forwardTCP forwards one connection until both ends have said all, or ctx ends.
+func (r *reservation) forwardTCP(ctx context.Context, in *net.TCPConn) {
 	defer in.Close()
 	to, ok := r.backend()
 	if !ok {
 		_ = in.SetLinger(0) // reset: nobody is there
 		return
 	}
-	c, err := net.DialTimeout("tcp", to, dialTime) //nolint:noctx // the timeout is its context
+	c, err := (&net.Dialer{Timeout: dialTime}).DialContext(ctx, "tcp", to)
 	if err != nil {
 		r.log.Debug("forward", "to", to, "err", err)
 		_ = in.SetLinger(0)
@@ -44,6 +65,7 @@ func (r *reservation) forwardTCP(in *net.TCPConn) {
 	}
 	out := c.(*net.TCPConn)
 	defer out.Close()
+	defer context.AfterFunc(ctx, func() { in.Close(); out.Close() })()
 	var wg sync.WaitGroup
 	for _, d := range [][2]*net.TCPConn{{out, in}, {in, out}} {
 		wg.Go(func() {
@@ -93,13 +115,13 @@ func (r *reservation) serveUDP(pc *net.UDPConn) {
 			mu.Lock()
 			clients[from] = c
 			mu.Unlock()
-			go func() {
+			r.work.Go(func() {
 				answers(pc, c, from)
 				mu.Lock()
 				delete(clients, from)
 				mu.Unlock()
 				c.Close()
-			}()
+			})
 		}
 		_ = c.SetReadDeadline(time.Now().Add(udpIdle))
 		_, _ = c.Write(buf[:n])

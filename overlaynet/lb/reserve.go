@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -20,7 +21,10 @@ import (
 // Ports reserves host ports by listening on them. The packet filter takes
 // connections away before they arrive, but for those that the kernel cannot
 // translate: these are forwarded.
-type Ports struct{ log *slog.Logger }
+type Ports struct {
+	log  *slog.Logger
+	most int // connections that are forwarded at once, of one port
+}
 
 var _ overlaynet.Ports = (*Ports)(nil)
 
@@ -29,7 +33,7 @@ func NewPorts(log *slog.Logger) *Ports {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Ports{log}
+	return &Ports{log: log, most: tcpMost}
 }
 
 // Ephemeral is 49153 to 65535, or what the kernel uses for outgoing
@@ -54,7 +58,8 @@ func (p *Ports) Reserve(f overlaynet.Frontend) (overlaynet.Reservation, error) {
 		network = f.Protocol + "6"
 	}
 	addr := netip.AddrPortFrom(f.Addr, f.Port).String()
-	r := &reservation{log: p.log.With("port", f.String())}
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &reservation{log: p.log.With("port", f.String()), cancel: cancel}
 	lc := net.ListenConfig{Control: onlyV6(f.Addr)}
 	var err error
 	switch f.Protocol {
@@ -62,13 +67,13 @@ func (p *Ports) Reserve(f overlaynet.Frontend) (overlaynet.Reservation, error) {
 		var ln net.Listener
 		if ln, err = lc.Listen(context.Background(), network, addr); err == nil {
 			r.closer = ln
-			go r.serveTCP(ln)
+			r.work.Go(func() { r.serveTCP(ctx, ln, p.most) })
 		}
 	case "udp":
 		var pc net.PacketConn
 		if pc, err = lc.ListenPacket(context.Background(), network, addr); err == nil {
 			r.closer = pc
-			go r.serveUDP(pc.(*net.UDPConn))
+			r.work.Go(func() { r.serveUDP(pc.(*net.UDPConn)) })
 		}
 	default: // sctp: the kernel may lack it; the filter alone decides
 		return r, nil
@@ -106,6 +111,8 @@ func onlyV6(a netip.Addr) func(string, string, syscall.RawConn) error {
 type reservation struct {
 	log    *slog.Logger
 	closer interface{ Close() error } // nil when nothing is held
+	cancel context.CancelFunc         // ends what is forwarded
+	work   sync.WaitGroup             // all that forwards
 	to     atomic.Pointer[[]overlaynet.Backend]
 	next   atomic.Uint32
 }
@@ -113,12 +120,16 @@ type reservation struct {
 // Forward sets where connections to the socket itself go.
 func (r *reservation) Forward(to []overlaynet.Backend) { r.to.Store(&to) }
 
-// Close frees the port.
+// Close frees the port and ends the connections that are forwarded: nobody
+// serves it any more.
 func (r *reservation) Close() error {
+	r.cancel()
 	if r.closer == nil {
 		return nil
 	}
-	return r.closer.Close()
+	err := r.closer.Close()
+	r.work.Wait()
+	return err
 }
 
 func (r *reservation) backend() (string, bool) {
