@@ -3,19 +3,54 @@ package compose
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 )
 
 // YAML is the resolved file: merged, variables replaced, short forms written
-// out, names and defaults filled in. Secrets' content is never in it.
+// out, names and defaults filled in, each $ as $$, so that it can be loaded
+// again. Secrets' content is never in it. Without interpolation $ stays: it
+// stands for variables.
 func (p *Project) YAML() ([]byte, error) {
 	data, err := p.model.MarshalYAML()
+	if err == nil && p.load != nil && bytes.ContainsRune(data, '$') {
+		data, err = escaped(data)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("print the resolved file: %w", err)
 	}
 	return data, nil
+}
+
+// escaped doubles each $ of the values of a document. Keys are left alone:
+// variables are not replaced in them.
+func escaped(text []byte) ([]byte, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return nil, err
+	}
+	escapeValues(&doc)
+	var b bytes.Buffer
+	enc := yaml.NewEncoder(&b)
+	enc.SetIndent(2)
+	if err := errors.Join(enc.Encode(&doc), enc.Close()); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+func escapeValues(n *yaml.Node) {
+	if n.Kind == yaml.ScalarNode {
+		n.Value = strings.ReplaceAll(n.Value, "$", "$$")
+	}
+	for i, child := range n.Content {
+		if n.Kind != yaml.MappingNode || i%2 == 1 {
+			escapeValues(child)
+		}
+	}
 }
 
 // JSON is the resolved file as JSON.
