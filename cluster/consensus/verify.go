@@ -60,7 +60,7 @@ func (l *Log) verify(snaps raft.SnapshotStore) error {
 	return nil
 }
 
-const wayOut = "put back a copy of this directory, or remove it to start with nothing"
+const wayOut = "put back a copy of this directory, or remove it to start with nothing: containers run on until `dhow up` of their stacks replaces them"
 
 func (l *Log) verifyEntry(index uint64) error {
 	var e raft.Log

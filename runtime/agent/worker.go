@@ -120,7 +120,7 @@ func (a *Agent) create(ctx context.Context, j job) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	id, warnings, err := a.cfg.Engine.Create(ctx, Name(as.Task, as.Service), spec)
+	id, warnings, err := a.createNamed(ctx, as.Task, Name(as.Task, as.Service), spec)
 	for _, w := range warnings {
 		a.log.Warn("container made with a warning", "task", as.Task.ID, "service", as.Task.Service, "warning", w)
 	}
