@@ -164,7 +164,7 @@ var homes = map[string][]string{
 
 func TestThirdPartySubjectsHaveOneHome(t *testing.T) {
 	for _, f := range sources(t) {
-		if f.test || f.dir == "internal/deps" {
+		if f.test {
 			continue
 		}
 		for _, imp := range f.imports() {

@@ -4,11 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 
 	"github.com/dhow-project/dhow/overlaynet/ipam"
 )
@@ -101,16 +99,11 @@ func (c Config) pools() ([]ipam.Pool, error) {
 	}
 	var out []ipam.Pool
 	for _, s := range c.AddressPools {
-		base, size, ok := strings.Cut(s, ",")
-		p, err := netip.ParsePrefix(base)
-		var bits int
-		if ok && err == nil {
-			_, err = fmt.Sscanf(size, "%d", &bits)
+		p, err := ipam.ParsePool(s)
+		if err != nil {
+			return nil, err
 		}
-		if err != nil || !ok || bits < p.Bits() || bits > p.Addr().BitLen() {
-			return nil, fmt.Errorf("address pool %q: want BASE,SIZE such as 10.100.0.0/16,24", s)
-		}
-		out = append(out, ipam.Pool{Base: p.Masked(), Bits: bits})
+		out = append(out, p)
 	}
 	return out, nil
 }

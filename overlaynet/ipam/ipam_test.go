@@ -177,3 +177,27 @@ func FuzzNetwork(f *testing.F) {
 		}
 	})
 }
+
+func TestParsePool(t *testing.T) {
+	for text, want := range map[string]string{
+		"10.100.0.0/16,24": "10.100.0.0/16 in /24",
+		"10.100.7.0/16,16": "10.100.0.0/16 in /16",
+		"fd00:1::/48,64":   "fd00:1::/48 in /64",
+		"10.100.0.0/16,30": "10.100.0.0/16 in /30",
+		"10.100.0.0/16":    `address pool "10.100.0.0/16": the size of its subnets is not between 16 and 30`,
+		"10.100.0.0/16,31": `address pool "10.100.0.0/16,31": the size of its subnets is not between 16 and 30`,
+		"10.100.0.0/16,8":  `address pool "10.100.0.0/16,8": the size of its subnets is not between 16 and 30`,
+		"10.100.0.0/16,2x": `address pool "10.100.0.0/16,2x": the size of its subnets is not between 16 and 30`,
+		"10.100.0.0,24":    `address pool "10.100.0.0,24": want BASE,SIZE such as 10.100.0.0/16,24`,
+		"":                 `address pool "": want BASE,SIZE such as 10.100.0.0/16,24`,
+	} {
+		p, err := ParsePool(text)
+		got := p.String()
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -18,6 +19,22 @@ type Pool struct {
 }
 
 func (p Pool) String() string { return fmt.Sprintf("%s in /%d", p.Base, p.Bits) }
+
+// ParsePool reads "10.100.0.0/16,24": the base and the length of the subnets
+// that are cut from it, which leave room for a gateway and a container.
+func ParsePool(s string) (Pool, error) {
+	base, size, _ := strings.Cut(s, ",")
+	p, err := netip.ParsePrefix(base)
+	if err != nil {
+		return Pool{}, fmt.Errorf("address pool %q: want BASE,SIZE such as 10.100.0.0/16,24", s)
+	}
+	most := p.Addr().BitLen() - 2
+	bits, err := strconv.Atoi(size)
+	if err != nil || bits < p.Bits() || bits > most {
+		return Pool{}, fmt.Errorf("address pool %q: the size of its subnets is not between %d and %d", s, p.Bits(), most)
+	}
+	return Pool{p.Masked(), bits}, nil
+}
 
 // Default pools: the ranges that Docker uses, which administrators know to
 // leave alone, cut smaller: 960 networks of 1,021 containers, then 256 of 253.
