@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/runtime/oci"
@@ -18,15 +18,13 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// keptExecs is how many ended execs of one container are remembered for inspect.
-const keptExecs = 32
-
 // execs is one further process in a container.
 type execs struct {
-	c    *container
-	id   string
-	spec runtime.ExecSpec
-	done chan struct{} // closed when the exit code is known
+	c       *container
+	id      string
+	spec    runtime.ExecSpec
+	created time.Time
+	done    chan struct{} // closed when the exit code is known
 
 	mu      sync.Mutex
 	started bool              // guarded by mu
@@ -62,11 +60,8 @@ func (e *Engine) ExecCreate(_ context.Context, ref string, spec runtime.ExecSpec
 	if err := c.mustRun("exec in"); err != nil {
 		return "", err
 	}
-	x := &execs{c: c, id: newID(), spec: spec, done: make(chan struct{})}
-	e.mu.Lock()
-	e.execs[x.id] = x
-	e.mu.Unlock()
-	e.dropOldExecs(c, x)
+	x := &execs{c: c, id: newID(), spec: spec, created: time.Now(), done: make(chan struct{})}
+	e.addExec(c, x)
 	e.publish(c, "exec_create: "+strings.Join(spec.Args, " "), "execID", x.id)
 	return x.id, nil
 }
@@ -81,33 +76,6 @@ func (c *container) mustRun(verb string) error {
 		return fmt.Errorf("%s container %s: it is paused: %w", verb, c.name(), runtime.ErrConflict)
 	}
 	return nil
-}
-
-// dropOldExecs adds x to its container and forgets ended ones beyond keptExecs.
-func (e *Engine) dropOldExecs(c *container, x *execs) {
-	var drop []string
-	c.mu.Lock()
-	c.execs[x.id] = x
-	for id, old := range c.execs {
-		if len(c.execs)-len(drop) <= keptExecs {
-			break
-		}
-		select {
-		case <-old.done:
-			drop = append(drop, id)
-		default:
-		}
-	}
-	for _, id := range drop {
-		delete(c.execs, id)
-	}
-	c.mu.Unlock()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, id := range drop {
-		delete(e.execs, id)
-		_ = os.Remove(e.store.execPath(c.id, id)) // one that stays is dropped later
-	}
 }
 
 func (e *Engine) findExec(id string) (*execs, error) {
@@ -288,19 +256,4 @@ func (e *Engine) ExecResize(ctx context.Context, execID string, rows, cols uint1
 		return nil
 	}
 	return s.Resize(ctx, rows, cols)
-}
-
-// endExecs ends those that the container's end has taken along, without a
-// word from the shim.
-func (c *container) endExecs() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for id, x := range c.execs {
-		x.mu.Lock()
-		never := !x.started
-		x.mu.Unlock()
-		if never {
-			delete(c.execs, id)
-		}
-	}
 }

@@ -115,7 +115,7 @@ func (c *container) covetedLocked() bool {
 
 // tellExit publishes the end and answers those who wait for it.
 func (e *Engine) tellExit(c *container, r *run, exit shim.Exit, again bool) {
-	c.endExecs()
+	e.dropPending(c)
 	if exit.OOMKilled && (r == nil || r.oomKills == 0) { // not told live
 		e.publish(c, "oom")
 	}

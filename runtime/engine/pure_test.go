@@ -2,8 +2,10 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -228,5 +230,26 @@ func TestFlushKeepsWhatCouldNotBeSynced(t *testing.T) {
 	s.mark("removed")
 	if s.flush(); len(s.dirty) > 0 {
 		t.Errorf("what was removed is to be synced: %v", s.dirty)
+	}
+}
+
+// Of execs those that ended last are remembered, and those that may still be
+// started; one that runs always is.
+func TestTooManyExecs(t *testing.T) {
+	now, zero := time.Unix(10_000, 0), 0
+	all := map[string]*execs{}
+	add := func(id string, age time.Duration, started bool, code *int) {
+		all[id] = &execs{id: id, created: now.Add(-age), started: started, code: code}
+	}
+	for i := range keptExecs + 2 {
+		add(fmt.Sprint("ended", i), time.Duration(i)*time.Second, true, &zero)
+	}
+	add("expired", pendingLimit+1, false, nil)
+	add("pending", pendingLimit, false, nil)
+	add("running", 1000*time.Hour, true, nil)
+	got := tooMany(all, now)
+	slices.Sort(got)
+	if want := []string{fmt.Sprint("ended", keptExecs), fmt.Sprint("ended", keptExecs+1), "expired"}; !slices.Equal(got, want) {
+		t.Errorf("forgets %v, want %v", got, want)
 	}
 }
