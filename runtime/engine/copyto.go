@@ -32,7 +32,7 @@ func (e *Engine) CopyTo(ctx context.Context, ref, dir string, r io.Reader, noOve
 			return err
 		}
 		defer unix.Close(at)
-		return (&extractor{root: rt, at: at, strict: noOverwriteDirNonDir}).all(ctx, r)
+		return (&extractor{root: rt, dir: dir, at: at, strict: noOverwriteDirNonDir}).all(ctx, r)
 	})
 	return pathError(c, dir, err)
 }
@@ -57,7 +57,8 @@ func (c *container) writable(dir string) error {
 
 type extractor struct {
 	root   root
-	at     int // destination directory
+	dir    string // destination directory, in the container
+	at     int    // the same, open
 	strict bool
 	dirs   []dirTime // set at the end, after their content
 }
@@ -96,46 +97,28 @@ func (x *extractor) parent(name string) (int, string, error) {
 	return fd, path.Base(clean), err
 }
 
-// descend walks from the destination, one part at a time, so that an absolute
-// link restarts at the container's root and not at the destination.
+// descend opens a directory below the destination and makes what is missing.
+// The kernel resolves the whole path in the container's root, so links lead
+// where they lead the container's own processes, and never out. dir is clean
+// and begins with "/".
 func (x *extractor) descend(dir string) (int, error) {
-	cur, err := unix.FcntlInt(uintptr(x.at), unix.F_DUPFD_CLOEXEC, 0)
-	for _, part := range strings.Split(strings.Trim(dir, "/"), "/") {
-		if part == "" || err != nil {
-			continue
-		}
-		var next int
-		next, err = x.step(cur, part)
-		unix.Close(cur)
-		cur = next
+	if dir == "/" {
+		return unix.FcntlInt(uintptr(x.at), unix.F_DUPFD_CLOEXEC, 0)
 	}
-	return cur, err
-}
-
-// step opens one part of a path. A link is resolved in the container's root;
-// a relative one that climbs with ".." is resolved against its absolute form.
-func (x *extractor) step(dir int, part string) (int, error) {
-	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	fd, err := unix.Openat(dir, part, flags, 0)
-	if errors.Is(err, unix.ENOENT) {
-		if err = unix.Mkdirat(dir, part, 0o755); err == nil || errors.Is(err, unix.EEXIST) {
-			fd, err = unix.Openat(dir, part, flags, 0)
-		}
-	}
-	if !errors.Is(err, unix.ENOTDIR) && !errors.Is(err, unix.ELOOP) {
+	const flags = unix.O_PATH | unix.O_DIRECTORY
+	fd, err := x.root.open(x.dir+dir, flags)
+	if !errors.Is(err, unix.ENOENT) {
 		return fd, err
 	}
-	link, err := readLinkAt(dir, part)
+	parent, err := x.descend(path.Dir(dir))
 	if err != nil {
-		return -1, unix.ENOTDIR
+		return -1, err
 	}
-	if path.IsAbs(link) {
-		return x.root.open(link, unix.O_PATH|unix.O_DIRECTORY)
+	defer unix.Close(parent)
+	if err := unix.Mkdirat(parent, path.Base(dir), 0o755); err != nil && err != unix.EEXIST {
+		return -1, err
 	}
-	if !strings.Contains(link, "..") {
-		return openIn(dir, link, unix.O_PATH|unix.O_DIRECTORY)
-	}
-	return -1, fmt.Errorf("link to %s: %w", link, runtime.ErrInvalid)
+	return x.root.open(x.dir+dir, flags)
 }
 
 func (x *extractor) entry(h *tar.Header, content io.Reader) error {
