@@ -60,6 +60,7 @@ func (i *images) set(ref, id string) {
 type volumes struct{}
 
 func (volumes) Ensure(context.Context, stack.Volume) error { return nil }
+func (volumes) Discard(context.Context, string) error      { return nil }
 
 // picker gives 10.N.0.0/16 in turn.
 type picker struct{}

@@ -148,6 +148,9 @@ func (r *round) stack(s *state.Stack) int64 {
 	for _, c := range res.Changes {
 		r.task(s, c)
 	}
+	for _, name := range sortedKeys(res.Left) {
+		r.add(state.Change{Left: &state.LeftChange{Stack: s.Name, Name: name, Left: res.Left[name]}})
+	}
 	for _, name := range res.Gone {
 		r.drop(state.TableService, state.ServiceKey(s.Name, name))
 	}
@@ -164,7 +167,7 @@ func (r *round) input(s *state.Stack, services []*state.Service, networks []*sta
 	for _, sv := range services {
 		w := reconcile.Service{
 			Spec: &sv.Spec, Version: sv.Version, Desired: sv.Desired,
-			Removing: sv.Removing, RemoveVolumes: sv.RemoveVolumes, Grace: sv.Grace, Versions: map[uint64]*stack.Service{},
+			Removing: sv.Removing, RemoveVolumes: sv.RemoveVolumes, Left: sv.Left, Grace: sv.Grace, Versions: map[uint64]*stack.Service{},
 		}
 		for i := range sv.History {
 			w.Versions[sv.History[i].Version] = &sv.History[i].Spec

@@ -1,6 +1,10 @@
 package stack
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // TaskState is a step in the life of a task. States only grow, but for Ready <-> Running
 // when the node restarts the container in place.
@@ -57,6 +61,11 @@ type Task struct {
 	Anonymous     map[string]string `json:"anonymous,omitempty"`     // anonymous volumes inherited from the task before: target to volume name
 }
 
+// Left are the anonymous volumes that the tasks of a service have left behind on
+// each node and that no other task inherited: by node ID, "" where that is not
+// known. Never changed in place.
+type Left map[string][]string
+
 // TaskStatus is what the node observed.
 type TaskStatus struct {
 	State        TaskState `json:"state"`
@@ -72,4 +81,12 @@ type TaskStatus struct {
 	ImageID   string            `json:"imageID,omitempty"`   // of the container
 	Followed  Desired           `json:"followed,omitempty"`  // last wish that the container was made to follow; what a person did to it since is left alone
 	Anonymous map[string]string `json:"anonymous,omitempty"` // its anonymous volumes: target to volume name
+}
+
+// AnonymousVolumes are the names of the anonymous volumes that are the task's:
+// those of its container and those that it inherited.
+func (t *Task) AnonymousVolumes() []string {
+	names := slices.AppendSeq(slices.Collect(maps.Values(t.Anonymous)), maps.Values(t.Status.Anonymous))
+	slices.Sort(names)
+	return slices.Compact(names)
 }

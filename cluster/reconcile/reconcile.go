@@ -28,6 +28,7 @@ type Service struct {
 	Desired       stack.Desired             // create, run, stop, pause; remove: no tasks
 	Removing      bool
 	RemoveVolumes bool
+	Left          stack.Left
 	Grace         *time.Duration // of tasks that are stopped, over the spec's
 }
 
@@ -41,10 +42,11 @@ type Change struct {
 // Result is what is to be done.
 type Result struct {
 	Changes []Change
-	Delete  []string // IDs of tasks to forget
-	Gone    []string // services that are removed and have no task any more
-	Swap    []string // keys of stale networks that nothing uses any more
-	Again   int64    // when time alone changes the decision, Unix nanoseconds; 0: never
+	Delete  []string              // IDs of tasks to forget
+	Left    map[string]stack.Left // of services for which that changes
+	Gone    []string              // services that are removed and have no task any more
+	Swap    []string              // keys of stale networks that nothing uses any more
+	Again   int64                 // when time alone changes the decision, Unix nanoseconds; 0: never
 }
 
 // Stack decides about one stack.
@@ -73,11 +75,12 @@ type round struct {
 type service struct {
 	Service
 	name       string
-	tasks      []*stack.Task           // that stay in the state this round, by slot
-	at         map[slotKey]*stack.Task // tasks by place
-	keys       []slotKey               // wanted, in order
-	want       map[slotKey]bool        // keys
-	freed      map[slotKey]*stack.Task
+	tasks      []*stack.Task                 // that stay in the state this round, by slot
+	at         map[slotKey]*stack.Task       // tasks by place
+	keys       []slotKey                     // wanted, in order
+	want       map[slotKey]bool              // keys
+	freed      map[slotKey]*stack.Task       // tasks of which nothing is left
+	passed     map[slotKey]map[string]string // anonymous volumes that their successors inherit
 	dependents []*service
 }
 
@@ -90,12 +93,12 @@ type slotKey struct {
 func keyOf(t *stack.Task) slotKey { return slotKey{t.Slot, t.Pin} }
 
 func newRound(in Input) *round {
-	r := &round{in: in, byName: map[string]*service{}, nodes: map[string]*stack.Node{}}
+	r := &round{res: Result{Left: map[string]stack.Left{}}, in: in, byName: map[string]*service{}, nodes: map[string]*stack.Node{}}
 	for _, n := range in.Nodes {
 		r.nodes[n.ID] = n
 	}
 	for _, s := range in.Services {
-		sv := &service{Service: s, name: s.Spec.Name, freed: map[slotKey]*stack.Task{}}
+		sv := &service{Service: s, name: s.Spec.Name, freed: map[slotKey]*stack.Task{}, passed: map[slotKey]map[string]string{}}
 		r.services = append(r.services, sv)
 		r.byName[sv.name] = sv
 	}
@@ -165,10 +168,16 @@ func (r *round) settle(s *service) {
 
 // decide makes, changes and ends the tasks of s.
 func (r *round) decide(s *service) {
-	if s.Removing && len(s.tasks) == 0 {
-		r.res.Gone = append(r.res.Gone, s.name)
-		return
+	if len(s.tasks) > 0 || !s.Removing {
+		r.lead(s)
 	}
+	if swept := r.leftovers(s); s.Removing && len(s.tasks) == 0 && !swept {
+		r.res.Gone = append(r.res.Gone, s.name)
+	}
+}
+
+// lead brings the tasks of s where they are wanted.
+func (r *round) lead(s *service) {
 	g := r.gate(s)
 	replace := r.replaceable(s, g)
 	for _, t := range s.tasks {
@@ -293,6 +302,7 @@ func (r *round) make(s *service, k slotKey, g gate) {
 		if t.Anonymous == nil {
 			t.Anonymous = old.Anonymous
 		}
+		s.passed[k] = t.Anonymous
 	}
 	if !g.open() {
 		t.Status = r.waiting(g)

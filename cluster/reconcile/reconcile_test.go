@@ -17,12 +17,13 @@ type model struct {
 	services map[string]*Service
 	tasks    map[string]*stack.Task
 	nodes    []*stack.Node
+	volumes  map[string]bool // anonymous ones that there are
 	now      int64
 	ids      int
 }
 
 func newModel() *model {
-	return &model{services: map[string]*Service{}, tasks: map[string]*stack.Task{}, nodes: []*stack.Node{{ID: "n1"}, {ID: "n2"}}}
+	return &model{services: map[string]*Service{}, tasks: map[string]*stack.Task{}, volumes: map[string]bool{}, nodes: []*stack.Node{{ID: "n1"}, {ID: "n2"}}}
 }
 
 func (m *model) input() Input {
@@ -49,7 +50,12 @@ func sorted[V any](m map[string]V) []string {
 func (m *model) round() bool {
 	m.now += int64(time.Second)
 	res := Stack(m.input())
-	changed := len(res.Delete)+len(res.Gone) > 0
+	changed := len(res.Delete)+len(res.Gone)+len(res.Left) > 0
+	for name, left := range res.Left {
+		s := *m.services[name]
+		s.Left = left
+		m.services[name] = &s
+	}
 	for _, id := range res.Delete {
 		delete(m.tasks, id)
 	}
@@ -83,6 +89,12 @@ func (m *model) obey(t *stack.Task, exit int) bool {
 	switch {
 	case t.Desired == stack.DesiredRemove:
 		st.State = stack.TaskRemoved
+		if t.RemoveVolumes && len(t.AnonymousVolumes()) > 0 {
+			st.Followed = stack.DesiredRemove
+			for _, name := range t.AnonymousVolumes() {
+				delete(m.volumes, name)
+			}
+		}
 	case t.Desired == stack.DesiredStop:
 		st.Followed = stack.DesiredStop
 		if st.State < stack.TaskCompleted {
@@ -90,6 +102,11 @@ func (m *model) obey(t *stack.Task, exit int) bool {
 		}
 	case t.Desired == stack.DesiredRun && (st.State < stack.TaskRunning || t.Restarts > st.Restarts):
 		st.State, st.Health, st.Restarts, st.Followed, st.Message = stack.TaskRunning, "healthy", t.Restarts, stack.DesiredRun, ""
+		st.Anonymous = t.Anonymous
+		if st.Anonymous == nil {
+			st.Anonymous = map[string]string{"/data": "of " + t.ID}
+			m.volumes["of "+t.ID] = true
+		}
 	case t.Desired == stack.DesiredRun && st.State == stack.TaskRunning && m.oneShot(t):
 		st.State, st.Health = stack.TaskCompleted, ""
 		if exit != 0 {
@@ -127,12 +144,12 @@ func (m *model) calm(t *rapid.T) {
 			break
 		}
 	}
-	if res := Stack(m.input()); len(res.Changes)+len(res.Delete)+len(res.Gone) > 0 {
+	if res := Stack(m.input()); len(res.Changes)+len(res.Delete)+len(res.Gone)+len(res.Left) > 0 {
 		t.Fatalf("not idempotent: %+v", res)
 	}
 }
 
-// check holds at every moment: one task a slot.
+// check holds at every moment: one task a slot, and no volume lost that one runs on.
 func (m *model) check(t *rapid.T) {
 	seen := map[string]string{}
 	for _, id := range sorted(m.tasks) {
@@ -142,6 +159,11 @@ func (m *model) check(t *rapid.T) {
 			t.Fatalf("%s has tasks %s and %s:\n%s", key, other, id, m)
 		}
 		seen[key] = id
+		for _, name := range task.Status.Anonymous {
+			if up(task) && task.Desired != stack.DesiredRemove && !m.volumes[name] {
+				t.Fatalf("%s runs without its volume %q:\n%s", key, name, m)
+			}
+		}
 	}
 }
 
@@ -176,14 +198,18 @@ func (m *model) mutate(t *rapid.T) {
 		if s != nil {
 			version = s.Version + 1
 		}
-		m.services[name] = &Service{Spec: spec, Version: version, Desired: stack.DesiredRun}
+		fresh := &Service{Spec: spec, Version: version, Desired: stack.DesiredRun}
+		if s != nil {
+			fresh.Left = s.Left
+		}
+		m.services[name] = fresh
 	case kind == 3:
 		c := *s
 		c.Desired = rapid.SampledFrom([]stack.Desired{stack.DesiredRun, stack.DesiredStop, stack.DesiredPause, stack.DesiredRemove}).Draw(t, "desired")
 		m.services[name] = &c
 	case kind == 4:
 		c := *s
-		c.Removing = true
+		c.Removing, c.RemoveVolumes = true, true
 		m.services[name] = &c
 	case kind == 5:
 		for _, id := range sorted(m.tasks) {
@@ -217,6 +243,11 @@ func TestOneTaskASlotAndConverges(t *testing.T) {
 		}
 		m.calm(t)
 		m.counts(t)
+		m.down()
+		m.calm(t)
+		if len(m.services)+len(m.tasks)+len(m.volumes) > 0 {
+			t.Fatalf("all is to go with its volumes, and there are %d services and the volumes %v:\n%s", len(m.services), m.volumes, m)
+		}
 	})
 }
 
@@ -244,6 +275,15 @@ func (m *model) counts(t *rapid.T) {
 		case s.Desired == stack.DesiredRun && n != want, s.Desired == stack.DesiredRemove && n != 0, n > want:
 			t.Fatalf("%s has %d tasks, wanted %d (%s):\n%s", name, n, want, s.Desired, m)
 		}
+	}
+}
+
+// down asks for the end of everything, with its volumes.
+func (m *model) down() {
+	for name, s := range m.services {
+		c := *s
+		c.Removing, c.RemoveVolumes = true, true
+		m.services[name] = &c
 	}
 }
 

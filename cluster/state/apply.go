@@ -30,6 +30,8 @@ func (t *tx) apply(c Change) error {
 		return t.put(TableStack, c.Stack, c.Stack.Name)
 	case c.Service != nil:
 		return t.putService(c.Service)
+	case c.Left != nil:
+		return t.left(c.Left)
 	case c.Network != nil:
 		return t.put(TableNetwork, c.Network, c.Network.Network.Stack)
 	case c.Secret != nil:
@@ -67,9 +69,9 @@ func (t *tx) touch(table Table, stackName string) {
 func (t *tx) putService(c *ServiceChange) error {
 	s := c.Service
 	old := first[Service](t.txn, TableService, "id", s.Stack, s.Name)
-	s.Version, s.History = 0, nil
+	s.Version, s.History, s.Left = 0, nil, nil
 	if old != nil {
-		s.Version, s.History = old.Version, old.History
+		s.Version, s.History, s.Left = old.Version, old.History, old.Left
 	}
 	if c.NewVersion || old == nil {
 		s.Version = t.index
@@ -78,6 +80,16 @@ func (t *tx) putService(c *ServiceChange) error {
 		s.Hash = old.Hash
 	}
 	s.History = t.prune(&s)
+	return t.put(TableService, &s, s.Stack)
+}
+
+func (t *tx) left(c *LeftChange) error {
+	old := first[Service](t.txn, TableService, "id", c.Stack, c.Name)
+	if old == nil {
+		return nil
+	}
+	s := *old
+	s.Left = c.Left
 	return t.put(TableService, &s, s.Stack)
 }
 

@@ -23,6 +23,7 @@ type Change struct {
 	Node    *stack.Node    `json:"node,omitempty"`
 	Stack   *Stack         `json:"stack,omitempty"`
 	Service *ServiceChange `json:"service,omitempty"`
+	Left    *LeftChange    `json:"left,omitempty"`
 	Network *Network       `json:"network,omitempty"`
 	Secret  *Secret        `json:"secret,omitempty"`
 	Config  *Config        `json:"config,omitempty"`
@@ -32,7 +33,15 @@ type Change struct {
 	Delete  *Key           `json:"delete,omitempty"`
 }
 
-// ServiceChange stores a service; Version and History are kept by the state.
+// LeftChange stores which anonymous volumes a service has left behind. Passed
+// over when the service is gone.
+type LeftChange struct {
+	Stack string     `json:"stack"`
+	Name  string     `json:"name"` // of the service
+	Left  stack.Left `json:"left,omitempty"`
+}
+
+// ServiceChange stores a service; Version, History and Left are kept by the state.
 type ServiceChange struct {
 	Service
 	NewVersion bool `json:"newVersion,omitempty"` // Spec makes other containers than before

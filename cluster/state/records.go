@@ -30,6 +30,7 @@ type Service struct {
 	Desired       stack.Desired  `json:"desired"` // of a person: run, stop, pause; remove: no containers until the next apply or start
 	Removing      bool           `json:"removing,omitempty"`
 	RemoveVolumes bool           `json:"removeVolumes,omitempty"`
+	Left          stack.Left     `json:"left,omitempty"`  // kept by the state: LeftChange
 	Grace         *time.Duration `json:"grace,omitempty"` // that a person gave the containers to stop with the last wish; nil: the spec's
 }
 

@@ -26,7 +26,7 @@ func commands(t *rapid.T) []Command {
 	labels := rapid.MapOfN(rapid.SampledFrom([]string{"x", "y", "z"}), rapid.String(), 0, 3)
 	change := rapid.Custom(func(t *rapid.T) Change {
 		stackName, service, id := name.Draw(t, "stack"), name.Draw(t, "service"), name.Draw(t, "id")
-		switch rapid.IntRange(0, 10).Draw(t, "kind") {
+		switch rapid.IntRange(0, 11).Draw(t, "kind") {
 		case 0:
 			return Change{Stack: &Stack{Name: stackName, Created: 5, Spec: stack.Stack{Name: stackName, Files: []string{"f"}}}}
 		case 1, 2:
@@ -47,6 +47,8 @@ func commands(t *rapid.T) []Command {
 			return Change{Node: &stack.Node{ID: id, Labels: labels.Draw(t, "labels")}}
 		case 9:
 			return Change{Config: &Config{Name: id, Stack: stackName}}
+		case 10:
+			return Change{Left: &LeftChange{Stack: stackName, Name: service, Left: stack.Left{"n": {id}}}}
 		}
 		table := rapid.SampledFrom([]Table{TableStack, TableService, TableTask, TableNetwork, TableSecret, TableConfig, TableNode}).Draw(t, "table")
 		if table == TableService {
@@ -213,6 +215,21 @@ func TestVersionsInUseAreKept(t *testing.T) {
 	}
 	if spec, _ := sv.SpecOf(4); spec != nil {
 		t.Errorf("version 4 was kept")
+	}
+}
+
+func TestWhatAServiceLeftStaysWhenItIsAppliedAnew(t *testing.T) {
+	s := New()
+	service := Service{Stack: "shop", Name: "db"}
+	apply(t, s, 1, Change{Left: &LeftChange{Stack: "shop", Name: "db", Left: stack.Left{"n": {"v0"}}}}, // of nobody
+		Change{Service: &ServiceChange{Service: service, NewVersion: true}})
+	if left := s.Snapshot().Service("shop", "db").Left; len(left) != 0 {
+		t.Errorf("a new service has left %v behind", left)
+	}
+	apply(t, s, 2, Change{Left: &LeftChange{Stack: "shop", Name: "db", Left: stack.Left{"n": {"v1"}}}})
+	apply(t, s, 3, Change{Service: &ServiceChange{Service: service, NewVersion: true}})
+	if sv := s.Snapshot().Service("shop", "db"); sv.Version != 3 || len(sv.Left["n"]) != 1 || sv.Left["n"][0] != "v1" {
+		t.Errorf("version %d has left %v behind, want v1", sv.Version, sv.Left)
 	}
 }
 

@@ -2,8 +2,10 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/runtime/agent"
 	"github.com/dhow-project/dhow/stack"
 	"github.com/dhow-project/dhow/volumes"
@@ -28,5 +30,17 @@ func (s stackVolumes) Ensure(ctx context.Context, v stack.Volume) error {
 		return nil
 	}
 	_, err := s.m.Create(ctx, volumes.Spec{Name: v.Name, Driver: v.Driver, Options: v.DriverOpts, Labels: v.Labels})
+	return err
+}
+
+func (s stackVolumes) Discard(ctx context.Context, name string) error {
+	v, err := s.m.Inspect(ctx, name)
+	if err == nil && v.Anonymous {
+		err = s.m.Remove(ctx, name, true)
+	}
+	var used *volumes.InUse
+	if errors.As(err, &used) || errors.Is(err, runtime.ErrNotFound) {
+		return nil
+	}
 	return err
 }

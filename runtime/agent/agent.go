@@ -324,6 +324,9 @@ func (a *Agent) step(ctx context.Context, id string, now time.Time) {
 	case e.retry.After(now):
 		// a failure is being waited out
 	default:
+		if act == Remove { // what it has is worth knowing also when it goes before that was told
+			e.assignment.Task.Status.Anonymous = st.Anonymous
+		}
 		e.busy = true
 		a.workers.Add(1)
 		go func(j job) {

@@ -29,10 +29,13 @@ type Images interface {
 	Pull(ctx context.Context, ref string, opt runtime.PullOptions) (*runtime.Image, error)
 }
 
-// Volumes makes the named volumes of a stack.
+// Volumes makes the named volumes of a stack, and removes anonymous ones.
 type Volumes interface {
 	// Ensure makes the volume unless it exists; an external one has to exist.
 	Ensure(ctx context.Context, v stack.Volume) error
+	// Discard removes an anonymous volume. One that a container uses, one that
+	// has a name of its own and one that is not there are left alone.
+	Discard(ctx context.Context, name string) error
 }
 
 // Source is where tasks come from and statuses go to. Its first answer is

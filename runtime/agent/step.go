@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/dhow-project/dhow/runtime"
@@ -22,6 +23,7 @@ const (
 	Unpause  Action = "unpause"
 	Recreate Action = "recreate" // remove the container, because it no longer fits; the next step makes it again
 	Remove   Action = "remove"
+	Discard  Action = "discard volumes" // anonymous ones that the removed container did not take along
 )
 
 // Observed is what is known of a task's container.
@@ -38,6 +40,9 @@ func Step(t stack.Task, o Observed) (Action, stack.TaskStatus) {
 	case stack.DesiredRemove:
 		if o.Container == nil {
 			st = t.Status
+			if t.RemoveVolumes && st.Followed != stack.DesiredRemove && len(t.AnonymousVolumes()) > 0 {
+				return Discard, st
+			}
 			st.State, st.Message = stack.TaskRemoved, ""
 			return None, st
 		}
@@ -199,10 +204,16 @@ func exit(c *runtime.Container) string {
 	return s
 }
 
+// anonymous are the container's own anonymous volumes, without those that it
+// takes from other containers.
 func anonymous(c *runtime.Container) map[string]string {
+	own := map[string]bool{}
+	for _, m := range c.Spec.Mounts {
+		own[path.Clean("/"+m.Target)] = true
+	}
 	var out map[string]string
 	for _, m := range c.Mounts {
-		if m.Type != stack.MountVolume || !m.Anonymous || m.Name == "" {
+		if m.Type != stack.MountVolume || !m.Anonymous || m.Name == "" || !own[path.Clean("/"+m.Target)] {
 			continue
 		}
 		if out == nil {
@@ -225,6 +236,8 @@ func follow(t stack.Task, act Action) stack.TaskStatus {
 		st.Followed = stack.DesiredStop
 	case Pause:
 		st.Followed = stack.DesiredPause
+	case Discard:
+		st.Followed = stack.DesiredRemove
 	}
 	return st
 }

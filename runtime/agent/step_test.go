@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/dhow-project/dhow/runtime"
@@ -96,5 +97,37 @@ func TestCreatedContainersAreNotStarted(t *testing.T) {
 	task.Desired = stack.DesiredRun
 	if act, _ := Step(task, Observed{Container: c}); act != Start {
 		t.Errorf("later: %q, want start", act)
+	}
+}
+
+func TestInheritedVolumesAreDiscardedWithoutAContainer(t *testing.T) {
+	task := stack.Task{Desired: stack.DesiredRemove, RemoveVolumes: true, Anonymous: map[string]string{"/a": "one", "/b": "two"},
+		Status: stack.TaskStatus{State: stack.TaskAssigned, Anonymous: map[string]string{"/a": "one", "/c": "three"}}}
+	if got := task.AnonymousVolumes(); !slices.Equal(got, []string{"one", "three", "two"}) {
+		t.Errorf("volumes %q", got)
+	}
+	act, _ := Step(task, Observed{})
+	if act != Discard {
+		t.Fatalf("%q, want discard", act)
+	}
+	task.Status = follow(task, act)
+	if act, st := Step(task, Observed{}); act != None || st.State != stack.TaskRemoved || st.Followed != stack.DesiredRemove {
+		t.Errorf("afterwards %q %+v, want nothing to do and removed", act, st)
+	}
+	task.RemoveVolumes, task.Status = false, stack.TaskStatus{State: stack.TaskAssigned}
+	if act, _ := Step(task, Observed{}); act != None {
+		t.Errorf("not asked for: %q, want nothing to do", act)
+	}
+}
+
+func TestVolumesOfOthersAreNotTheTasks(t *testing.T) {
+	c := &runtime.Container{ID: "c"}
+	c.Spec.Mounts = []stack.Mount{{Type: stack.MountVolume, Target: "/own/"}}
+	c.Mounts = []runtime.MountPoint{
+		{Type: stack.MountVolume, Name: "mine", Target: "/own", Anonymous: true},
+		{Type: stack.MountVolume, Name: "theirs", Target: "/from", Anonymous: true}, // volumes_from
+	}
+	if got := anonymous(c); len(got) != 1 || got["/own"] != "mine" {
+		t.Errorf("%v, want its own alone", got)
 	}
 }

@@ -67,6 +67,9 @@ func (a *Agent) do(ctx context.Context, act Action, j job, c *runtime.Container)
 	if act == Create {
 		return a.create(ctx, j)
 	}
+	if act == Discard {
+		return "", a.discard(ctx, j.assignment.Task)
+	}
 	slots := a.stops
 	if act == Start {
 		slots = a.starts
@@ -169,8 +172,23 @@ func (a *Agent) remove(ctx context.Context, c *runtime.Container, volumes bool, 
 	return ignore(a.cfg.Engine.Remove(ctx, c.ID, runtime.RemoveOptions{Force: true, Volumes: volumes}), runtime.ErrNotFound)
 }
 
-// inspect returns nil for a container that is gone.
+// discard removes the anonymous volumes of a task that has no container: it may
+// have inherited some and ended before it had one.
+func (a *Agent) discard(ctx context.Context, t stack.Task) error {
+	var errs []error
+	for _, name := range t.AnonymousVolumes() {
+		if err := a.cfg.Volumes.Discard(ctx, name); err != nil {
+			errs = append(errs, fmt.Errorf("discard volume %s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// inspect returns nil for a container that is gone, and for no ID.
 func (a *Agent) inspect(ctx context.Context, id string) (*runtime.Container, error) {
+	if id == "" {
+		return nil, nil
+	}
 	c, err := a.cfg.Engine.Inspect(ctx, id)
 	if errors.Is(err, runtime.ErrNotFound) {
 		return nil, nil
