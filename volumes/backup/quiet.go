@@ -47,9 +47,9 @@ func (j journal) write(q quieted) (path string, err error) {
 	return path, fsx.WriteFile(path, data, true)
 }
 
-// quiet pauses or stops the containers that use a volume and run. The function
-// that it returns is never nil, resumes them, also after the context has
-// ended, and may be called once.
+// quiet pauses or stops the containers that use a volume and run, when no other
+// operation has them quiet any more. The function that it returns is never nil,
+// resumes them, also after the context has ended, and may be called once.
 func (s *Service) quiet(ctx context.Context, volume string, mode Mode) (resume func() error, err error) {
 	nothing := func() error { return nil }
 	if mode == Live {
@@ -62,24 +62,32 @@ func (s *Service) quiet(ctx context.Context, volume string, mode Mode) (resume f
 	if s.cfg.Users == nil {
 		return nothing, fmt.Errorf("its users cannot be reached to %s them: %w", mode, runtime.ErrConflict)
 	}
+	done, err := s.turns.take(ctx, users)
+	if err != nil {
+		return nothing, err
+	}
+	over := func() error { done(); return nil }
 	q := quieted{Volume: volume, Mode: mode}
 	for _, id := range users {
 		running, err := s.cfg.Users.Running(ctx, id)
 		if err != nil {
-			return nothing, err
+			return over, err
 		}
 		if running {
 			q.IDs = append(q.IDs, id)
 		}
 	}
 	if len(q.IDs) == 0 {
-		return nothing, nil
+		return over, nil
 	}
 	path, err := s.journal.write(q)
 	if err != nil {
-		return nothing, fmt.Errorf("journal: %w", err)
+		return over, fmt.Errorf("journal: %w", err)
 	}
-	resume = func() error { return s.resume(context.WithoutCancel(ctx), path, q) }
+	resume = func() error {
+		defer done()
+		return s.resume(context.WithoutCancel(ctx), path, q)
+	}
 	for _, id := range q.IDs {
 		if err := s.still(ctx, id, mode); err != nil {
 			return resume, err
@@ -126,8 +134,9 @@ func (s *Service) resumeOne(ctx context.Context, id string, mode Mode) error {
 
 // Interrupted is what had quieted containers when the daemon died.
 type Interrupted struct {
-	s   *Service
-	ops []interrupted
+	s    *Service
+	ops  []interrupted
+	done func() // ends the containers' turns
 }
 
 type interrupted struct {
@@ -136,10 +145,11 @@ type interrupted struct {
 }
 
 // Interrupted reads the journal that a dead daemon left. Call it before new
-// backups can begin: their entries are not to be taken for old ones. Entries
-// that cannot be read are the error; the others are returned all the same.
+// backups can begin: their entries are not to be taken for old ones, and those
+// of the same containers wait until they have been resumed. Entries that cannot
+// be read are the error; the others are returned all the same.
 func (s *Service) Interrupted() (Interrupted, error) {
-	left := Interrupted{s: s}
+	left := Interrupted{s: s, done: func() {}}
 	entries, err := os.ReadDir(s.journal.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return left, nil
@@ -148,6 +158,7 @@ func (s *Service) Interrupted() (Interrupted, error) {
 		return left, fmt.Errorf("backup journal: %w", err)
 	}
 	var errs []error
+	var ids []string
 	for _, e := range entries {
 		op := interrupted{path: filepath.Join(s.journal.dir, e.Name())}
 		if filepath.Ext(op.path) != ".json" {
@@ -163,12 +174,15 @@ func (s *Service) Interrupted() (Interrupted, error) {
 			continue
 		}
 		left.ops = append(left.ops, op)
+		ids = append(ids, op.IDs...)
 	}
-	return left, errors.Join(errs...)
+	left.done, err = s.turns.take(context.Background(), ids) // nobody else is there yet
+	return left, errors.Join(append(errs, err)...)
 }
 
-// Resume brings the containers back, once they can be reached.
+// Resume brings the containers back, once they can be reached. Call it once.
 func (i Interrupted) Resume(ctx context.Context) error {
+	defer i.done()
 	if len(i.ops) > 0 && i.s.cfg.Users == nil {
 		return errors.New("resume containers of interrupted backups: containers cannot be reached")
 	}

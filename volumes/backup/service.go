@@ -18,6 +18,7 @@ import (
 type Service struct {
 	cfg     Config
 	journal journal
+	turns   turns
 }
 
 // New returns a Service. Ask it for what was Interrupted before anything else.

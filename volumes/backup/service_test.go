@@ -8,8 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -391,7 +391,8 @@ func TestResume(t *testing.T) {
 	f.running()
 }
 
-// TestResumeBesideABackup: what begins after the start is not resumed with what the dead daemon left.
+// TestResumeBesideABackup: what begins after the start waits for the containers
+// that the dead daemon left, and is not resumed with them.
 func TestResumeBesideABackup(t *testing.T) {
 	f := setup(t)
 	f.ok(os.MkdirAll(f.cfg.DataDir+"/backup-journal", 0o700))
@@ -399,17 +400,49 @@ func TestResumeBesideABackup(t *testing.T) {
 	f.users.Set("a", "paused")
 	left, err := f.s.Interrupted()
 	f.ok(err)
-	var resumed sync.Once
-	f.ok(f.s.Export(ctx, "db", writer(func(p []byte) (int, error) {
-		resumed.Do(func() {
-			f.ok(left.Resume(ctx))
-			if got := f.users.State("b"); got != "paused" {
-				t.Errorf("b is %s in the middle of the new export, want paused", got)
-			}
-		})
-		return len(p), nil
-	}), ""))
+	short, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := f.s.Export(short, "db", io.Discard, ""); !errors.Is(err, context.Canceled) {
+		t.Errorf("a backup beside what is to be resumed: %v", err)
+	}
+	exported := make(chan error, 1)
+	go func() { exported <- f.s.Export(ctx, "db", f.quietOnly(), "") }()
+	f.ok(left.Resume(ctx))
+	f.ok(<-exported)
 	f.running()
+}
+
+// TestSharedContainers: nobody lets a container go on in the middle of another's backup.
+func TestSharedContainers(t *testing.T) {
+	f := setup(t)
+	_, err := f.m.Create(ctx, volumes.Spec{Name: "more"})
+	f.ok(err)
+	_, err = f.m.Prepare(ctx, "b", []stack.Mount{{Type: stack.MountVolume, Source: "db", Target: "/data"}, {Type: stack.MountVolume, Source: "more", Target: "/more"}}, "")
+	f.ok(err)
+	done := make(chan error, 16)
+	for i := range cap(done) {
+		go func() {
+			mode := []backup.Mode{backup.Pause, backup.Stop}[i/2%2]
+			done <- f.s.Export(ctx, []string{"db", "more"}[i%2], f.quietOnly("b"), mode)
+		}()
+	}
+	for range cap(done) {
+		f.ok(<-done)
+	}
+	f.running()
+}
+
+// quietOnly takes an export and refuses it when one of these containers (none:
+// any) runs meanwhile.
+func (f *fixture) quietOnly(ids ...string) io.Writer {
+	return writer(func(p []byte) (int, error) {
+		for id, state := range f.users.States() {
+			if (len(ids) == 0 || slices.Contains(ids, id)) && state == "running" {
+				return 0, fmt.Errorf("container %s is %s in the middle of a backup", id, state)
+			}
+		}
+		return len(p), nil
+	})
 }
 
 type writer func([]byte) (int, error)
