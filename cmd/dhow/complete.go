@@ -27,7 +27,7 @@ func (a *app) serviceNames(ctx context.Context) []string {
 	if p, err := compose.Load(ctx, a.composeOptions(nil)); err == nil {
 		return sortedKeys(p.Stack.Services)
 	}
-	name, err := a.stackName()
+	name, err := a.stackName(ctx)
 	if err != nil {
 		return nil
 	}

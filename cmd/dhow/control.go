@@ -64,7 +64,7 @@ func (a *app) control(ctx context.Context, v verb, f verbFlags, args []string) e
 
 // target is the daemon, the stack and the services (all when none is named) that a command is about.
 func (a *app) target(ctx context.Context, args []string) (c *client.Client, name string, services []string, err error) {
-	if name, err = a.stackName(); err != nil {
+	if name, err = a.stackName(ctx); err != nil {
 		return nil, "", nil, err
 	}
 	if c, err = a.daemonClient(ctx); err != nil {

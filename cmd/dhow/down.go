@@ -48,7 +48,7 @@ func (a *app) down(ctx context.Context, f downFlags, services []string) error {
 	if f.rmi != "" && f.rmi != "all" && f.rmi != "local" {
 		return usagef("--rmi %s: use all or local", f.rmi)
 	}
-	name, err := a.stackName()
+	name, err := a.stackName(ctx)
 	if err != nil {
 		return err
 	}
@@ -142,8 +142,11 @@ func (a *app) removeLeftVolumes(ctx context.Context, c *client.Client, f downFla
 		return nil
 	}
 	p, err := a.load(ctx)
-	if err != nil || p.Stack.Name != name {
-		return err
+	if err != nil {
+		return hinted{fmt.Errorf("which volumes stack %s had is not known without its file: %w", name, err), "dhow volume ls --filter label=" + labelProject + "=" + name}
+	}
+	if p.Stack.Name != name {
+		return nil
 	}
 	return a.removeVolumes(ctx, c, api.StackStatus{Stack: p.Stack})
 }

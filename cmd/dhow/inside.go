@@ -173,7 +173,7 @@ func eventsCmd(a *app) *cobra.Command {
 			if err != nil {
 				return usagef("--until %s: %w", until, err)
 			}
-			name, err := a.stackName()
+			name, err := a.stackName(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"sort"
 
 	"github.com/dhow-project/dhow/api/client"
@@ -30,7 +33,41 @@ func (a *app) load(ctx context.Context, services ...string) (*compose.Project, e
 
 // stackName is the name of the stack that a command is about: -p and
 // COMPOSE_PROJECT_NAME are enough, so that a stack can be handled without its file.
-func (a *app) stackName() (string, error) { return compose.Name(a.composeOptions(nil)) }
+func (a *app) stackName(ctx context.Context) (string, error) {
+	name, err := compose.Name(a.composeOptions(nil))
+	var bad *compose.Error
+	if err == nil || !errors.As(err, &bad) {
+		return name, err
+	}
+	if errors.Is(err, compose.ErrNoFile) {
+		return "", hinted{err, "dhow ls, then dhow -p NAME: with a name no file is needed"}
+	}
+	if known := a.stackOf(ctx, bad.File); known != "" {
+		return "", hinted{err, "dhow -p " + known + " down: with a name the file is not read"}
+	}
+	return "", err
+}
+
+// stackOf is the name of the one stack that the daemon made of a file; "" when it knows none.
+func (a *app) stackOf(ctx context.Context, file string) string {
+	file, err := filepath.Abs(file)
+	if err != nil {
+		return ""
+	}
+	names := a.ask(ctx, func(ctx context.Context, c *client.Client) (names []string, err error) {
+		list, err := c.Stacks(ctx)
+		for _, s := range list {
+			if slices.Contains(s.Stack.Files, file) {
+				names = append(names, s.Stack.Name)
+			}
+		}
+		return names, err
+	})
+	if len(names) != 1 {
+		return ""
+	}
+	return names[0]
+}
 
 // notRunning is the error for a stack that the daemon does not have.
 type notRunning struct {

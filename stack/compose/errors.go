@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -11,7 +12,15 @@ type Error struct {
 	Line int    // 1 is the first; 0: unknown
 	Path string // "services.web.ports[0]"; may be ""
 	Msg  string
+
+	kind error // for errors.Is; mostly nil
 }
+
+// ErrNoFile is the kind of error when no file was named and none of the default names is there.
+var ErrNoFile = errors.New("no compose.yaml here or in a directory above; name the file with -f")
+
+// Unwrap gives errors.Is the kind of the problem.
+func (e *Error) Unwrap() error { return e.kind }
 
 // Error is one line: "compose.yaml:12: services.web.ports[0]: port 70000 is out of range".
 func (e *Error) Error() string {

@@ -94,10 +94,17 @@ func (p *Project) Place(problems stack.Problems) error {
 }
 
 // Name is the project's name, found without loading everything: `ps`, `logs` or
-// `down` need no more. It reads the files only when -p and the environment do
-// not say the name.
+// `down` need no more. When -p or the environment say the name, the files need
+// not be there, nor be right; nor when the env file does.
 func Name(opt Options) (string, error) {
+	given := &settings{opt: opt, env: environment(opt.Env)}
+	if err := given.setName(); err != nil || given.name != "" {
+		return given.name, err
+	}
 	s, err := resolve(opt)
+	if err != nil && s != nil && s.setName() == nil && s.name != "" {
+		return s.name, nil // the files are missing
+	}
 	if err != nil || s.name != "" {
 		return nameOf(s), err
 	}

@@ -35,17 +35,12 @@ type settings struct {
 
 // resolve finds the files, the project directory and the environment.
 func resolve(opt Options) (*settings, error) {
-	s := &settings{opt: opt, env: map[string]string{}}
+	s := &settings{opt: opt, env: environment(opt.Env)}
 	cwd, err := filepath.Abs(opt.WorkingDir)
 	if err != nil {
 		return nil, fmt.Errorf("working directory: %w", err)
 	}
 	s.cwd = cwd
-	for _, kv := range opt.Env {
-		if key, value, ok := strings.Cut(kv, "="); ok && key != "" {
-			s.env[key] = value
-		}
-	}
 	// COMPOSE_FILE and the like may stand in the env file, which lies in the
 	// project directory, which depends on the files: hence two rounds.
 	s.files = absolute(cwd, opt.Files)
@@ -54,7 +49,7 @@ func resolve(opt Options) (*settings, error) {
 		return nil, err
 	}
 	if err := s.findFiles(); err != nil {
-		return nil, err
+		return s, err // what is known may be enough for Name
 	}
 	if dir := s.projectDir(); dir != s.dir {
 		s.dir = dir
@@ -67,6 +62,17 @@ func resolve(opt Options) (*settings, error) {
 		s.profiles = fields(s.env["COMPOSE_PROFILES"], ",")
 	}
 	return s, s.setName()
+}
+
+// environment is a process environment by key.
+func environment(list []string) map[string]string {
+	env := map[string]string{}
+	for _, kv := range list {
+		if key, value, ok := strings.Cut(kv, "="); ok && key != "" {
+			env[key] = value
+		}
+	}
+	return env
 }
 
 // projectDir is --project-directory, else where the first file lies, else the working directory.
@@ -109,7 +115,7 @@ func (s *settings) findFiles() error {
 			return nil
 		}
 		if dir == filepath.Dir(dir) {
-			return &Error{File: start, Msg: "no compose.yaml here or in a directory above; name the file with -f"}
+			return &Error{File: start, Msg: ErrNoFile.Error(), kind: ErrNoFile}
 		}
 	}
 }
