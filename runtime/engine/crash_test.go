@@ -195,20 +195,23 @@ func TestKilledShim(t *testing.T) {
 	spec := sh("sleep 1000")
 	spec.Restart = stack.RestartPolicy{Condition: "always", Delay: time.Millisecond}
 	id := n.start("orphan", spec)
+	old := []int{n.inspect(id).State.Pid}
 	n.killShim(id)
 	n.until(events, func(e runtime.Event) bool { return e.Action == "die" })
 	n.until(events, func(e runtime.Event) bool { return e.Action == "start" })
+	old = append(old, n.inspect(id).State.Pid)
 	n.stop()
 	n.killShim(id) // while no daemon watches
 	n.open()
-	for n.inspect(id).State.Status != runtime.Running {
-		time.Sleep(10 * time.Millisecond)
-	}
+	n.eventually("it runs again", func() bool { return n.inspect(id).State.Status == runtime.Running })
 	if out, _ := n.exec(id, "echo", "back"); out != "back\n" {
 		t.Errorf("%q", out)
 	}
-	if pids, _ := filepath.Glob("/proc/[0-9]*/root"); len(pids) == 0 {
-		t.Fatal("no processes at all")
+	now := n.inspect(id).State.Pid
+	for _, pid := range old { // their number may be another's, their cgroup not
+		if data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid)); pid != now && err == nil && strings.Contains(string(data), id) {
+			t.Errorf("process %d of an earlier run is still there", pid)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -114,6 +115,50 @@ func TestExecLeavesChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	wait(t, cl)
+}
+
+// Waiting for a child that will close the output soon costs the shim nothing,
+// and the close is noticed at once.
+func TestExecLingersAsleep(t *testing.T) {
+	needRunc(t)
+	ctx := testContext(t)
+	cl := start(t, makeConfig(t, nil, "sleep", "1000"))
+	st, err := cl.State(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := cl.Exec(ctx, shim.ExecConfig{ID: "x", Process: processJSON(false, "sh", "-c", "sleep 0.35 & echo done"), Stdout: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, s.Stdout, "done\n")
+	before, began := wakeups(t, st.ShimPid), time.Now()
+	if x := execWait(t, s); x.Code != 0 {
+		t.Errorf("%+v", x)
+	}
+	woken, took := wakeups(t, st.ShimPid)-before, time.Since(began)
+	if woken > 15 {
+		t.Errorf("the shim woke up %d times in %v", woken, took)
+	}
+	if took < 200*time.Millisecond {
+		t.Errorf("the end was told after %v, before that of the output", took)
+	}
+}
+
+// wakeups counts how often the first thread of a process, which is the one that
+// serves, gave up the processor to wait.
+func wakeups(t *testing.T, pid int) int {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(b), "\nvoluntary_ctxt_switches:")
+	n := 0
+	if _, err := fmt.Sscan(rest, &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func TestExecEndsWithContainer(t *testing.T) {

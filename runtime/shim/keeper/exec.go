@@ -119,20 +119,8 @@ func (x *execution) ended(ws syscall.WaitStatus) {
 		x.tell()
 		return
 	}
+	x.onDone = x.tell
 	x.linger = x.k.loop.after(lingerAfterExec, x.tell)
-	x.poll()
-}
-
-// poll looks for the end of the output while lingering.
-func (x *execution) poll() {
-	if x.told {
-		return
-	}
-	if x.session.done() {
-		x.tell()
-		return
-	}
-	x.k.loop.after(10*time.Millisecond, x.poll)
 }
 
 // tell ends the streams of the clients. Output of children that live on is read
@@ -141,7 +129,7 @@ func (x *execution) tell() {
 	if x.told {
 		return
 	}
-	x.told = true
+	x.told, x.onDone = true, nil
 	x.k.loop.stop(x.linger)
 	x.drain()
 	x.in.close()

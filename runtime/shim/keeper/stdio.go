@@ -18,7 +18,8 @@ type session struct {
 	log     *record.Writer // nil for an exec
 	waiting bool           // the sources rest until the clients have caught up
 	stall   *timer
-	held    bool // the sources rest until the runtime has started the process
+	held    bool   // the sources rest until the runtime has started the process
+	onDone  func() // called when the last source has ended; may be nil
 }
 
 // source is one stream of output.
@@ -163,6 +164,9 @@ func (s *session) closeSource(src *source) {
 	src.fd = -1
 	if s.log != nil {
 		s.log.End(record.Stream(src.stream-wire.Stdout), time.Now())
+	}
+	if s.onDone != nil && s.done() {
+		s.onDone()
 	}
 }
 
