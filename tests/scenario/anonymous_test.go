@@ -1,6 +1,9 @@
 package scenario
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 const anonymousStack = `
 name: anon
@@ -24,6 +27,12 @@ func TestDownWithVolumesLeavesNoAnonymousOne(t *testing.T) {
 	s.Step("replicas that are taken away keep theirs until then, as with Compose", func() {
 		s.Run("up", "-d", "--scale", "a=4")
 		s.Run("up", "-d", "--scale", "a=1")
+		s.Until("the others are gone", func() error {
+			if n := len(s.PS()); n != 1 {
+				return fmt.Errorf("%d containers", n)
+			}
+			return nil
+		})
 		if got := s.volumeNames(); len(got) != before+4 {
 			t.Errorf("%d volumes, want %d and those of four replicas: %v", len(got), before, got)
 		}
