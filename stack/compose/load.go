@@ -73,7 +73,7 @@ func Load(ctx context.Context, opt Options) (*Project, error) {
 	if opt.NoInterpolate {
 		return p, nil // values are not typed yet: there is nothing to translate
 	}
-	p.Stack = l.translate(model)
+	p.Stack, p.Warnings = l.translate(model), l.warn
 	if len(l.errs) > 0 {
 		return nil, l.result()
 	}

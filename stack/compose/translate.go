@@ -81,6 +81,7 @@ func (l *load) translate(p *types.Project) stack.Stack {
 	st.Secrets = l.secrets(p)
 	st.Configs = l.configs(p)
 	l.validate(st)
+	l.warnUnreachable(st)
 	return st
 }
 
