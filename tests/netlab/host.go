@@ -29,6 +29,8 @@ type Host struct {
 	daemon *exec.Cmd  // nil while none runs
 	ended  chan error // the daemon's Wait
 	loaded map[string]bool
+
+	marks []string // of the engines that have run; of the test's goroutine
 }
 
 // Client makes a machine without a daemon, to reach others from outside.
@@ -63,6 +65,7 @@ func (l *Lab) HostOn(dataDir string, flags ...string) *Host {
 	if dataDir != "" {
 		h.DataDir = dataDir
 	}
+	l.t.Cleanup(h.dropCgroups) // at the very end, also when the rest ends early
 	l.t.Cleanup(func() {
 		h.teardown()
 		if l.t.Failed() {
@@ -104,6 +107,7 @@ func (h *Host) Start(flags ...string) {
 		}
 		return h.Try("system", "info", "--format", "json").Err()
 	})
+	h.remember()
 }
 
 // Bin is the path of one of our programs.
