@@ -209,8 +209,11 @@ func TestKilledShim(t *testing.T) {
 	}
 	now := n.inspect(id).State.Pid
 	for _, pid := range old { // their number may be another's, their cgroup not
-		if data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid)); pid != now && err == nil && strings.Contains(string(data), id) {
-			t.Errorf("process %d of an earlier run is still there", pid)
+		cgroup, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		zombie := strings.Contains(string(stat), ") Z ") // of whoever reaps what its shim cannot any more
+		if pid != now && err == nil && !zombie && strings.Contains(string(cgroup), id) {
+			t.Errorf("process %d of an earlier run is still there: %s", pid, stat)
 		}
 	}
 }

@@ -168,6 +168,7 @@ func (n *node) wipe() {
 	for _, m := range n.mounts() {
 		_ = exec.Command("umount", "-l", m).Run()
 	}
+	n.dropCgroups()
 	if err := os.RemoveAll(n.dir); err != nil {
 		n.Error(err)
 	}
@@ -223,6 +224,22 @@ func (n *node) cgroups() []string {
 		out = append(out, dirs...)
 	}
 	return out
+}
+
+// dropCgroups removes what an engine that was killed, or that never opened
+// again, could not. The kernel keeps groups that have processes.
+func (n *node) dropCgroups() {
+	if n.mark() == "" {
+		return
+	}
+	for _, parent := range []string{"/sys/fs/cgroup/dhow-" + n.mark(), "/sys/fs/cgroup/*/dhow-" + n.mark()} {
+		for _, below := range []string{"*/*/", "*/", ""} {
+			dirs, _ := filepath.Glob(filepath.Join(parent, below) + "/")
+			for _, d := range dirs {
+				_ = os.Remove(d)
+			}
+		}
+	}
 }
 
 // network remembers sandboxes and prints itself. Namespaces are left to the
