@@ -2,6 +2,9 @@ package scenario
 
 import (
 	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -10,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/dhow-project/dhow/api"
+	"github.com/dhow-project/dhow/api/client"
 	"github.com/dhow-project/dhow/tests/netlab"
 )
 
@@ -56,6 +61,25 @@ const (
 	envSecret  = "needle-in-the-environment-4712"
 )
 
+// firstStatus is what a watch of the stack tells first.
+func firstStatus(t *testing.T, s *S) (text string) {
+	t.Helper()
+	c, err := client.Dial(s.Socket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	err = c.WatchStack(context.Background(), "files", func(st api.StackStatus) error {
+		b, err := json.Marshal(st)
+		text = string(b)
+		return errors.Join(err, fs.SkipAll)
+	})
+	if !errors.Is(err, fs.SkipAll) {
+		t.Fatal(err)
+	}
+	return text
+}
+
 func TestSecretsAndConfigs(t *testing.T) {
 	s := Scenario(t, "secrets and configs come from files, the environment and the stack file, with owner and mode, in memory, and an edit replaces their users only", "busybox:latest")
 	env := []string{"TOKEN=" + envSecret, "MOTTO=full sail"}
@@ -96,13 +120,21 @@ func TestSecretsAndConfigs(t *testing.T) {
 			sees("reader", "stat -f -c %T "+path, "tmpfs")
 		}
 	})
-	s.Step("secrets are not in what inspect, config and the log tell", func() {
-		var inspected []byte
-		s.API("GET", "/containers/files-reader-1/json", &inspected)
-		texts := map[string]string{"inspect": string(inspected), "daemon log": read(t, s.LogFile), "plan": run("plan", "--force-recreate").Stdout}
+	s.Step("secrets are not in what the API, plan and the log tell", func() {
+		texts := map[string]string{"daemon log": read(t, s.LogFile), "plan": run("plan", "--force-recreate", "--format", "json").Stdout, "watch": firstStatus(t, s)}
+		for _, path := range []string{"/containers/files-reader-1/json", "/containers/json", "/dhow/v1/stacks", "/dhow/v1/stacks/files"} {
+			var answer []byte
+			s.API("GET", path, &answer)
+			texts[path] = string(answer)
+		}
 		for where, text := range texts {
-			if strings.Contains(text, fileSecret) || strings.Contains(text, envSecret) {
-				t.Errorf("%s tells a secret", where)
+			if text == "" {
+				t.Errorf("%s is empty", where)
+			}
+			for _, content := range []string{fileSecret, envSecret} {
+				if strings.Contains(text, content) || strings.Contains(text, base64.StdEncoding.EncodeToString([]byte(content))) {
+					t.Errorf("%s tells a secret", where)
+				}
 			}
 		}
 	})
