@@ -233,8 +233,8 @@ func (n *node) dropCgroups() {
 		return
 	}
 	for _, parent := range []string{"/sys/fs/cgroup/dhow-" + n.mark(), "/sys/fs/cgroup/*/dhow-" + n.mark()} {
-		for _, below := range []string{"*/*/", "*/", ""} {
-			dirs, _ := filepath.Glob(filepath.Join(parent, below) + "/")
+		for _, below := range []string{"*/*", "*", ""} { // files stay: they are the kernel's
+			dirs, _ := filepath.Glob(filepath.Join(parent, below))
 			for _, d := range dirs {
 				_ = os.Remove(d)
 			}
