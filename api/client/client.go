@@ -116,6 +116,12 @@ func (e *Unreachable) Error() string {
 // Unwrap gives the error of the connection.
 func (e *Unreachable) Unwrap() error { return e.Err }
 
+// Cut is the error when the daemon ended while it was answering. It does not
+// wrap the error of the connection: io.EOF means a good end to many.
+type Cut struct{ Err error }
+
+func (e *Cut) Error() string { return "the daemon ended before it had answered" }
+
 // Filters narrow lists: values by key.
 type Filters map[string][]string
 
@@ -198,8 +204,8 @@ func plain(ctx context.Context, err error) error {
 	if errors.As(err, &u) {
 		err = u.Err
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
-		return fmt.Errorf("the daemon closed the connection: %w", err)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		return &Cut{Err: err}
 	}
 	return err
 }
@@ -235,14 +241,13 @@ func (c *Client) call(ctx context.Context, r request, out any) error {
 	}
 	defer resp.Body.Close() //nolint:errcheck // it is only read
 	if out == nil {
-		_, err = io.Copy(io.Discard, resp.Body)
-		return err
+		if _, err = io.Copy(io.Discard, resp.Body); err != nil {
+			return plain(ctx, err)
+		}
+		return nil
 	}
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return fmt.Errorf("read answer of %s %s: %w", r.method, r.path, err)
+		return fmt.Errorf("read answer of %s %s: %w", r.method, r.path, plain(ctx, err))
 	}
 	return nil
 }

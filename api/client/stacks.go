@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -39,13 +40,26 @@ func (c *Client) Stack(ctx context.Context, name string) (api.StackStatus, error
 // returns nil when the stack is gone, and the error of each.
 func (c *Client) WatchStack(ctx context.Context, name string, each func(api.StackStatus) error) error {
 	var applied stack.Stack
-	return lines(ctx, c, request{method: http.MethodGet, path: stackPath(name, "/watch")}, func(st api.StackStatus) error {
+	removing := false
+	err := lines(ctx, c, request{method: http.MethodGet, path: stackPath(name, "/watch")}, func(st api.StackStatus) error {
 		if st.Stack.Name == "" { // not sent again
 			st.Stack = applied
 		}
-		applied = st.Stack
+		applied, removing = st.Stack, st.Removing
 		return each(st)
 	})
+	if err != nil {
+		return err
+	}
+	// The stream ends in good order when the stack is gone, and when the daemon is told to end.
+	now, err := c.Stack(ctx, name)
+	switch {
+	case IsNotFound(err), err == nil && removing && !now.Removing: // one of the same name came after it
+		return nil
+	case err == nil:
+		return &Cut{Err: io.EOF}
+	}
+	return err
 }
 
 // RemoveOptions of RemoveStack.

@@ -104,11 +104,14 @@ var kinds = []error{runtime.ErrConflict, runtime.ErrInvalid, runtime.ErrForbidde
 func hintFor(err error) string {
 	var h hinted
 	var down *client.Unreachable
+	var cut *client.Cut
 	switch {
 	case errors.As(err, &h):
 		return h.hint
 	case errors.As(err, &down):
 		return "dhow daemon --detach (as root), or name another daemon with --host or DHOW_HOST"
+	case errors.As(err, &cut):
+		return "the same again when the daemon runs, such as dhow up: containers go on meanwhile"
 	}
 	return ""
 }
