@@ -105,7 +105,7 @@ var layers = []struct {
 	{[]string{"runtime/image/..."}, []string{"stack", "runtime"}, "adapters never import each other"},
 	{[]string{"runtime/shim/...", "cmd/dhow-shim"}, []string{"stack", "runtime", "runtime/shim/..."}, "resident once per container: few imports"},
 	{[]string{"runtime/runtimetest"}, []string{"stack", "runtime", "runtime/events"}, "a fake of the engine's callers"},
-	{[]string{"runtime/engine"}, []string{"stack", "runtime", "runtime/events", "runtime/oci", "runtime/health", "runtime/shim/...", "overlaynet", "volumes"}, "drives its own tools; other subjects by their types only"},
+	{[]string{"runtime/engine"}, []string{"stack", "runtime", "runtime/events", "runtime/oci", "runtime/health", "runtime/shim/...", "overlaynet", "volumes", "internal/sparse"}, "drives its own tools; other subjects by their types only"},
 	{[]string{"cluster/state", "cluster/reconcile", "cluster/schedule"}, []string{"stack", "stack/plan", "cluster/state", "cluster/schedule"}, "pure subjects"},
 	{[]string{"cluster/consensus", "cluster/dispatch"}, []string{"stack", "cluster/state"}, "adapters never import each other"},
 	{[]string{"cluster"}, []string{"stack", "stack/plan", "runtime", "cluster/..."}, "wires the manager's parts"},

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -57,7 +55,7 @@ func (a *app) copyOut(ctx context.Context, service string, index int, path, dst 
 	}
 	r, st, err := c.CopyFrom(ctx, ct.ID, path)
 	if err != nil {
-		return err
+		return copyError(err, service, path)
 	}
 	defer r.Close()
 	if dst == "-" {
@@ -75,67 +73,10 @@ func (a *app) copyOut(ctx context.Context, service string, index int, path, dst 
 	} else if strings.HasSuffix(dst, "/") {
 		return fmt.Errorf("%s is not a directory", dst)
 	}
-	return extract(r, dir, st.Name, name)
-}
-
-// extract unpacks a tar below dir, with its top entry renamed. It goes through
-// os.Root, so that nothing in the archive can reach outside of dir.
-func extract(r io.Reader, dir, top, name string) error {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	tr := tar.NewReader(r)
-	for {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		rel := strings.TrimPrefix(strings.TrimPrefix(filepath.Clean("/"+h.Name), "/"), top)
-		if err := extractEntry(root, tr, h, filepath.Join(name, rel), top, name); err != nil {
-			return fmt.Errorf("%s: %w", h.Name, err)
-		}
-	}
-}
-
-func extractEntry(root *os.Root, r io.Reader, h *tar.Header, path, top, name string) error {
-	mode := os.FileMode(h.Mode) & os.ModePerm
-	switch h.Typeflag {
-	case tar.TypeDir:
-		if path == "." {
-			return nil
-		}
-		if err := root.MkdirAll(path, mode|0o700); err != nil {
-			return err
-		}
-	case tar.TypeSymlink:
-		if err := root.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-		return root.Symlink(h.Linkname, path)
-	case tar.TypeLink:
-		rel := strings.TrimPrefix(strings.TrimPrefix(filepath.Clean("/"+h.Linkname), "/"), top)
-		return root.Link(filepath.Join(name, rel), path)
-	case tar.TypeReg:
-		if err := root.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return err
-		}
-		f, err := root.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(f, r)
-		if err := errors.Join(err, f.Close()); err != nil {
-			return err
-		}
-	default:
-		return nil // devices and sockets stay in the container
-	}
-	return root.Chtimes(path, time.Time{}, h.ModTime)
+	x := extractor{top: st.Name, name: name, warn: func(path, why string) {
+		a.warn([]string{fmt.Sprintf("%s:%s: %s", service, path, why)})
+	}}
+	return x.extract(r, dir)
 }
 
 func (a *app) copyIn(ctx context.Context, src, service string, index int, path string) error {
@@ -144,7 +85,7 @@ func (a *app) copyIn(ctx context.Context, src, service string, index int, path s
 		return err
 	}
 	if src == "-" {
-		return c.CopyTo(ctx, ct.ID, path, a.in, false)
+		return copyError(c.CopyTo(ctx, ct.ID, path, a.in, false), service, path)
 	}
 	fi, err := os.Stat(src)
 	if err != nil {
@@ -163,12 +104,12 @@ func (a *app) copyIn(ctx context.Context, src, service string, index int, path s
 	case client.IsNotFound(err) && strings.HasSuffix(path, "/") && !fi.IsDir():
 		return fmt.Errorf("%s:%s is not a directory", service, path)
 	case err != nil && !client.IsNotFound(err):
-		return err
+		return copyError(err, service, path)
 	}
 	pr, pw := io.Pipe()
 	packed := make(chan error, 1)
 	go func() {
-		err := pack(pw, src, name)
+		err := pack(pw, src, name, func(path string) { a.warn([]string{path + ": a socket cannot be copied: left out"}) })
 		pw.CloseWithError(err)
 		packed <- err
 	}()
@@ -177,54 +118,20 @@ func (a *app) copyIn(ctx context.Context, src, service string, index int, path s
 	if perr := <-packed; perr != nil && err == nil {
 		return perr
 	}
-	return err
+	return copyError(err, service, dir)
 }
 
-// pack writes src as a tar whose top entry is called name.
-func pack(w io.Writer, src, name string) error {
-	tw := tar.NewWriter(w)
-	err := filepath.WalkDir(src, func(p string, d os.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		fi, err := d.Info()
-		if err == nil && p == src { // follow the top one, as cp does
-			fi, err = os.Stat(p)
-		}
-		if err != nil {
-			return err
-		}
-		link := ""
-		if fi.Mode()&os.ModeSymlink != 0 {
-			if link, err = os.Readlink(p); err != nil {
-				return err
-			}
-		}
-		h, err := tar.FileInfoHeader(fi, link)
-		if err != nil {
-			return nil //nolint:nilerr // a socket cannot be copied
-		}
-		rel, err := filepath.Rel(src, p)
-		if err != nil {
-			return err
-		}
-		h.Name = filepath.ToSlash(filepath.Join(name, rel))
-		if fi.IsDir() {
-			h.Name += "/"
-		}
-		if err := tw.WriteHeader(h); err != nil || !fi.Mode().IsRegular() {
-			return err
-		}
-		f, err := os.Open(p)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		_, err = io.Copy(tw, f)
-		return err
-	})
-	if err != nil {
-		return err
+// copyError names the service and the path, as they were given, instead of the container's id.
+func copyError(err error, service, path string) error {
+	switch {
+	case err == nil:
+		return nil
+	case client.IsNotFound(err):
+		return hinted{fmt.Errorf("%s:%s: no such file or directory", service, path), "dhow exec " + service + " ls " + filepath.Dir(path)}
 	}
-	return tw.Close()
+	var said *client.Error
+	if errors.As(err, &said) {
+		return fmt.Errorf("%s:%s: %w", service, path, said)
+	}
+	return err
 }

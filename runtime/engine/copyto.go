@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dhow-project/dhow/internal/sparse"
 	"github.com/dhow-project/dhow/runtime"
 	"golang.org/x/sys/unix"
 )
@@ -188,8 +189,7 @@ func writeAt(parent int, base string, h *tar.Header, content io.Reader) error {
 		return err
 	}
 	f := os.NewFile(uintptr(fd), h.Name)
-	_, err = io.Copy(f, content)
-	return errors.Join(err, f.Close())
+	return errors.Join(sparse.Copy(f, content), f.Close())
 }
 
 func (x *extractor) hardLink(parent int, base, target string) error {
