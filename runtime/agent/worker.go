@@ -46,6 +46,9 @@ func (a *Agent) work(ctx context.Context, j job) outcome {
 			}
 		} else {
 			t.Status = follow(t, act)
+			if act == Recreate { // the next container goes on with its volumes
+				j.assignment.Task.Anonymous = anonymous(out.container)
+			}
 			a.log.Debug("task", "stack", t.Stack, "service", t.Service, "slot", t.Slot, "action", act)
 		}
 		c, err := a.inspect(ctx, id)

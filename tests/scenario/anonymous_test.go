@@ -58,6 +58,33 @@ func TestDownWithVolumesLeavesNoAnonymousOne(t *testing.T) {
 			}
 		})
 	}
+	s.Step("one that joins another's network keeps its volume when it is made again for that", func() {
+		s.Write("joined.yaml", `
+name: joined
+services:
+  db: {image: busybox, command: [sleep, "1000"], stop_signal: SIGKILL}
+  side: {image: busybox, command: [sleep, "1000"], stop_signal: SIGKILL, network_mode: "service:db", volumes: ["/anon"]}
+`)
+		file := []string{"--file", "joined.yaml"}
+		s.Run(append(file, "up", "-d", "--wait")...)
+		s.Run(append(file, "exec", "-T", "side", "sh", "-c", "echo kept > /anon/f")...)
+		was := s.Run(append(file, "ps", "-q", "side")...)
+		s.Run(append(file, "up", "-d", "--wait", "--force-recreate", "--no-deps", "db")...)
+		s.Until("it is another container", func() error {
+			if id := s.Run(append(file, "ps", "-q", "side")...); id == was || id == "" {
+				return fmt.Errorf("container %q, was %q", id, was)
+			}
+			return nil
+		})
+		s.Run(append(file, "up", "-d", "--wait")...)
+		if got := s.Run(append(file, "exec", "-T", "side", "cat", "/anon/f")...); got != "kept\n" {
+			t.Errorf("got %q", got)
+		}
+		s.Run(append(file, "down", "-v")...)
+		if got := s.volumeNames(); len(got) != before {
+			t.Errorf("%d volumes, want %d: %v", len(got), before, got)
+		}
+	})
 	s.Step("down keeps them all", func() {
 		s.Run("up", "-d", "--scale", "a=2")
 		s.Run("down")
