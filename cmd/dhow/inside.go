@@ -159,11 +159,18 @@ func (a *app) waitFirst(ctx context.Context, services []string) (int, error) {
 
 func eventsCmd(a *app) *cobra.Command {
 	var asJSON bool
-	var since, until string
+	var since, until, format string
 	c := &cobra.Command{
 		Use: "events [SERVICE...]", Short: "Print what happens to the stack's containers, until Ctrl-C",
 		Example: "  dhow events\n  dhow events --json --since 1h --until 0s", ValidArgsFunction: a.completeServices,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			switch format {
+			case "json":
+				asJSON = true
+			case "":
+			default:
+				return usagef("--format %s: use json", format)
+			}
 			now := time.Now()
 			from, err := parseTime(since, now)
 			if err != nil {
@@ -191,6 +198,8 @@ func eventsCmd(a *app) *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "one object a line")
+	c.Flags().StringVar(&format, "format", "", "json: the same as --json")
+	mustComplete(c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"json"}, cobra.ShellCompDirectiveNoFileComp)))
 	c.Flags().StringVar(&since, "since", "", "from this time on: 2026-01-02T15:04:05Z, or 10m ago")
 	c.Flags().StringVar(&until, "until", "", "up to this time, then end")
 	return c

@@ -44,6 +44,7 @@ func lsCmd(a *app) *cobra.Command {
 		},
 	}
 	listFlags(c, &o)
+	c.Flags().BoolP("all", "a", true, "accepted for scripts: stopped stacks are always listed, too")
 	return c
 }
 

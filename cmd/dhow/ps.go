@@ -246,7 +246,7 @@ func taskWord(t stack.Task) string {
 		return "pending"
 	case s < stack.TaskReady:
 		return "preparing"
-	case s == stack.TaskReady:
+	case s == stack.TaskReady && t.Desired != stack.DesiredStop && t.Status.Message != stack.StoppedByHand:
 		return "created"
 	case s == stack.TaskRunning:
 		return "running"

@@ -1,4 +1,3 @@
-// Package sparse writes files with holes where their content is zero.
 package sparse
 
 import (
