@@ -80,8 +80,8 @@ func (x extractor) entry(r io.Reader, h *tar.Header) error {
 		}
 		return x.root.Link(x.place(h.Linkname), path)
 	case tar.TypeReg:
-		if err := x.file(path, r, mode); err != nil {
-			return err
+		if regular, err := x.file(path, r, mode); err != nil || !regular {
+			return err // what was written into is not ours to change
 		}
 	case tar.TypeFifo, tar.TypeChar, tar.TypeBlock:
 		if made, err := x.node(path, h); err != nil || !made {
@@ -104,19 +104,29 @@ func (x extractor) clear(path string) error {
 // special are the bits beside the permissions.
 const special = fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 
-func (x extractor) file(path string, r io.Reader, mode fs.FileMode) error {
+// file writes the content and reports whether it went into a regular file: the
+// target may also be a device or FIFO that is there already.
+func (x extractor) file(path string, r io.Reader, mode fs.FileMode) (regular bool, err error) {
 	if err := x.root.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
+		return false, err
 	}
 	f, err := x.root.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode.Perm())
 	if err != nil {
-		return err
+		return false, err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return false, errors.Join(err, f.Close())
+	}
+	if regular = st.Mode().IsRegular(); !regular {
+		_, err = io.Copy(f, r)
+		return false, errors.Join(err, f.Close())
 	}
 	err = sparse.Copy(f, r)
 	if err == nil && mode&special != 0 { // after the content: writing takes these bits away
 		err = f.Chmod(mode)
 	}
-	return errors.Join(err, f.Close())
+	return true, errors.Join(err, f.Close())
 }
 
 // node makes a FIFO, or a device where the caller may.

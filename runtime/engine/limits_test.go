@@ -85,10 +85,10 @@ func withImage(s stack.ContainerSpec) stack.ContainerSpec {
 // TestPidsLimitHolds: the limit is not only written down.
 func TestPidsLimitHolds(t *testing.T) {
 	n := newNode(t)
-	spec := sh("for i in 1 2 3 4 5 6 7 8 9; do sleep 5 & done 2>&1; echo reached")
-	spec.Resources.PidsLimit = 4
+	spec := sh("for i in $(seq 60); do sleep 5 & done 2>&1; echo reached")
+	spec.Resources.PidsLimit = 30 // the OCI runtime's own threads need room before the program starts
 	if out, _ := n.run(spec); !strings.Contains(out, "can't fork") {
-		t.Errorf("nine processes under a limit of four: %q", out)
+		t.Errorf("sixty processes under a limit of thirty: %q", out)
 	}
 }
 

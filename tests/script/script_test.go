@@ -28,9 +28,19 @@ func TestWithDaemon(t *testing.T) {
 	if testing.Short() {
 		t.Skip("NOT RUN: needs a daemon")
 	}
-	host := netlab.New(t).Host()
-	host.Load("busybox:latest")
-	testscript.Run(t, params("testdata/daemon", bin, "unix://"+filepath.Join(host.RunDir, "dhow.sock")))
+	scripts, err := filepath.Glob("testdata/daemon/*.txtar")
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, script := range scripts { // each with a daemon of its own: they list and prune all there is
+		t.Run(strings.TrimSuffix(filepath.Base(script), ".txtar"), func(t *testing.T) {
+			host := netlab.New(t).Host()
+			host.Load("busybox:latest")
+			p := params("", bin, "unix://"+filepath.Join(host.RunDir, "dhow.sock"))
+			p.Files = []string{script}
+			testscript.Run(t, p)
+		})
+	}
 }
 
 // binaries is where the programs are: DHOW_BIN, or bin of the tree.
