@@ -100,10 +100,12 @@ func hostOf(a net.Addr) string {
 	return h
 }
 
-// Ask connects from the namespace and returns what the server says.
+// Ask connects from the namespace and returns what the server says. It has the
+// time in which the kernel repeats what is lost in the first moments of an
+// interface: a neighbour solicitation or a SYN after one second, again after two.
 func Ask(t testing.TB, path, network, addr string) (string, error) {
 	t.Helper()
-	return askWithin(t, 700*time.Millisecond, path, network, addr)
+	return askWithin(t, 5*time.Second, path, network, addr)
 }
 
 func askWithin(t testing.TB, patience time.Duration, path, network, addr string) (string, error) {
