@@ -1,6 +1,7 @@
 package nettest
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -69,9 +70,14 @@ func Must(t testing.TB, err error) {
 // Run runs a program in the host and returns its output.
 func Run(t testing.TB, name string, args ...string) string {
 	t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
+	// What ip says on the side is not compared: it complains of namespaces that
+	// other tests are just making in /run/netns.
+	var stderr bytes.Buffer
+	cmd := exec.Command(name, args...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+		t.Fatalf("%s %v: %v\n%s%s", name, args, err, out, stderr.Bytes())
 	}
 	return string(out)
 }
