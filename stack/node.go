@@ -7,6 +7,11 @@ type Node struct {
 	Role         Role              `json:"role,omitempty"`
 	Availability Availability      `json:"availability,omitempty"`
 	Down         bool              `json:"down,omitempty"` // its agent has not been heard of
+	Since        int64             `json:"since,omitempty"`   // of the last change of Down, Unix nanoseconds
+	Message      string            `json:"message,omitempty"` // why it is down
+	Addr         string            `json:"addr,omitempty"`    // host:port of its cluster port, as other nodes reach it; "": one node alone
+	Version      string            `json:"version,omitempty"` // of dhow
+	Issuer       string            `json:"issuer,omitempty"`  // digest of the root that signed its certificate
 	Labels       map[string]string `json:"labels,omitempty"`
 	EngineLabels map[string]string `json:"engineLabels,omitempty"`
 	OS           string            `json:"os,omitempty"`           // "linux"
