@@ -79,9 +79,3 @@ type Config struct {
 	Stack string       `json:"stack,omitempty"`
 	Spec  stack.Config `json:"spec"`
 }
-
-// Cluster is the one record about the cluster itself.
-type Cluster struct {
-	ID      string `json:"id"` // of this cluster alone, chosen when it was made
-	Created int64  `json:"created"`
-}
