@@ -16,28 +16,30 @@ type tx struct {
 	txn     *memdb.Txn
 	index   uint64
 	time    int64
-	touched map[string]bool // stacks of which something changed, by name; true: what is wanted of them
-	dirty   bool
+	stacks  map[string]bool // of which something changed, by name; true: what is wanted of them
+	touched []Touched
 }
 
 func (t *tx) apply(c Change) error {
 	switch {
 	case c.Cluster != nil:
-		return t.put(TableCluster, c.Cluster, "")
+		return t.put(Touched{Table: TableCluster}, c.Cluster)
 	case c.Node != nil:
-		return t.put(TableNode, c.Node, "")
+		return t.put(Touched{Table: TableNode, Key: c.Node.ID, Node: c.Node.ID}, c.Node)
 	case c.Stack != nil:
-		return t.put(TableStack, c.Stack, c.Stack.Name)
+		return t.put(Touched{Table: TableStack, Key: c.Stack.Name, Stack: c.Stack.Name}, c.Stack)
 	case c.Service != nil:
 		return t.putService(c.Service)
 	case c.Left != nil:
 		return t.left(c.Left)
 	case c.Network != nil:
-		return t.put(TableNetwork, c.Network, c.Network.Network.Stack)
+		return t.put(Touched{Table: TableNetwork, Key: c.Network.Name, Stack: c.Network.Network.Stack}, c.Network)
+	case c.Volume != nil:
+		return t.putVolume(c.Volume)
 	case c.Secret != nil:
-		return t.put(TableSecret, c.Secret, c.Secret.Stack)
+		return t.put(Touched{Table: TableSecret, Key: c.Secret.Name, Stack: c.Secret.Stack}, c.Secret)
 	case c.Config != nil:
-		return t.put(TableConfig, c.Config, c.Config.Stack)
+		return t.put(Touched{Table: TableConfig, Key: c.Config.Name, Stack: c.Config.Stack}, c.Config)
 	case c.Create != nil:
 		return t.create(c.Create)
 	case c.Update != nil:
@@ -50,20 +52,35 @@ func (t *tx) apply(c Change) error {
 	return errors.New("nothing in it")
 }
 
-func (t *tx) put(table Table, record any, stackName string) error {
-	t.touch(table, stackName)
-	return t.txn.Insert(string(table), record)
+func (t *tx) put(what Touched, record any) error {
+	t.touch(what)
+	return t.txn.Insert(string(what.Table), record)
 }
 
-func (t *tx) touch(table Table, stackName string) {
-	t.dirty = true
-	if stackName == "" {
+func (t *tx) touch(what Touched) {
+	t.touched = append(t.touched, what)
+	if what.Stack == "" {
 		return
 	}
-	if t.touched == nil {
-		t.touched = map[string]bool{}
+	if t.stacks == nil {
+		t.stacks = map[string]bool{}
 	}
-	t.touched[stackName] = t.touched[stackName] || table == TableStack || table == TableService
+	t.stacks[what.Stack] = t.stacks[what.Stack] || what.Table == TableStack || what.Table == TableService
+}
+
+func (t *tx) putTask(task *stack.Task, old *stack.Task) error {
+	what := Touched{Table: TableTask, Key: task.ID, Stack: task.Stack, Node: task.Node}
+	if old != nil && old.Node != "" && old.Node != task.Node {
+		t.touch(Touched{Table: TableTask, Key: old.ID, Stack: old.Stack, Node: old.Node})
+	}
+	return t.put(what, task)
+}
+
+func (t *tx) putVolume(v *Volume) error {
+	if old := first[Volume](t.txn, TableVolume, "id", v.Name); old != nil && old.Node != v.Node {
+		t.touch(Touched{Table: TableVolume, Key: old.Name, Stack: old.Stack, Node: old.Node})
+	}
+	return t.put(Touched{Table: TableVolume, Key: v.Name, Stack: v.Stack, Node: v.Node}, v)
 }
 
 func (t *tx) putService(c *ServiceChange) error {
@@ -80,7 +97,7 @@ func (t *tx) putService(c *ServiceChange) error {
 		s.Hash = old.Hash
 	}
 	s.History = t.prune(&s)
-	return t.put(TableService, &s, s.Stack)
+	return t.put(Touched{Table: TableService, Key: ServiceKey(s.Stack, s.Name), Stack: s.Stack}, &s)
 }
 
 func (t *tx) left(c *LeftChange) error {
@@ -90,7 +107,7 @@ func (t *tx) left(c *LeftChange) error {
 	}
 	s := *old
 	s.Left = c.Left
-	return t.put(TableService, &s, s.Stack)
+	return t.put(Touched{Table: TableService, Key: ServiceKey(s.Stack, s.Name), Stack: s.Stack}, &s)
 }
 
 // prune returns the versions that are worth keeping.
@@ -118,7 +135,7 @@ func (t *tx) create(task *stack.Task) error {
 	if first[stack.Task](t.txn, TableTask, "id", task.ID) != nil {
 		return fmt.Errorf("task %s exists", task.ID)
 	}
-	return t.put(TableTask, task, task.Stack)
+	return t.putTask(task, nil)
 }
 
 func (t *tx) update(task *stack.Task) error {
@@ -129,7 +146,7 @@ func (t *tx) update(task *stack.Task) error {
 	if old.Node != "" { // its agent has the word
 		task.Status = old.Status
 	}
-	return t.put(TableTask, task, task.Stack)
+	return t.putTask(task, old)
 }
 
 func (t *tx) status(s *Status) error {
@@ -139,7 +156,7 @@ func (t *tx) status(s *Status) error {
 	}
 	task := *old
 	task.Status = s.Status
-	return t.put(TableTask, &task, task.Stack)
+	return t.putTask(&task, old)
 }
 
 // same reports whether two statuses differ at most in their time.
@@ -150,24 +167,24 @@ func same(a, b stack.TaskStatus) bool {
 }
 
 func (t *tx) delete(k Key) error {
-	r, stackName := t.find(k)
+	r, what := t.find(k)
 	if r == nil {
 		return nil
 	}
-	t.touch(k.Table, stackName)
+	t.touch(what)
 	return t.txn.Delete(string(k.Table), r)
 }
 
 // finish remembers the index, also in the stacks of which something changed.
 func (t *tx) finish() error {
-	for _, name := range slices.Sorted(maps.Keys(t.touched)) {
+	for _, name := range slices.Sorted(maps.Keys(t.stacks)) {
 		old := first[Stack](t.txn, TableStack, "id", name)
 		if old == nil {
 			continue
 		}
 		s := *old
 		s.Index = t.index
-		if t.touched[name] {
+		if t.stacks[name] {
 			s.Defined = t.index
 		}
 		if err := t.txn.Insert(string(TableStack), &s); err != nil {

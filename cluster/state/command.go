@@ -25,6 +25,7 @@ type Change struct {
 	Service *ServiceChange `json:"service,omitempty"`
 	Left    *LeftChange    `json:"left,omitempty"`
 	Network *Network       `json:"network,omitempty"`
+	Volume  *Volume        `json:"volume,omitempty"`
 	Secret  *Secret        `json:"secret,omitempty"`
 	Config  *Config        `json:"config,omitempty"`
 	Create  *stack.Task    `json:"create,omitempty"`
@@ -70,6 +71,7 @@ const (
 	TableService Table = "service"
 	TableTask    Table = "task"
 	TableNetwork Table = "network"
+	TableVolume  Table = "volume"
 	TableSecret  Table = "secret"
 	TableConfig  Table = "config"
 )

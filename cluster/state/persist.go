@@ -42,6 +42,7 @@ var tables = []struct {
 	{TableService, func() any { return new(Service) }},
 	{TableTask, func() any { return new(stack.Task) }},
 	{TableNetwork, func() any { return new(Network) }},
+	{TableVolume, func() any { return new(Volume) }},
 	{TableSecret, func() any { return new(Secret) }},
 	{TableConfig, func() any { return new(Config) }},
 }
@@ -85,6 +86,7 @@ func (s *Store) Restore(r io.Reader) error {
 	}
 	s.mu.Lock()
 	s.db = db
+	s.feed.reset((&Snapshot{txn: db.Txn(false)}).Index())
 	s.mu.Unlock()
 	s.notify()
 	return nil

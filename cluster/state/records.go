@@ -66,6 +66,18 @@ type Network struct {
 	Next  *stack.Network `json:"next,omitempty"` // its successor under the same name, once no container uses this one
 }
 
+// Volume is a named volume that has been bound to a node: its data is there, and
+// so all tasks that use it must be. A volume that every node has of its own has no record.
+type Volume struct {
+	Name    string            `json:"name"`            // real name: "shop_data"
+	Stack   string            `json:"stack,omitempty"` // that declares it
+	Key     string            `json:"key,omitempty"`   // in the stack file: "data"
+	Node    string            `json:"node"`
+	Driver  string            `json:"driver,omitempty"`
+	Labels  map[string]string `json:"labels,omitempty"`
+	Created int64             `json:"created,omitempty"` // when it was bound, Unix nanoseconds
+}
+
 // Secret is the content of a secret, by its real name.
 type Secret struct {
 	Name  string       `json:"name"`

@@ -97,6 +97,8 @@ func schema() *memdb.DBSchema {
 		table(TableNetwork, func(n *Network) []byte { return parts(n.Name) },
 			index("netid", false, func(n *Network) []byte { return byStack(n.ID) }),
 			index("stack", false, func(n *Network) []byte { return byStack(n.Network.Stack) })),
+		table(TableVolume, func(v *Volume) []byte { return parts(v.Name) },
+			index("stack", false, func(v *Volume) []byte { return byStack(v.Stack) })),
 		table(TableSecret, func(s *Secret) []byte { return parts(s.Name) },
 			index("stack", false, func(s *Secret) []byte { return byStack(s.Stack) })),
 		table(TableConfig, func(c *Config) []byte { return parts(c.Name) },

@@ -32,6 +32,27 @@ func (s *Snapshot) Nodes() []*stack.Node { return list[stack.Node](s.txn, TableN
 // Node returns one node or nil.
 func (s *Snapshot) Node(id string) *stack.Node { return first[stack.Node](s.txn, TableNode, "id", id) }
 
+// FindNodes returns the nodes that ref may mean: the one of this ID, else those
+// of this host name, else those whose ID begins with it.
+func (s *Snapshot) FindNodes(ref string) []*stack.Node {
+	if n := s.Node(ref); n != nil {
+		return []*stack.Node{n}
+	}
+	var named, begin []*stack.Node
+	for _, n := range s.Nodes() {
+		if ref != "" && n.Hostname == ref {
+			named = append(named, n)
+		}
+		if ref != "" && strings.HasPrefix(n.ID, ref) {
+			begin = append(begin, n)
+		}
+	}
+	if len(named) > 0 {
+		return named
+	}
+	return begin
+}
+
 // Stacks returns all stacks.
 func (s *Snapshot) Stacks() []*Stack { return list[Stack](s.txn, TableStack, "id_prefix") }
 
@@ -99,6 +120,19 @@ func (s *Snapshot) Network(ref string) *Network {
 		found = n
 	}
 	return found
+}
+
+// Volumes returns all volumes that are bound to a node.
+func (s *Snapshot) Volumes() []*Volume { return list[Volume](s.txn, TableVolume, "id_prefix") }
+
+// Volume returns a bound volume by its real name, or nil.
+func (s *Snapshot) Volume(name string) *Volume {
+	return first[Volume](s.txn, TableVolume, "id", name)
+}
+
+// StackVolumes returns the bound volumes that a stack declared.
+func (s *Snapshot) StackVolumes(stackName string) []*Volume {
+	return list[Volume](s.txn, TableVolume, "stack", stackName)
 }
 
 // Secret returns a secret by its real name, or nil.

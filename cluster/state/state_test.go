@@ -26,7 +26,7 @@ func commands(t *rapid.T) []Command {
 	labels := rapid.MapOfN(rapid.SampledFrom([]string{"x", "y", "z"}), rapid.String(), 0, 3)
 	change := rapid.Custom(func(t *rapid.T) Change {
 		stackName, service, id := name.Draw(t, "stack"), name.Draw(t, "service"), name.Draw(t, "id")
-		switch rapid.IntRange(0, 11).Draw(t, "kind") {
+		switch rapid.IntRange(0, 12).Draw(t, "kind") {
 		case 0:
 			return Change{Stack: &Stack{Name: stackName, Created: 5, Spec: stack.Stack{Name: stackName, Files: []string{"f"}}}}
 		case 1, 2:
@@ -49,8 +49,10 @@ func commands(t *rapid.T) []Command {
 			return Change{Config: &Config{Name: id, Stack: stackName}}
 		case 10:
 			return Change{Left: &LeftChange{Stack: stackName, Name: service, Left: stack.Left{"n": {id}}}}
+		case 11:
+			return Change{Volume: &Volume{Name: id, Stack: stackName, Node: service, Labels: labels.Draw(t, "labels")}}
 		}
-		table := rapid.SampledFrom([]Table{TableStack, TableService, TableTask, TableNetwork, TableSecret, TableConfig, TableNode}).Draw(t, "table")
+		table := rapid.SampledFrom([]Table{TableStack, TableService, TableTask, TableNetwork, TableVolume, TableSecret, TableConfig, TableNode}).Draw(t, "table")
 		if table == TableService {
 			id = ServiceKey(stackName, service)
 		}

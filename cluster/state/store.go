@@ -12,6 +12,7 @@ import (
 type Store struct {
 	mu      sync.Mutex
 	db      *memdb.MemDB  // guarded by mu; replaced by Restore
+	feed    history       // guarded by mu
 	changed chan struct{} // guarded by mu; closed and replaced at every change
 }
 
@@ -52,6 +53,10 @@ func (s *Store) current() *memdb.MemDB {
 func (s *Store) notify() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.notifyLocked()
+}
+
+func (s *Store) notifyLocked() {
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
@@ -70,8 +75,11 @@ func (s *Store) Apply(index uint64, c Command) error {
 		return err
 	}
 	t.txn.Commit()
-	if t.dirty {
-		s.notify()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.feed.add(index, t.touched)
+	if len(t.touched) > 0 {
+		s.notifyLocked()
 	}
 	return nil
 }
