@@ -11,4 +11,5 @@ var (
 	ErrInvalid     = errors.New("invalid argument") // 400
 	ErrForbidden   = errors.New("forbidden")        // 403
 	ErrNotRunning  = errors.New("not running")      // 409
+	ErrUnavailable = errors.New("unavailable")      // 503: may go by itself; nothing has been done
 )

@@ -10,6 +10,8 @@ type Node struct {
 	Since        int64             `json:"since,omitempty"`   // of the last change of Down, Unix nanoseconds
 	Message      string            `json:"message,omitempty"` // why it is down
 	Addr         string            `json:"addr,omitempty"`    // host:port of its cluster port, as other nodes reach it; "": one node alone
+	Gossip       string            `json:"gossip,omitempty"`  // host:port of its gossip
+	Edits        uint64            `json:"edits,omitempty"`   // grows with every change by a person
 	Version      string            `json:"version,omitempty"` // of dhow
 	Issuer       string            `json:"issuer,omitempty"`  // digest of the root that signed its certificate
 	Labels       map[string]string `json:"labels,omitempty"`
