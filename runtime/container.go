@@ -227,6 +227,10 @@ type PathStat struct {
 	LinkTarget string
 }
 
+// ArchiveSockets is the record in a global header at the end of an archive of a
+// container's files: how many sockets the archive could not hold.
+const ArchiveSockets = "DHOW.sockets"
+
 // ChangeKind says what became of a path of the image, in Docker's numbers.
 type ChangeKind uint8
 

@@ -16,6 +16,7 @@ import (
 
 func cpCmd(a *app) *cobra.Command {
 	var index int
+	var archive bool
 	c := &cobra.Command{
 		Use: "cp SERVICE:PATH PATH|- | cp PATH|- SERVICE:PATH", Short: "Copy files between a service's container and this machine", ValidArgsFunction: a.completeCopy,
 		Example: `  dhow cp web:/etc/nginx/nginx.conf .
@@ -29,7 +30,7 @@ func cpCmd(a *app) *cobra.Command {
 			case fromIn && toIn:
 				return usagef("cp: one side must be on this machine")
 			case fromIn:
-				return a.copyOut(cmd.Context(), from, index, fromPath, args[1])
+				return a.copyOut(cmd.Context(), from, index, fromPath, args[1], archive)
 			case toIn:
 				return a.copyIn(cmd.Context(), args[0], to, index, toPath)
 			}
@@ -37,6 +38,7 @@ func cpCmd(a *app) *cobra.Command {
 		},
 	}
 	c.Flags().IntVar(&index, "index", 0, "number of the container (default: the first)")
+	c.Flags().BoolVarP(&archive, "archive", "a", false, "out of a container: keep owners (as root) and setuid bits, make devices and FIFOs")
 	return c
 }
 
@@ -48,7 +50,7 @@ func containerPath(arg string) (service, path string, ok bool) {
 	return strings.Cut(arg, ":")
 }
 
-func (a *app) copyOut(ctx context.Context, service string, index int, path, dst string) error {
+func (a *app) copyOut(ctx context.Context, service string, index int, path, dst string, archive bool) error {
 	c, ct, err := a.oneContainer(ctx, service, index, true)
 	if err != nil {
 		return err
@@ -73,10 +75,13 @@ func (a *app) copyOut(ctx context.Context, service string, index int, path, dst 
 	} else if strings.HasSuffix(dst, "/") {
 		return fmt.Errorf("%s is not a directory", dst)
 	}
-	x := extractor{top: st.Name, name: name, warn: func(path, why string) {
-		a.warn([]string{fmt.Sprintf("%s:%s: %s", service, path, why)})
-	}}
-	return x.extract(r, dir)
+	x := extractor{top: st.Name, name: name, archive: archive}
+	err = x.extract(r, dir)
+	a.warn(x.left.warnings(service + ":" + path))
+	if err == nil && x.made == 0 {
+		return fmt.Errorf("%s:%s: nothing was copied", service, path)
+	}
+	return err
 }
 
 func (a *app) copyIn(ctx context.Context, src, service string, index int, path string) error {

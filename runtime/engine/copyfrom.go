@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -119,12 +120,25 @@ func (r root) archive(name string, w io.Writer) error {
 	if err := a.add(parent, base, as); err != nil {
 		return err
 	}
+	if err := a.tell(); err != nil {
+		return err
+	}
 	return a.w.Close()
 }
 
 type archiver struct {
-	w     *tar.Writer
-	links map[[2]uint64]string // device and inode of files with several names
+	w       *tar.Writer
+	links   map[[2]uint64]string // device and inode of files with several names
+	sockets int                  // an archive cannot hold them
+}
+
+// tell notes the sockets in a header that other readers pass over.
+func (a *archiver) tell() error {
+	if a.sockets == 0 {
+		return nil
+	}
+	records := map[string]string{runtime.ArchiveSockets: strconv.Itoa(a.sockets)}
+	return a.w.WriteHeader(&tar.Header{Typeflag: tar.TypeXGlobalHeader, PAXRecords: records})
 }
 
 func (a *archiver) add(parent int, base, as string) error {
@@ -135,6 +149,7 @@ func (a *archiver) add(parent int, base, as string) error {
 	h := header(as, &st)
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFSOCK:
+		a.sockets++
 		return nil
 	case unix.S_IFLNK:
 		link, err := readLinkAt(parent, base)
