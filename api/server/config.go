@@ -15,7 +15,7 @@ import (
 )
 
 // Config is what the handler serves. Engine, Images, Volumes and Networks are
-// required; a nil Stacks, Backups or Bus answers 501 where it is needed.
+// required; a nil Stacks, Backups, Bus or Cluster answers 501 where it is needed.
 type Config struct {
 	Engine   Engine
 	Images   Images
@@ -24,6 +24,7 @@ type Config struct {
 	Stacks   Stacks
 	Backups  Backups
 	Bus      Bus
+	Cluster  Cluster // nil: a node alone, without the swarm's verbs
 	Facts    Facts
 	Log      *slog.Logger // nil: discarded
 
