@@ -18,6 +18,8 @@ var (
 	ErrLeaderLost = errors.New("the leader changed before the outcome was known")
 	// ErrUnreachable: no connection to that node can be made.
 	ErrUnreachable = errors.New("node cannot be reached")
+	// ErrInSwarm: the node is part of a cluster already, or of none, and what was asked needs the other.
+	ErrInSwarm = errors.New("this node's place in a swarm does not allow it")
 )
 
 // Settings of a cluster that a person may change.
