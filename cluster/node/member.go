@@ -1,0 +1,84 @@
+package node
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/dhow-project/dhow/stack"
+)
+
+// member is what this machine must know of its cluster before it can ask anybody.
+type member struct {
+	Cluster   string     `json:"cluster"`
+	Node      string     `json:"node"`
+	Role      stack.Role `json:"role"`
+	Listen    string     `json:"listen"`              // host:port of the cluster port
+	Advertise string     `json:"advertise,omitempty"` // host:port that others are told; "": Listen's port at the address that reaches them
+	Gossip    string     `json:"gossip"`              // host:port
+	Managers  []contact  `json:"managers,omitempty"`  // as last heard
+	Leaving   bool       `json:"leaving,omitempty"`   // nothing of this cluster is to stay
+	Force     bool       `json:"force,omitempty"`     // the other managers are lost: go on alone
+}
+
+// contact is where a node was last.
+type contact struct {
+	ID     string `json:"id"`
+	Addr   string `json:"addr"`
+	Gossip string `json:"gossip,omitempty"`
+}
+
+// readMember returns nil for a machine that is solo.
+func readMember(dir string) (*member, error) {
+	path := filepath.Join(dir, "member.json")
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var m member
+	if err := json.Unmarshal(data, &m); err != nil || m.Node == "" || m.Cluster == "" {
+		return nil, fmt.Errorf("%s is damaged: put it back, or remove %s to start as a machine alone", path, dir)
+	}
+	return &m, nil
+}
+
+// writeMember replaces the file in one step.
+func writeMember(dir string, m *member) error {
+	data, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, "member.*.tmp")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), filepath.Join(dir, "member.json"))
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return syncDir(dir)
+}
+
+func dropMember(dir string) error {
+	if err := os.Remove(filepath.Join(dir, "member.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return syncDir(dir)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
