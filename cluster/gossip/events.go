@@ -1,0 +1,151 @@
+package gossip
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+
+	"github.com/dhow-project/dhow/stack"
+)
+
+// teller keeps what the events have told. Memberlist forgets the dead after a
+// while; a manager that starts to lead wants to know them still.
+type teller struct {
+	self string
+
+	mu     sync.Mutex
+	nodes  map[string]Member // guarded by mu
+	change chan struct{}     // guarded by mu: closed at the next change
+}
+
+func newTeller(self string) *teller {
+	return &teller{self: self, nodes: map[string]Member{}, change: make(chan struct{})}
+}
+
+func (t *teller) NotifyJoin(n *memberlist.Node)   { t.set(n, true) }
+func (t *teller) NotifyUpdate(n *memberlist.Node) { t.set(n, true) }
+func (t *teller) NotifyLeave(n *memberlist.Node)  { t.set(n, false) }
+
+// set is called with memberlist's lock held: it must not ask memberlist anything.
+func (t *teller) set(n *memberlist.Node, alive bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	was, known := t.nodes[n.Name]
+	m := Member{Node: n.Name, Gossip: net.JoinHostPort(n.Addr.String(), strconv.Itoa(int(n.Port))), Alive: alive, Since: was.Since}
+	m.Left = !alive && n.State == memberlist.StateLeft
+	m.Meta, _ = parseMeta(n.Meta) // filtered by NotifyAlive
+	if !known || was.Alive != alive {
+		m.Since = time.Now()
+	}
+	t.nodes[n.Name] = m
+	close(t.change)
+	t.change = make(chan struct{})
+}
+
+func (t *teller) members() []Member {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make([]Member, 0, len(t.nodes))
+	for _, m := range t.nodes {
+		out = append(out, m)
+	}
+	slices.SortFunc(out, func(a, b Member) int { return strings.Compare(a.Node, b.Node) })
+	return out
+}
+
+func (t *teller) member(node string) (Member, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	m, ok := t.nodes[node]
+	return m, ok
+}
+
+func (t *teller) changed() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.change
+}
+
+func (t *teller) forget(node string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if m, ok := t.nodes[node]; ok && !m.Alive {
+		delete(t.nodes, node)
+	}
+}
+
+// parseMeta reads what another node tells of itself.
+func parseMeta(data []byte) (Meta, error) {
+	var m Meta
+	if len(data) == 0 {
+		return m, nil
+	}
+	if err := json.Unmarshal(data, &m); err != nil {
+		return Meta{}, fmt.Errorf("what the node tells of itself: %w", err)
+	}
+	if m.Addr != "" {
+		if _, _, err := net.SplitHostPort(m.Addr); err != nil {
+			return Meta{}, fmt.Errorf("what the node tells of itself: %w", err)
+		}
+	}
+	if m.Role != "" && m.Role != stack.RoleManager && m.Role != stack.RoleWorker {
+		return Meta{}, fmt.Errorf("what the node tells of itself: role %q", m.Role)
+	}
+	return m, nil
+}
+
+// aliveFilter refuses nodes that say nonsense.
+type aliveFilter struct{}
+
+func (aliveFilter) NotifyAlive(n *memberlist.Node) error {
+	if n.Name == "" || len(n.Name) > 128 || strings.ContainsAny(n.Name, "/ \n") {
+		return fmt.Errorf("node ID %q", n.Name)
+	}
+	_, err := parseMeta(n.Meta)
+	return err
+}
+
+// delegate tells what memberlist asks of us. There are no messages of our own.
+type delegate struct{ g *Gossip }
+
+func (d delegate) NodeMeta(limit int) []byte {
+	d.g.mu.Lock()
+	m := d.g.meta
+	d.g.mu.Unlock()
+	data, err := json.Marshal(m)
+	if err == nil && len(data) > limit {
+		m.Hostname = "" // the only part without a bound
+		data, err = json.Marshal(m)
+	}
+	if err != nil || len(data) > limit {
+		d.g.log.Error("what this node tells of itself is too long", "bytes", len(data), "limit", limit)
+		return nil
+	}
+	return data
+}
+
+func (delegate) NotifyMsg([]byte)                {}
+func (delegate) GetBroadcasts(int, int) [][]byte { return nil }
+func (delegate) LocalState(bool) []byte          { return nil }
+func (delegate) MergeRemoteState([]byte, bool)   {}
+
+// conflict hears that a node is said to be at two addresses.
+type conflict struct{ g *Gossip }
+
+func (c conflict) NotifyConflict(existing, other *memberlist.Node) {
+	if existing.Name != c.g.cfg.Node {
+		return
+	}
+	// Others still believe that this node is at its address before the restart.
+	select {
+	case c.g.rejoin <- struct{}{}:
+	default:
+	}
+}
