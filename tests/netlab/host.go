@@ -19,7 +19,9 @@ import (
 type Host struct {
 	lab     *Lab
 	t       testing.TB
+	Name    string // host name
 	NetNS   string // name of its network namespace
+	port    string // of the switch
 	Addr    string // on the switch
 	DataDir string
 	RunDir  string
@@ -38,6 +40,7 @@ func (l *Lab) Client() *Host {
 	l.t.Helper()
 	h := &Host{lab: l, t: l.t}
 	h.NetNS, h.Addr = l.namespace("c")
+	h.port = l.ports[len(l.ports)-1]
 	return h
 }
 
@@ -54,8 +57,17 @@ func (l *Lab) Host(flags ...string) *Host {
 // example; "" is one of its own.
 func (l *Lab) HostOn(dataDir string, flags ...string) *Host {
 	l.t.Helper()
+	h := l.newHost(dataDir)
+	h.Start(flags...)
+	return h
+}
+
+// newHost makes a machine whose daemon does not run yet.
+func (l *Lab) newHost(dataDir string) *Host {
+	l.t.Helper()
 	h := &Host{lab: l, t: l.t, loaded: map[string]bool{}}
 	h.NetNS, h.Addr = l.namespace("h")
+	h.Name, h.port = fmt.Sprintf("h%d", l.hosts), l.ports[len(l.ports)-1]
 	// Sockets have short paths, so the directories do not come from TempDir.
 	dir, err := os.MkdirTemp("", "dhl")
 	if err != nil {
@@ -75,7 +87,6 @@ func (l *Lab) HostOn(dataDir string, flags ...string) *Host {
 			l.t.Errorf("remove %s: %v", dir, err)
 		}
 	})
-	h.Start(flags...)
 	return h
 }
 
@@ -88,7 +99,8 @@ func (h *Host) Start(flags ...string) {
 	}
 	defer logFile.Close()
 	args := append([]string{"daemon", "--data-dir", h.DataDir, "--run-dir", h.RunDir, "--log-level", "debug"}, flags...)
-	cmd := h.command(context.Background(), h.lab.bin("dhow"), args...)
+	// A host name of its own, as machines have: the daemon and its containers see it.
+	cmd := h.command(context.Background(), "unshare", append([]string{"--uts", "sh", "-c", `hostname "$0" && exec "$@"`, h.Name, h.lab.bin("dhow")}, args...)...)
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
@@ -153,6 +165,8 @@ func (h *Host) teardown() {
 	h.mu.Unlock()
 	if dead {
 		h.Start()
+	} else {
+		h.Continue() // one that the test has paused
 	}
 	if out := h.Try("system", "reset", "--force"); out.Code != 0 {
 		h.t.Errorf("reset %s: %s", h.NetNS, out.Stderr)

@@ -21,6 +21,8 @@ type Lab struct {
 	bridge string // namespace of the switch
 	root   string // of the source tree
 	hosts  int
+	ports  []string     // of the switch, one for each machine
+	cut    map[cut]bool // ways that are cut
 }
 
 var labs atomic.Int32
@@ -73,6 +75,7 @@ func (l *Lab) namespace(kind string) (name, addr string) {
 	l.ip("netns", "add", name)
 	l.t.Cleanup(func() { run("ip", "netns", "del", name) })
 	port := fmt.Sprintf("p%d", l.hosts)
+	l.ports = append(l.ports, port)
 	l.ip("link", "add", "name", "eth0", "netns", name, "type", "veth", "peer", "name", port, "netns", l.bridge)
 	l.ip("-n", l.bridge, "link", "set", port, "master", "sw", "up")
 	l.ip("-n", name, "addr", "add", addr+"/24", "dev", "eth0")
@@ -85,6 +88,16 @@ func (l *Lab) ip(args ...string) {
 	l.t.Helper()
 	if out, err := run("ip", args...); err != nil {
 		l.t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+}
+
+// pipe runs a program with input.
+func (l *Lab) pipe(input, program string, args ...string) {
+	l.t.Helper()
+	cmd := exec.Command(program, args...)
+	cmd.Stdin = strings.NewReader(input)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		l.t.Fatalf("%s %s: %v: %s", program, strings.Join(args, " "), err, out)
 	}
 }
 
