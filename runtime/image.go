@@ -1,6 +1,10 @@
 package runtime
 
-import "time"
+import (
+	"time"
+
+	"github.com/dhow-project/dhow/stack"
+)
 
 // ImageConfig is what an image says about its containers.
 type ImageConfig struct {
@@ -42,6 +46,8 @@ type Image struct {
 	History      []ImageHistory // oldest first
 	Manifest     string         // digest of the platform's manifest
 	LastTagged   time.Time
+	Target       string   // digest of what the reference means, an index or Manifest itself; only of an image that was asked for by reference
+	Platforms    []string // that Target is for: "linux/amd64", sorted; with Target
 }
 
 // ImageHistory is one step of an image's making.
@@ -58,14 +64,19 @@ type PullOptions struct {
 	Platform string
 	Auth     *RegistryAuth  // nil: what the node knows
 	Progress func(Progress) // nil: none; called from several goroutines
+
+	// Digest is of the index or manifest that the reference has to mean, and
+	// ImageID of the image's config: pinned when a stack was applied. "": any.
+	Digest, ImageID string
+	// Anywhere takes the image of this name that another node has; else the
+	// registry is asked first what a name without Digest and ImageID means.
+	Anywhere bool
+	// NoRegistry asks other nodes only, NoPeers the registry only.
+	NoRegistry, NoPeers bool
 }
 
 // RegistryAuth are credentials for one registry.
-type RegistryAuth struct {
-	Username, Password string
-	IdentityToken      string
-	RegistryToken      string
-}
+type RegistryAuth = stack.RegistryAuth
 
 // Progress of one part of a transfer.
 type Progress struct {

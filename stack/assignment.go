@@ -9,6 +9,7 @@ type Assignment struct {
 	Hash    string            // of the service version, for Compose's config-hash label
 	Secrets map[string][]byte // by key
 	Configs map[string][]byte // by key
+	Auth    *RegistryAuth     // for the registry of the service's image, as given with the deployment; nil: what the node knows
 }
 
 // TaskReport is what a node observed of one task.

@@ -43,7 +43,7 @@ func (c ContainerSpec) Clone() ContainerSpec {
 	for _, list := range []*[]string{
 		&c.Entrypoint, &c.Command, &c.Env, &c.GroupAdd, &c.CapAdd, &c.CapDrop, &c.SecurityOpt,
 		&c.DeviceCgroupRules, &c.MaskedPaths, &c.ReadonlyPaths, &c.DNS, &c.DNSSearch, &c.DNSOptions,
-		&c.ExtraHosts, &c.Expose, &c.VolumesFrom,
+		&c.ExtraHosts, &c.Expose, &c.VolumesFrom, &c.Platforms,
 	} {
 		*list = slices.Clone(*list)
 	}

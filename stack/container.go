@@ -12,8 +12,11 @@ import "time"
 type ContainerSpec struct {
 	Image    string `json:"image,omitempty"`    // reference as the user wrote it: "redis:7", "repo@sha256:...", an image ID
 	ImageID  string `json:"imageID,omitempty"`  // "sha256:..." of the image config, pinned when the stack was applied; wins over Image
+	Digest   string `json:"digest,omitempty"`   // "sha256:..." of the index or manifest that Image meant when the stack was applied: for every platform; wins over ImageID
 	Platform string `json:"platform,omitempty"` // "linux/arm64"; "" is the node's own
 	Pull     string `json:"pull,omitempty"`     // "always", "missing" (default), "never"
+
+	Platforms []string `json:"platforms,omitempty"` // that Digest is for: "linux/amd64", sorted; empty: not known
 
 	Entrypoint []string `json:"entrypoint,omitzero"` // nil: the image's; empty: none
 	Command    []string `json:"command,omitzero"`    // nil: the image's, unless Entrypoint is set; empty: none

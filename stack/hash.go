@@ -25,6 +25,7 @@ func (s Service) essence() Service {
 		Links:         s.Links,
 	}
 	e.Container.Pull = ""
+	e.Container.Platforms = nil // Digest says it all
 	e.Container.Resources.ReservedNanoCPUs = 0
 	e.Container.Resources.ReservedMemory = 0
 	e.Container.Resources.Generic = nil

@@ -59,6 +59,8 @@ type Config struct {
 	DockerConfig string
 	// InUse names the containers by the image that they use; nil: none do.
 	InUse func() (map[string][]string, error)
+	// Peers are other nodes that may have an image; nil: there are none.
+	Peers Peers
 	// Publish receives pull, load, tag, untag and delete events; nil: nobody.
 	Publish func(runtime.Event)
 }

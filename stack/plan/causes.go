@@ -55,18 +55,26 @@ func (d *differ) resourceCauses(want stack.Service) []string {
 	return causes
 }
 
+// pinned is what names the bytes of c beside those of other: the image's ID where both have one.
+func pinned(c, other stack.ContainerSpec) string {
+	if c.ImageID != "" && other.ImageID != "" && c.ImageID != other.ImageID || c.Digest == "" {
+		return c.ImageID
+	}
+	return c.Digest
+}
+
 // specCauses says what differs between two specs with different hashes.
 func specCauses(old, want stack.Service) []string {
 	o, w := old.Container, want.Container
 	causes := change("image", o.Image, w.Image)
-	if o.Image == w.Image && o.ImageID != w.ImageID {
-		causes = append(causes, fmt.Sprintf("image %s is now %s, was %s", w.Image, short(w.ImageID), short(o.ImageID)))
+	if o.Image == w.Image && (o.ImageID != w.ImageID || o.Digest != w.Digest) {
+		causes = append(causes, fmt.Sprintf("image %s is now %s, was %s", w.Image, short(pinned(w, o)), short(pinned(o, w))))
 	}
 	causes = append(causes, change("mode", orDefault(string(old.Mode), "replicated"), orDefault(string(want.Mode), "replicated"))...)
 	causes = append(causes, change("container name", orDefault(old.ContainerName, "(none)"), orDefault(want.ContainerName, "(none)"))...)
 	causes = append(causes, listCauses("environment", o.Env, w.Env)...)
 	causes = append(causes, mapCauses("label", o.Labels, w.Labels)...)
-	causes = append(causes, fieldCauses(reflect.ValueOf(o), reflect.ValueOf(w), "Image", "ImageID", "Env", "Labels", "Pull")...)
+	causes = append(causes, fieldCauses(reflect.ValueOf(o), reflect.ValueOf(w), "Image", "ImageID", "Digest", "Platforms", "Env", "Labels", "Pull")...)
 	if !slices.Equal(old.Links, want.Links) {
 		causes = append(causes, "links changed")
 	}

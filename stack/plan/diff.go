@@ -146,8 +146,8 @@ func (d *differ) keep(name string) {
 // existing decides for a service that is in both stacks.
 func (d *differ) existing(name string, old stack.Service) {
 	want := d.want.Services[name]
-	if want.Container.ImageID == "" && want.Container.Image == old.Container.Image {
-		want.Container.ImageID = old.Container.ImageID
+	if want.Container.ImageID == "" && want.Container.Digest == "" && want.Container.Image == old.Container.Image {
+		want.Container.ImageID, want.Container.Digest, want.Container.Platforms = old.Container.ImageID, old.Container.Digest, old.Container.Platforms
 		d.want.Services[name] = want
 	}
 	causes := d.recreateCauses(old, want)

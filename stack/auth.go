@@ -1,0 +1,21 @@
+package stack
+
+import (
+	"fmt"
+	"log/slog"
+)
+
+// RegistryAuth are credentials for one registry. They are encoded as JSON, but
+// they do not print.
+type RegistryAuth struct {
+	Username      string `json:"username,omitempty"`
+	Password      string `json:"password,omitempty"`
+	IdentityToken string `json:"identityToken,omitempty"`
+	RegistryToken string `json:"registryToken,omitempty"`
+}
+
+// Format keeps passwords out of messages, whatever the verb.
+func (RegistryAuth) Format(f fmt.State, _ rune) { fmt.Fprint(f, "(registry login)") }
+
+// LogValue keeps them out of logs that would encode the fields.
+func (RegistryAuth) LogValue() slog.Value { return slog.StringValue("(registry login)") }
