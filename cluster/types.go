@@ -92,6 +92,8 @@ type ServiceStatus struct {
 	Hash      string        `json:"hash"`
 	Ready     bool          `json:"ready"`             // all wanted tasks are of the current version and healthy, or completed
 	Message   string        `json:"message,omitempty"` // what it waits for, or why it failed: of the first task that has something to say
+
+	Update *stack.UpdateStatus `json:"update,omitempty"` // of the last update; nil: there has been none
 }
 
 // Assignment and TaskReport are what passes between managers and agents.

@@ -59,6 +59,23 @@ type Task struct {
 	RemoveVolumes bool              `json:"removeVolumes,omitempty"` // with DesiredRemove: its anonymous volumes too
 	Grace         *time.Duration    `json:"grace,omitempty"`         // between stop signal and kill, over the spec's
 	Anonymous     map[string]string `json:"anonymous,omitempty"`     // anonymous volumes inherited from the task before: target to volume name
+	AnonymousNode string            `json:"anonymousNode,omitempty"` // where those are; "": on any node that the task gets
+
+	Replaces string   `json:"replaces,omitempty"` // ID of the task of the same slot that goes when this one serves (start-first), or whose node is lost
+	Serving  int64    `json:"serving,omitempty"`  // since when the managers have seen it run, and healthy: noted while they wait for that. Unix nanoseconds
+	Draining int64    `json:"draining,omitempty"` // since when it is to get no new requests, before it is told to go. Unix nanoseconds
+	Retry    int64    `json:"retry,omitempty"`    // it has failed, and is replaced at this time unless it recovers. Unix nanoseconds
+	End      *TaskEnd `json:"end,omitempty"`      // with DesiredRemove: how it stood when it was told to go. Never changed in place
+}
+
+// TaskEnd is how a task stood when the managers told it to go.
+type TaskEnd struct {
+	State    TaskState `json:"state"`              // that it had: TaskFailed, TaskCompleted, TaskRunning, ...
+	Message  string    `json:"message,omitempty"`  // of its status
+	ExitCode int       `json:"exitCode,omitempty"` // of its status
+	Restarts int       `json:"restarts,omitempty"` // in place, by the restart policy
+	Why      string    `json:"why"`                // it had to go: "updated", "scaled down", "node n3 is down", "failed"
+	Time     int64     `json:"time"`               // by the managers' clock, Unix nanoseconds
 }
 
 // Left are the anonymous volumes that the tasks of a service have left behind on
@@ -81,6 +98,15 @@ type TaskStatus struct {
 	ImageID   string            `json:"imageID,omitempty"`   // of the container
 	Followed  Desired           `json:"followed,omitempty"`  // last wish that the container was made to follow; what a person did to it since is left alone
 	Anonymous map[string]string `json:"anonymous,omitempty"` // its anonymous volumes: target to volume name
+}
+
+// Inherited are the anonymous volumes that the task has from the one before it:
+// none when they are on another node than its own.
+func (t *Task) Inherited() map[string]string {
+	if t.AnonymousNode != "" && t.AnonymousNode != t.Node {
+		return nil
+	}
+	return t.Anonymous
 }
 
 // AnonymousVolumes are the names of the anonymous volumes that are the task's:

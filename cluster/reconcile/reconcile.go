@@ -18,6 +18,13 @@ type Input struct {
 	Eligible func(*stack.Service, *stack.Node) bool
 	Stale    []string // keys of networks that are to be replaced once no container uses them
 	Now      int64    // Unix nanoseconds
+	// Past returns the ended tasks of a service that are remembered, in any order; nil: none are.
+	Past func(service string) []*stack.Task
+	// LeaseEnded tells of a node that is down, or that is not among Nodes, whether
+	// it has certainly stopped its exclusive tasks by now; nil: it has. It is asked
+	// again every second.
+	LeaseEnded func(node string) bool
+	DrainGrace time.Duration // between no new requests for a task and the wish to stop it
 }
 
 // Service is the wish for one service.
@@ -25,6 +32,7 @@ type Service struct {
 	Spec          *stack.Service
 	Version       uint64
 	Versions      map[uint64]*stack.Service // specs of older versions that tasks use
+	Update        *stack.UpdateStatus       // of the last update, nil before the first
 	Desired       stack.Desired             // create, run, stop, pause; remove: no tasks
 	Removing      bool
 	RemoveVolumes bool
@@ -42,11 +50,21 @@ type Change struct {
 // Result is what is to be done.
 type Result struct {
 	Changes []Change
-	Delete  []string              // IDs of tasks to forget
+	Delete  []string              // IDs of tasks to forget: they never had a container
+	Retire  []stack.Task          // tasks to forget but for the history of their slot
+	Rollout []Rollout             // of services whose update got further
 	Left    map[string]stack.Left // of services for which that changes
 	Gone    []string              // services that are removed and have no task any more
 	Swap    []string              // keys of stale networks that nothing uses any more
 	Again   int64                 // when time alone changes the decision, Unix nanoseconds; 0: never
+}
+
+// Rollout is how far the update of a service has got, and whether it turns back.
+type Rollout struct {
+	Service string
+	Version uint64 // that the decision is about
+	Update  *stack.UpdateStatus
+	Back    uint64 // version that the service takes again; 0: none
 }
 
 // Stack decides about one stack.
