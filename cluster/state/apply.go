@@ -6,14 +6,13 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/hashicorp/go-memdb"
-
 	"github.com/dhow-project/dhow/stack"
 )
 
 // tx is one Apply under way.
 type tx struct {
-	txn     *memdb.Txn
+	tables
+	edit    *edit
 	index   uint64
 	time    int64
 	stacks  map[string]bool // of which something changed, by name; true: what is wanted of them
@@ -23,38 +22,58 @@ type tx struct {
 func (t *tx) apply(c Change) error {
 	switch {
 	case c.Cluster != nil:
-		return t.put(Touched{Table: TableCluster}, c.Cluster)
+		t.touch(Touched{Table: TableCluster})
+		t.cluster = c.Cluster
 	case c.Node != nil:
-		return t.put(Touched{Table: TableNode, Key: c.Node.ID, Node: c.Node.ID}, c.Node)
+		t.touch(Touched{Table: TableNode, Key: c.Node.ID, Node: c.Node.ID})
+		t.nodes.put(t.edit, c.Node)
 	case c.Stack != nil:
-		return t.put(Touched{Table: TableStack, Key: c.Stack.Name, Stack: c.Stack.Name}, c.Stack)
+		t.touch(Touched{Table: TableStack, Key: c.Stack.Name, Stack: c.Stack.Name})
+		t.tables.stacks.put(t.edit, c.Stack)
 	case c.Service != nil:
-		return t.putService(c.Service)
+		t.service(c.Service)
 	case c.Left != nil:
-		return t.left(c.Left)
-	case c.Network != nil:
-		return t.put(Touched{Table: TableNetwork, Key: c.Network.Name, Stack: c.Network.Network.Stack}, c.Network)
-	case c.Volume != nil:
-		return t.putVolume(c.Volume)
-	case c.Secret != nil:
-		return t.put(Touched{Table: TableSecret, Key: c.Secret.Name, Stack: c.Secret.Stack}, c.Secret)
-	case c.Config != nil:
-		return t.put(Touched{Table: TableConfig, Key: c.Config.Name, Stack: c.Config.Stack}, c.Config)
+		t.left(c.Left)
 	case c.Create != nil:
 		return t.create(c.Create)
 	case c.Update != nil:
-		return t.update(c.Update)
+		t.update(c.Update)
 	case c.Status != nil:
-		return t.status(c.Status)
+		t.status(c.Status)
+	case c.Retire != nil:
+		t.retire(c.Retire)
+	case c.Rollout != nil:
+		t.rollout(c.Rollout)
+	case c.Retire != nil:
+		t.retire(c.Retire)
+	case c.Rollout != nil:
+		t.rollout(c.Rollout)
 	case c.Delete != nil:
-		return t.delete(*c.Delete)
+		t.delete(*c.Delete)
+	default:
+		return t.applyMore(c)
 	}
-	return errors.New("nothing in it")
+	return nil
 }
 
-func (t *tx) put(what Touched, record any) error {
-	t.touch(what)
-	return t.txn.Insert(string(what.Table), record)
+// applyMore is apply for what stacks are made of beside services and tasks.
+func (t *tx) applyMore(c Change) error {
+	switch {
+	case c.Network != nil:
+		t.touch(Touched{Table: TableNetwork, Key: c.Network.Name, Stack: c.Network.Network.Stack})
+		t.putNetwork(t.edit, c.Network)
+	case c.Volume != nil:
+		t.volume(c.Volume)
+	case c.Secret != nil:
+		t.touch(Touched{Table: TableSecret, Key: c.Secret.Name, Stack: c.Secret.Stack})
+		t.secrets.put(t.edit, c.Secret)
+	case c.Config != nil:
+		t.touch(Touched{Table: TableConfig, Key: c.Config.Name, Stack: c.Config.Stack})
+		t.configs.put(t.edit, c.Config)
+	default:
+		return errors.New("nothing in it")
+	}
+	return nil
 }
 
 func (t *tx) touch(what Touched) {
@@ -68,46 +87,52 @@ func (t *tx) touch(what Touched) {
 	t.stacks[what.Stack] = t.stacks[what.Stack] || what.Table == TableStack || what.Table == TableService
 }
 
-func (t *tx) putTask(task *stack.Task, old *stack.Task) error {
-	what := Touched{Table: TableTask, Key: task.ID, Stack: task.Stack, Node: task.Node}
+// task stores a task; old is the one of the same ID.
+func (t *tx) task(task, old *stack.Task) {
 	if old != nil && old.Node != "" && old.Node != task.Node {
 		t.touch(Touched{Table: TableTask, Key: old.ID, Stack: old.Stack, Node: old.Node})
 	}
-	return t.put(what, task)
+	t.touch(Touched{Table: TableTask, Key: task.ID, Stack: task.Stack, Node: task.Node})
+	t.putTask(t.edit, task)
 }
 
-func (t *tx) putVolume(v *Volume) error {
-	if old := first[Volume](t.txn, TableVolume, "id", v.Name); old != nil && old.Node != v.Node {
+func (t *tx) volume(v *Volume) {
+	if old := t.volumes.put(t.edit, v); old != nil && old.Node != v.Node {
 		t.touch(Touched{Table: TableVolume, Key: old.Name, Stack: old.Stack, Node: old.Node})
 	}
-	return t.put(Touched{Table: TableVolume, Key: v.Name, Stack: v.Stack, Node: v.Node}, v)
+	t.touch(Touched{Table: TableVolume, Key: v.Name, Stack: v.Stack, Node: v.Node})
 }
 
-func (t *tx) putService(c *ServiceChange) error {
+func (t *tx) service(c *ServiceChange) {
 	s := c.Service
-	old := first[Service](t.txn, TableService, "id", s.Stack, s.Name)
-	s.Version, s.History, s.Left = 0, nil, nil
+	old := t.services.get(pair{s.Stack, s.Name})
+	s.Version, s.History, s.Left, s.Update = 0, nil, nil, nil
 	if old != nil {
-		s.Version, s.History, s.Left = old.Version, old.History, old.Left
+		s.Version, s.History, s.Left, s.Update = old.Version, old.History, old.Left, old.Update
 	}
 	if c.NewVersion || old == nil {
-		s.Version = t.index
-		s.History = append(slices.Clip(s.History), Version{Version: t.index, Hash: s.Hash, Spec: s.Spec, Created: t.time})
+		s.Version, s.Update = t.index, t.begin(old)
+		s.History = append(s.remembered(old), Version{Version: t.index, Hash: s.Hash, Spec: s.Spec, Created: t.time})
+		s.History = t.prune(&s)
 	} else {
 		s.Hash = old.Hash
 	}
-	s.History = t.prune(&s)
-	return t.put(Touched{Table: TableService, Key: ServiceKey(s.Stack, s.Name), Stack: s.Stack}, &s)
+	t.putService(&s)
 }
 
-func (t *tx) left(c *LeftChange) error {
-	old := first[Service](t.txn, TableService, "id", c.Stack, c.Name)
+func (t *tx) putService(s *Service) {
+	t.touch(Touched{Table: TableService, Key: ServiceKey(s.Stack, s.Name), Stack: s.Stack})
+	t.services.put(t.edit, s)
+}
+
+func (t *tx) left(c *LeftChange) {
+	old := t.services.get(pair{c.Stack, c.Name})
 	if old == nil {
-		return nil
+		return
 	}
 	s := *old
 	s.Left = c.Left
-	return t.put(Touched{Table: TableService, Key: ServiceKey(s.Stack, s.Name), Stack: s.Stack}, &s)
+	t.putService(&s)
 }
 
 // prune returns the versions that are worth keeping.
@@ -116,12 +141,12 @@ func (t *tx) prune(s *Service) []Version {
 		return s.History
 	}
 	used := map[uint64]bool{}
-	for _, task := range list[stack.Task](t.txn, TableTask, "service_prefix", s.Stack, s.Name) {
-		used[task.Version] = true
+	if tasks := t.byService.get(pair{s.Stack, s.Name}); tasks != nil {
+		tasks.tree.all(func(task *stack.Task) bool { used[task.Version] = true; return true })
 	}
 	var keep []Version
 	for i, v := range s.History {
-		if i >= len(s.History)-KeepVersions || used[v.Version] {
+		if i >= len(s.History)-KeepVersions || used[v.Version] || s.Update != nil && s.Update.From == v.Version {
 			keep = append(keep, v)
 		}
 	}
@@ -132,31 +157,32 @@ func (t *tx) create(task *stack.Task) error {
 	if task.ID == "" {
 		return errors.New("task without an ID")
 	}
-	if first[stack.Task](t.txn, TableTask, "id", task.ID) != nil {
+	if t.tasks.get(task.ID) != nil {
 		return fmt.Errorf("task %s exists", task.ID)
 	}
-	return t.putTask(task, nil)
+	t.task(task, nil)
+	return nil
 }
 
-func (t *tx) update(task *stack.Task) error {
-	old := first[stack.Task](t.txn, TableTask, "id", task.ID)
+func (t *tx) update(task *stack.Task) {
+	old := t.tasks.get(task.ID)
 	if old == nil {
-		return nil
+		return
 	}
 	if old.Node != "" { // its agent has the word
 		task.Status = old.Status
 	}
-	return t.putTask(task, old)
+	t.task(task, old)
 }
 
-func (t *tx) status(s *Status) error {
-	old := first[stack.Task](t.txn, TableTask, "id", s.Task)
+func (t *tx) status(s *Status) {
+	old := t.tasks.get(s.Task)
 	if old == nil || old.Node == "" || same(old.Status, s.Status) {
-		return nil
+		return
 	}
 	task := *old
 	task.Status = s.Status
-	return t.putTask(&task, old)
+	t.task(&task, old)
 }
 
 // same reports whether two statuses differ at most in their time.
@@ -166,19 +192,37 @@ func same(a, b stack.TaskStatus) bool {
 		a.ImageID == b.ImageID && a.Followed == b.Followed && maps.Equal(a.Anonymous, b.Anonymous)
 }
 
-func (t *tx) delete(k Key) error {
-	r, what := t.find(k)
-	if r == nil {
-		return nil
+func (t *tx) delete(k Key) {
+	what, ok := t.find(k)
+	if !ok {
+		return
 	}
 	t.touch(what)
-	return t.txn.Delete(string(k.Table), r)
+	switch k.Table {
+	case TableNode:
+		t.nodes.remove(t.edit, k.Name)
+	case TableStack:
+		t.tables.stacks.remove(t.edit, k.Name)
+	case TableService:
+		t.services.remove(t.edit, serviceKey(k.Name))
+		t.forgetPast(serviceKey(k.Name))
+	case TableTask:
+		t.removeTask(t.edit, k.Name)
+	case TableNetwork:
+		t.removeNetwork(t.edit, k.Name)
+	case TableVolume:
+		t.volumes.remove(t.edit, k.Name)
+	case TableSecret:
+		t.secrets.remove(t.edit, k.Name)
+	case TableConfig:
+		t.configs.remove(t.edit, k.Name)
+	}
 }
 
 // finish remembers the index, also in the stacks of which something changed.
-func (t *tx) finish() error {
+func (t *tx) finish() {
 	for _, name := range slices.Sorted(maps.Keys(t.stacks)) {
-		old := first[Stack](t.txn, TableStack, "id", name)
+		old := t.tables.stacks.get(name)
 		if old == nil {
 			continue
 		}
@@ -187,9 +231,7 @@ func (t *tx) finish() error {
 		if t.stacks[name] {
 			s.Defined = t.index
 		}
-		if err := t.txn.Insert(string(TableStack), &s); err != nil {
-			return err
-		}
+		t.tables.stacks.put(t.edit, &s)
 	}
-	return t.txn.Insert(tableMeta, &meta{Index: t.index})
+	t.tables.index = t.index
 }

@@ -29,13 +29,14 @@ type Settings struct {
 // DefaultTaskHistory is how many ended tasks are kept for each slot.
 const DefaultTaskHistory = 5
 
-// CA is the cluster's certificate authority.
+// CA is the cluster's certificate authority, as package identity has it, with
+// the key sealed.
 type CA struct {
-	Roots  []byte `json:"roots"`            // PEM, all that are trusted
-	Cert   []byte `json:"cert"`             // PEM, the one that signs
-	Key    []byte `json:"key"`              // its key, sealed
-	Digest string `json:"digest"`           // of the root that signs
-	Moving bool   `json:"moving,omitempty"` // a rotation is under way: certificates of older roots are still in use
+	Roots  []byte `json:"roots"`           // PEM, all that are trusted
+	Cert   []byte `json:"cert"`            // PEM, the one that signs
+	Cross  []byte `json:"cross,omitempty"` // PEM, while older roots are trusted too
+	Key    []byte `json:"key"`             // of Cert, sealed
+	Digest string `json:"digest"`          // of Cert: what certificates have as issuer
 }
 
 // Tokens are what a machine shows to join, each sealed.

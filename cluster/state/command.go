@@ -31,6 +31,8 @@ type Change struct {
 	Create  *stack.Task    `json:"create,omitempty"`
 	Update  *stack.Task    `json:"update,omitempty"` // managers' fields; Status only while the task has no node. Passed over when the task is gone
 	Status  *Status        `json:"status,omitempty"`
+	Retire  *stack.Task    `json:"retire,omitempty"` // deletes the task and keeps this as its slot's history
+	Rollout *UpdateChange  `json:"rollout,omitempty"`
 	Delete  *Key           `json:"delete,omitempty"`
 }
 
@@ -42,7 +44,17 @@ type LeftChange struct {
 	Left  stack.Left `json:"left,omitempty"`
 }
 
-// ServiceChange stores a service; Version, History and Left are kept by the state.
+// UpdateChange stores how far the update of a service is. Passed over when the
+// service is gone or has another version by now.
+type UpdateChange struct {
+	Stack   string              `json:"stack"`
+	Name    string              `json:"name"`    // of the service
+	Version uint64              `json:"version"` // that the decision was about
+	Update  *stack.UpdateStatus `json:"update"`
+	Back    uint64              `json:"back,omitempty"` // not 0: the service takes this version of its history again
+}
+
+// ServiceChange stores a service; Version, History, Left and Update are kept by the state.
 type ServiceChange struct {
 	Service
 	NewVersion bool `json:"newVersion,omitempty"` // Spec makes other containers than before
@@ -70,6 +82,7 @@ const (
 	TableStack   Table = "stack"
 	TableService Table = "service"
 	TableTask    Table = "task"
+	TablePast    Table = "past" // tasks that have ended
 	TableNetwork Table = "network"
 	TableVolume  Table = "volume"
 	TableSecret  Table = "secret"

@@ -1,65 +1,52 @@
 package state
 
-import (
-	"strings"
+import "strings"
 
-	"github.com/dhow-project/dhow/stack"
-)
+// serviceKey is the inverse of ServiceKey.
+func serviceKey(name string) pair {
+	stackName, service, _ := strings.Cut(name, "/")
+	return pair{stackName, service}
+}
 
-// find returns the record of a key and whom it concerns; nil when there is none.
-func (t *tx) find(k Key) (any, Touched) {
-	what := Touched{Table: k.Table, Key: k.Name}
+// find returns whom the record of a key concerns; false when there is none.
+func (t *tables) find(k Key) (what Touched, ok bool) {
+	what = Touched{Table: k.Table, Key: k.Name}
 	switch k.Table {
 	case TableNode:
 		what.Node = k.Name
-		return orNil(first[stack.Node](t.txn, k.Table, "id", k.Name)), what
+		return what, t.nodes.get(k.Name) != nil
 	case TableStack:
 		what.Stack = k.Name
-		return orNil(first[Stack](t.txn, k.Table, "id", k.Name)), what
+		return what, t.stacks.get(k.Name) != nil
 	case TableService:
-		stackName, name, _ := strings.Cut(k.Name, "/")
-		what.Stack = stackName
-		return orNil(first[Service](t.txn, k.Table, "id", stackName, name)), what
+		key := serviceKey(k.Name)
+		what.Stack = key.a
+		return what, t.services.get(key) != nil
 	case TableTask:
-		if task := first[stack.Task](t.txn, k.Table, "id", k.Name); task != nil {
+		if task := t.tasks.get(k.Name); task != nil {
 			what.Stack, what.Node = task.Stack, task.Node
-			return task, what
+			return what, true
 		}
 	case TableVolume:
-		if v := first[Volume](t.txn, k.Table, "id", k.Name); v != nil {
+		if v := t.volumes.byName.get(k.Name); v != nil {
 			what.Stack, what.Node = v.Stack, v.Node
-			return v, what
+			return what, true
 		}
-	}
-	return t.findMore(k, what)
-}
-
-// findMore is find for the tables of what a stack is made of.
-func (t *tx) findMore(k Key, what Touched) (any, Touched) {
-	switch k.Table {
 	case TableNetwork:
-		if n := first[Network](t.txn, k.Table, "id", k.Name); n != nil {
-			what.Stack = n.Network.Stack
-			return n, what
-		}
+		return inStack(what, &t.networks)
 	case TableSecret:
-		if s := first[Secret](t.txn, k.Table, "id", k.Name); s != nil {
-			what.Stack = s.Stack
-			return s, what
-		}
+		return inStack(what, &t.secrets)
 	case TableConfig:
-		if c := first[Config](t.txn, k.Table, "id", k.Name); c != nil {
-			what.Stack = c.Stack
-			return c, what
-		}
+		return inStack(what, &t.configs)
 	}
-	return nil, what
+	return what, false
 }
 
-// orNil keeps a nil pointer from becoming a non-nil interface.
-func orNil[T any](r *T) any {
+func inStack[T any](what Touched, o *owned[T]) (Touched, bool) {
+	r := o.byName.get(what.Key)
 	if r == nil {
-		return nil
+		return what, false
 	}
-	return r
+	what.Stack = o.stack(r)
+	return what, true
 }

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/hashicorp/go-memdb"
-
 	"github.com/dhow-project/dhow/stack"
 )
 
@@ -31,68 +29,82 @@ type line struct {
 
 const tableEnd Table = "end"
 
-// tables in the order in which they are persisted, with the making of their records.
-var tables = []struct {
-	name Table
-	make func() any
-}{
-	{TableCluster, func() any { return new(Cluster) }},
-	{TableNode, func() any { return new(stack.Node) }},
-	{TableStack, func() any { return new(Stack) }},
-	{TableService, func() any { return new(Service) }},
-	{TableTask, func() any { return new(stack.Task) }},
-	{TableNetwork, func() any { return new(Network) }},
-	{TableVolume, func() any { return new(Volume) }},
-	{TableSecret, func() any { return new(Secret) }},
-	{TableConfig, func() any { return new(Config) }},
-}
-
 // Persist writes the state; equal states give equal bytes.
 func (s *Snapshot) Persist(w io.Writer) error {
-	b := bufio.NewWriterSize(w, 64<<10)
-	enc := json.NewEncoder(b)
-	if err := enc.Encode(header{Magic: magic, Format: format, Index: s.Index()}); err != nil {
-		return fmt.Errorf("persist state: %w", err)
+	p := persister{w: bufio.NewWriterSize(w, 64<<10)}
+	p.enc = json.NewEncoder(p.w)
+	t := &s.tables
+	p.encode(header{Magic: magic, Format: format, Index: t.index})
+	if t.cluster != nil {
+		p.record(TableCluster, t.cluster)
 	}
-	count := 0
-	for _, t := range tables {
-		it, err := s.txn.Get(string(t.name), "id_prefix")
-		if err != nil {
-			return fmt.Errorf("persist %s: %w", t.name, err)
-		}
-		for r := it.Next(); r != nil; r = it.Next() {
-			v, err := json.Marshal(r)
-			if err != nil {
-				return fmt.Errorf("persist %s: %w", t.name, err)
-			}
-			if err := enc.Encode(line{Table: t.name, Value: v}); err != nil {
-				return fmt.Errorf("persist %s: %w", t.name, err)
-			}
-			count++
-		}
+	write(&p, TableNode, &t.nodes)
+	write(&p, TableStack, &t.stacks)
+	write(&p, TableService, &t.services)
+	write(&p, TableTask, &t.tasks)
+	t.past.all(func(g *group[pair, pastKey, stack.Task]) bool {
+		write(&p, TablePast, &g.tree)
+		return p.err == nil
+	})
+	write(&p, TableNetwork, &t.networks.byName)
+	write(&p, TableVolume, &t.volumes.byName)
+	write(&p, TableSecret, &t.secrets.byName)
+	write(&p, TableConfig, &t.configs.byName)
+	p.encode(line{Table: tableEnd, Count: p.count})
+	if p.err == nil {
+		p.err = p.w.Flush()
 	}
-	if err := enc.Encode(line{Table: tableEnd, Count: count}); err != nil {
-		return fmt.Errorf("persist state: %w", err)
+	if p.err != nil {
+		return fmt.Errorf("persist state: %w", p.err)
 	}
-	return b.Flush()
+	return nil
+}
+
+// persister writes lines until an error.
+type persister struct {
+	w     *bufio.Writer
+	enc   *json.Encoder
+	count int
+	err   error
+}
+
+func (p *persister) encode(v any) {
+	if p.err == nil {
+		p.err = p.enc.Encode(v)
+	}
+}
+
+func (p *persister) record(table Table, r any) {
+	p.encode(struct {
+		Table Table `json:"t"`
+		Value any   `json:"v"`
+	}{table, r})
+	p.count++
+}
+
+func write[K, T any](p *persister, table Table, t *tree[K, T]) {
+	t.all(func(r *T) bool {
+		p.record(table, r)
+		return p.err == nil
+	})
 }
 
 // Restore replaces the state by what Persist wrote. When r is damaged or cut
 // off it fails and leaves the state as it was.
 func (s *Store) Restore(r io.Reader) error {
-	db := newDB()
-	if err := load(db, r); err != nil {
+	t := newTables()
+	if err := t.load(r); err != nil {
 		return fmt.Errorf("restore state: %w", err)
 	}
 	s.mu.Lock()
-	s.db = db
-	s.feed.reset((&Snapshot{txn: db.Txn(false)}).Index())
-	s.mu.Unlock()
-	s.notify()
+	defer s.mu.Unlock()
+	s.tables = t
+	s.feed.reset(t.index)
+	s.notifyLocked()
 	return nil
 }
 
-func load(db *memdb.MemDB, r io.Reader) error {
+func (t *tables) load(r io.Reader) error {
 	dec := json.NewDecoder(bufio.NewReaderSize(r, 64<<10))
 	var h header
 	if err := dec.Decode(&h); err != nil {
@@ -101,21 +113,16 @@ func load(db *memdb.MemDB, r io.Reader) error {
 	if h.Magic != magic || h.Format != format {
 		return fmt.Errorf("not a state of this format: %q %d", h.Magic, h.Format)
 	}
-	txn := db.Txn(true)
-	defer txn.Abort()
-	count, err := loadRecords(txn, dec)
-	if err != nil {
+	t.index = h.Index
+	if count, err := t.loadRecords(dec); err != nil {
 		return fmt.Errorf("record %d: %w", count+1, err)
 	}
-	if err := txn.Insert(tableMeta, &meta{Index: h.Index}); err != nil {
-		return err
-	}
-	txn.Commit()
 	return nil
 }
 
 // loadRecords reads up to the end line and returns the number of records.
-func loadRecords(txn *memdb.Txn, dec *json.Decoder) (int, error) {
+func (t *tables) loadRecords(dec *json.Decoder) (int, error) {
+	e := &edit{}
 	for count := 0; ; count++ {
 		var l line
 		if err := dec.Decode(&l); err != nil {
@@ -130,22 +137,45 @@ func loadRecords(txn *memdb.Txn, dec *json.Decoder) (int, error) {
 			}
 			return count, nil
 		}
-		if err := loadRecord(txn, l); err != nil {
+		if err := t.loadRecord(e, l); err != nil {
 			return count, err
 		}
 	}
 }
 
-func loadRecord(txn *memdb.Txn, l line) error {
-	for _, t := range tables {
-		if t.name != l.Table {
-			continue
-		}
-		r := t.make()
-		if err := json.Unmarshal(l.Value, r); err != nil {
-			return fmt.Errorf("%s: %w", l.Table, err)
-		}
-		return txn.Insert(string(l.Table), r)
+func (t *tables) loadRecord(e *edit, l line) (err error) {
+	switch l.Table {
+	case TableCluster:
+		err = load(l, func(c *Cluster) { t.cluster = c })
+	case TableNode:
+		err = load(l, func(n *stack.Node) { t.nodes.put(e, n) })
+	case TableStack:
+		err = load(l, func(s *Stack) { t.stacks.put(e, s) })
+	case TableService:
+		err = load(l, func(s *Service) { t.services.put(e, s) })
+	case TableTask:
+		err = load(l, func(task *stack.Task) { t.putTask(e, task) })
+	case TablePast:
+		err = load(l, func(task *stack.Task) { t.past.replace(e, nil, task) })
+	case TableNetwork:
+		err = load(l, func(n *Network) { t.putNetwork(e, n) })
+	case TableVolume:
+		err = load(l, func(v *Volume) { t.volumes.put(e, v) })
+	case TableSecret:
+		err = load(l, func(s *Secret) { t.secrets.put(e, s) })
+	case TableConfig:
+		err = load(l, func(c *Config) { t.configs.put(e, c) })
+	default:
+		err = fmt.Errorf("table %q is not known", l.Table)
 	}
-	return fmt.Errorf("table %q is not known", l.Table)
+	return err
+}
+
+func load[T any](l line, put func(*T)) error {
+	r := new(T)
+	if err := json.Unmarshal(l.Value, r); err != nil {
+		return fmt.Errorf("%s: %w", l.Table, err)
+	}
+	put(r)
+	return nil
 }

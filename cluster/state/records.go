@@ -21,17 +21,18 @@ type Stack struct {
 
 // Service is the wish for one service.
 type Service struct {
-	Stack         string         `json:"stack"`
-	Name          string         `json:"name"`
-	Spec          stack.Service  `json:"spec"`    // wanted now
-	Hash          string         `json:"hash"`    // Stack.ServiceHash when Version was made
-	Version       uint64         `json:"version"` // index of the command that last changed what its containers are made of
-	History       []Version      `json:"history"` // oldest first, the current one last: those that tasks use and the last KeepVersions
-	Desired       stack.Desired  `json:"desired"` // of a person: run, stop, pause; remove: no containers until the next apply or start
-	Removing      bool           `json:"removing,omitempty"`
-	RemoveVolumes bool           `json:"removeVolumes,omitempty"`
-	Left          stack.Left     `json:"left,omitempty"`  // kept by the state: LeftChange
-	Grace         *time.Duration `json:"grace,omitempty"` // that a person gave the containers to stop with the last wish; nil: the spec's
+	Stack         string              `json:"stack"`
+	Name          string              `json:"name"`
+	Spec          stack.Service       `json:"spec"`    // wanted now
+	Hash          string              `json:"hash"`    // Stack.ServiceHash when Version was made
+	Version       uint64              `json:"version"` // index of the command that last changed what its containers are made of
+	History       []Version           `json:"history"` // oldest first, the current one last: those that tasks use and the last KeepVersions
+	Desired       stack.Desired       `json:"desired"` // of a person: run, stop, pause; remove: no containers until the next apply or start
+	Removing      bool                `json:"removing,omitempty"`
+	RemoveVolumes bool                `json:"removeVolumes,omitempty"`
+	Left          stack.Left          `json:"left,omitempty"`   // kept by the state: LeftChange
+	Update        *stack.UpdateStatus `json:"update,omitempty"` // kept by the state: begun with a new version, then UpdateChange. Nil: it has had one version only
+	Grace         *time.Duration      `json:"grace,omitempty"`  // that a person gave the containers to stop with the last wish; nil: the spec's
 }
 
 // Version is one version of a service's spec.

@@ -1,112 +1,154 @@
 package state
 
 import (
-	"encoding/binary"
-	"fmt"
-
-	"github.com/hashicorp/go-memdb"
+	"cmp"
+	"strings"
 
 	"github.com/dhow-project/dhow/stack"
 )
 
-// meta holds what is not a record of the cluster; persisted in the header.
-type meta struct {
-	Index uint64
+// tables is the whole state at one index. Copying the struct copies the state.
+type tables struct {
+	index    uint64 // of the last command
+	cluster  *Cluster
+	nodes    tree[string, stack.Node]
+	stacks   tree[string, Stack]
+	services tree[pair, Service]
+	tasks    tree[string, stack.Task]
+	networks owned[Network]
+	volumes  owned[Volume]
+	secrets  owned[Secret]
+	configs  owned[Config]
+
+	byService groups[pair, slotKey, stack.Task]
+	byNode    groups[string, string, stack.Task]
+	past      groups[pair, pastKey, stack.Task] // by service: tasks that have ended
+	networkID tree[pair, Network]               // by ID, then name
 }
 
-const tableMeta = "meta"
+// slotKey sorts the tasks of a service.
+type slotKey struct {
+	slot int
+	id   string
+}
 
-// keyIndex is an index over strings that a typed function takes from a record;
-// no reflection, unlike memdb's own. Parts are ended by a zero byte each, so
-// that no part can be mistaken for the beginning of another.
-type keyIndex[T any] func(*T) []byte
+func newTables() tables {
+	taskID := func(t *stack.Task) string { return t.ID }
+	return tables{
+		nodes:    tree[string, stack.Node]{order: byString(func(n *stack.Node) string { return n.ID })},
+		stacks:   tree[string, Stack]{order: byString(func(s *Stack) string { return s.Name })},
+		services: tree[pair, Service]{order: byPair(func(s *Service) pair { return pair{s.Stack, s.Name} })},
+		tasks:    tree[string, stack.Task]{order: byString(taskID)},
+		networks: newOwned(func(n *Network) string { return n.Name }, func(n *Network) string { return n.Network.Stack }),
+		volumes:  newOwned(func(v *Volume) string { return v.Name }, func(v *Volume) string { return v.Stack }),
+		secrets:  newOwned(func(s *Secret) string { return s.Name }, func(s *Secret) string { return s.Stack }),
+		configs:  newOwned(func(c *Config) string { return c.Name }, func(c *Config) string { return c.Stack }),
 
-func (f keyIndex[T]) FromObject(raw any) (bool, []byte, error) {
-	r, ok := raw.(*T)
-	if !ok {
-		return false, nil, fmt.Errorf("record of type %T", raw)
+		byService: groups[pair, slotKey, stack.Task]{
+			tree:  tree[pair, group[pair, slotKey, stack.Task]]{order: byPair(func(g *group[pair, slotKey, stack.Task]) pair { return g.key })},
+			of:    func(t *stack.Task) (pair, bool) { return pair{t.Stack, t.Service}, true },
+			inner: bySlot(),
+		},
+		byNode: groups[string, string, stack.Task]{
+			tree:  tree[string, group[string, string, stack.Task]]{order: byString(func(g *group[string, string, stack.Task]) string { return g.key })},
+			of:    func(t *stack.Task) (string, bool) { return t.Node, t.Node != "" },
+			inner: byString(taskID),
+		},
+		past:      newPast(),
+		networkID: tree[pair, Network]{order: byPair(func(n *Network) pair { return pair{n.ID, n.Name} })},
 	}
-	k := f(r)
-	return k != nil, k, nil
 }
 
-// FromArgs takes strings (ended by a zero byte) and uint64 (big endian).
-func (f keyIndex[T]) FromArgs(args ...any) ([]byte, error) {
-	var k []byte
-	for _, a := range args {
-		switch v := a.(type) {
-		case string:
-			k = append(append(k, v...), 0)
-		case uint64:
-			k = binary.BigEndian.AppendUint64(k, v)
-		default:
-			return nil, fmt.Errorf("argument of type %T", a)
-		}
+func bySlot() *order[slotKey, stack.Task] {
+	return &order[slotKey, stack.Task]{
+		key:    func(t *stack.Task) slotKey { return slotKey{t.Slot, t.ID} },
+		prefix: func(k slotKey) uint64 { return uint64(k.slot) ^ 1<<63 }, // negative ones first
+		compare: func(k slotKey, t *stack.Task) int {
+			if c := cmp.Compare(k.slot, t.Slot); c != 0 {
+				return c
+			}
+			return strings.Compare(k.id, t.ID)
+		},
 	}
-	return k, nil
 }
 
-// PrefixFromArgs lets "NAME_prefix" find all keys that begin with the given parts.
-func (f keyIndex[T]) PrefixFromArgs(args ...any) ([]byte, error) { return f.FromArgs(args...) }
+// owned are records with a name that may belong to a stack.
+type owned[T any] struct {
+	byName  tree[string, T]
+	byStack tree[pair, T] // by stack, then name; those that belong to one
+	stack   func(*T) string
+}
 
-func parts(ss ...string) []byte {
-	n := 0
-	for _, s := range ss {
-		n += len(s) + 1
+func newOwned[T any](name, stackOf func(*T) string) owned[T] {
+	return owned[T]{
+		byName:  tree[string, T]{order: byString(name)},
+		byStack: tree[pair, T]{order: byPair(func(r *T) pair { return pair{stackOf(r), name(r)} })},
+		stack:   stackOf,
 	}
-	k := make([]byte, 0, n+8)
-	for _, s := range ss {
-		k = append(append(k, s...), 0)
+}
+
+func (o *owned[T]) put(e *edit, r *T) (old *T) {
+	old = o.byName.put(e, r)
+	o.forget(e, old)
+	if o.stack(r) != "" {
+		o.byStack.put(e, r)
 	}
-	return k
+	return old
 }
 
-func index[T any](name string, unique bool, f func(*T) []byte) *memdb.IndexSchema {
-	return &memdb.IndexSchema{Name: name, Unique: unique, AllowMissing: !unique, Indexer: keyIndex[T](f)}
-}
+func (o *owned[T]) remove(e *edit, name string) { o.forget(e, o.byName.remove(e, name)) }
 
-func table[T any](name Table, key func(*T) []byte, more ...*memdb.IndexSchema) *memdb.TableSchema {
-	t := &memdb.TableSchema{Name: string(name), Indexes: map[string]*memdb.IndexSchema{"id": index("id", true, key)}}
-	for _, i := range more {
-		t.Indexes[i.Name] = i
+func (o *owned[T]) forget(e *edit, old *T) {
+	if old != nil && o.stack(old) != "" {
+		o.byStack.remove(e, o.byStack.key(old))
 	}
-	return t
 }
 
-// byStack leaves records without a stack out of the index.
-func byStack(name string) []byte {
-	if name == "" {
+// of returns the records of a stack, by name.
+func (o *owned[T]) of(stackName string) (out []*T) {
+	if stackName == "" {
 		return nil
 	}
-	return parts(name)
+	o.byStack.from(pair{stackName, ""}, func(r *T) bool {
+		if o.stack(r) != stackName {
+			return false
+		}
+		out = append(out, r)
+		return true
+	})
+	return out
 }
 
-func schema() *memdb.DBSchema {
-	tables := []*memdb.TableSchema{
-		table(tableMeta, func(*meta) []byte { return parts("") }),
-		table(TableCluster, func(*Cluster) []byte { return parts("") }),
-		table(TableNode, func(n *stack.Node) []byte { return parts(n.ID) }),
-		table(TableStack, func(s *Stack) []byte { return parts(s.Name) },
-			index("index", false, func(s *Stack) []byte { return binary.BigEndian.AppendUint64(nil, s.Index) })),
-		table(TableService, func(s *Service) []byte { return parts(s.Stack, s.Name) }),
-		table(TableTask, func(t *stack.Task) []byte { return parts(t.ID) },
-			index("service", false, func(t *stack.Task) []byte {
-				return binary.BigEndian.AppendUint64(parts(t.Stack, t.Service), uint64(t.Slot))
-			}),
-			index("node", false, func(t *stack.Task) []byte { return byStack(t.Node) })),
-		table(TableNetwork, func(n *Network) []byte { return parts(n.Name) },
-			index("netid", false, func(n *Network) []byte { return byStack(n.ID) }),
-			index("stack", false, func(n *Network) []byte { return byStack(n.Network.Stack) })),
-		table(TableVolume, func(v *Volume) []byte { return parts(v.Name) },
-			index("stack", false, func(v *Volume) []byte { return byStack(v.Stack) })),
-		table(TableSecret, func(s *Secret) []byte { return parts(s.Name) },
-			index("stack", false, func(s *Secret) []byte { return byStack(s.Stack) })),
-		table(TableConfig, func(c *Config) []byte { return parts(c.Name) },
-			index("stack", false, func(c *Config) []byte { return byStack(c.Stack) })),
+// putTask stores a task in all its indexes and returns the one that it takes the place of.
+func (t *tables) putTask(e *edit, task *stack.Task) *stack.Task {
+	old := t.tasks.put(e, task)
+	t.byService.replace(e, old, task)
+	t.byNode.replace(e, old, task)
+	return old
+}
+
+func (t *tables) removeTask(e *edit, id string) {
+	if old := t.tasks.remove(e, id); old != nil {
+		t.byService.replace(e, old, nil)
+		t.byNode.replace(e, old, nil)
 	}
-	db := &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{}}
-	for _, t := range tables {
-		db.Tables[t.Name] = t
+}
+
+func (t *tables) putNetwork(e *edit, n *Network) {
+	t.forgetID(e, t.networks.put(e, n))
+	if n.ID != "" {
+		t.networkID.put(e, n)
 	}
-	return db
+}
+
+func (t *tables) removeNetwork(e *edit, name string) {
+	old := t.networks.byName.get(name)
+	t.networks.remove(e, name)
+	t.forgetID(e, old)
+}
+
+func (t *tables) forgetID(e *edit, old *Network) {
+	if old != nil && old.ID != "" {
+		t.networkID.remove(e, pair{old.ID, old.Name})
+	}
 }

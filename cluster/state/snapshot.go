@@ -1,10 +1,7 @@
 package state
 
 import (
-	"fmt"
 	"strings"
-
-	"github.com/hashicorp/go-memdb"
 
 	"github.com/dhow-project/dhow/stack"
 )
@@ -12,25 +9,20 @@ import (
 // Snapshot is the state at one index. Lists are sorted by key. The records are
 // shared and must not be changed.
 type Snapshot struct {
-	txn *memdb.Txn
+	tables tables
 }
 
 // Index is that of the last command applied.
-func (s *Snapshot) Index() uint64 {
-	if m := first[meta](s.txn, tableMeta, "id", ""); m != nil {
-		return m.Index
-	}
-	return 0
-}
+func (s *Snapshot) Index() uint64 { return s.tables.index }
 
 // Cluster returns the cluster's record, nil before it was made.
-func (s *Snapshot) Cluster() *Cluster { return first[Cluster](s.txn, TableCluster, "id", "") }
+func (s *Snapshot) Cluster() *Cluster { return s.tables.cluster }
 
 // Nodes returns all nodes.
-func (s *Snapshot) Nodes() []*stack.Node { return list[stack.Node](s.txn, TableNode, "id_prefix") }
+func (s *Snapshot) Nodes() []*stack.Node { return s.tables.nodes.list() }
 
 // Node returns one node or nil.
-func (s *Snapshot) Node(id string) *stack.Node { return first[stack.Node](s.txn, TableNode, "id", id) }
+func (s *Snapshot) Node(id string) *stack.Node { return s.tables.nodes.get(id) }
 
 // FindNodes returns the nodes that ref may mean: the one of this ID, else those
 // of this host name, else those whose ID begins with it.
@@ -54,131 +46,135 @@ func (s *Snapshot) FindNodes(ref string) []*stack.Node {
 }
 
 // Stacks returns all stacks.
-func (s *Snapshot) Stacks() []*Stack { return list[Stack](s.txn, TableStack, "id_prefix") }
-
-// StacksSince returns the stacks that changed after index, the longest unchanged first.
-func (s *Snapshot) StacksSince(index uint64) []*Stack {
-	it, err := s.txn.LowerBound(string(TableStack), "index", index+1)
-	return collect[Stack](it, err)
-}
+func (s *Snapshot) Stacks() []*Stack { return s.tables.stacks.list() }
 
 // Stack returns one stack or nil.
-func (s *Snapshot) Stack(name string) *Stack { return first[Stack](s.txn, TableStack, "id", name) }
+func (s *Snapshot) Stack(name string) *Stack { return s.tables.stacks.get(name) }
+
+// StacksSince returns the stacks that changed after index.
+func (s *Snapshot) StacksSince(index uint64) (out []*Stack) {
+	s.tables.stacks.all(func(st *Stack) bool {
+		if st.Index > index {
+			out = append(out, st)
+		}
+		return true
+	})
+	return out
+}
 
 // Services returns the services of a stack.
-func (s *Snapshot) Services(stackName string) []*Service {
-	return list[Service](s.txn, TableService, "id_prefix", stackName)
+func (s *Snapshot) Services(stackName string) (out []*Service) {
+	s.tables.services.from(pair{stackName, ""}, func(sv *Service) bool {
+		if sv.Stack != stackName {
+			return false
+		}
+		out = append(out, sv)
+		return true
+	})
+	return out
 }
 
 // Service returns one service or nil.
 func (s *Snapshot) Service(stackName, name string) *Service {
-	return first[Service](s.txn, TableService, "id", stackName, name)
+	return s.tables.services.get(pair{stackName, name})
 }
 
 // Tasks returns the tasks of a stack, by service, slot, ID.
-func (s *Snapshot) Tasks(stackName string) []*stack.Task {
-	return list[stack.Task](s.txn, TableTask, "service_prefix", stackName)
+func (s *Snapshot) Tasks(stackName string) (out []*stack.Task) {
+	s.tables.byService.from(pair{stackName, ""}, func(g *taskGroup) bool {
+		if g.key.a != stackName {
+			return false
+		}
+		out = append(out, g.tree.list()...)
+		return true
+	})
+	return out
 }
+
+type taskGroup = group[pair, slotKey, stack.Task]
+
+// CountTasks returns how many tasks a stack has, without looking at each.
+func (s *Snapshot) CountTasks(stackName string) (n int) {
+	s.tables.byService.from(pair{stackName, ""}, func(g *taskGroup) bool {
+		if g.key.a != stackName {
+			return false
+		}
+		n += g.tree.size
+		return true
+	})
+	return n
+}
+
+// EachTask calls f for each task, by ID, until it returns false.
+func (s *Snapshot) EachTask(f func(*stack.Task) bool) { s.tables.tasks.all(f) }
 
 // ServiceTasks returns the tasks of a service, by slot, ID.
 func (s *Snapshot) ServiceTasks(stackName, service string) []*stack.Task {
-	return list[stack.Task](s.txn, TableTask, "service_prefix", stackName, service)
+	return s.tables.byService.list(pair{stackName, service})
 }
 
 // NodeTasks returns the tasks of a node, by ID.
-func (s *Snapshot) NodeTasks(node string) []*stack.Task {
-	return list[stack.Task](s.txn, TableTask, "node", node)
-}
+func (s *Snapshot) NodeTasks(node string) []*stack.Task { return s.tables.byNode.list(node) }
 
 // Task returns one task or nil.
-func (s *Snapshot) Task(id string) *stack.Task { return first[stack.Task](s.txn, TableTask, "id", id) }
+func (s *Snapshot) Task(id string) *stack.Task { return s.tables.tasks.get(id) }
 
 // Networks returns all networks.
-func (s *Snapshot) Networks() []*Network { return list[Network](s.txn, TableNetwork, "id_prefix") }
+func (s *Snapshot) Networks() []*Network { return s.tables.networks.byName.list() }
 
 // StackNetworks returns the networks that a stack made.
 func (s *Snapshot) StackNetworks(stackName string) []*Network {
-	return list[Network](s.txn, TableNetwork, "stack", stackName)
+	return s.tables.networks.of(stackName)
 }
 
 // Network finds a network by name, ID or an ID's unique beginning; nil when there is none.
 func (s *Snapshot) Network(ref string) *Network {
-	if n := first[Network](s.txn, TableNetwork, "id", ref); n != nil {
+	if n := s.tables.networks.byName.get(ref); n != nil {
 		return n
 	}
-	if n := first[Network](s.txn, TableNetwork, "netid", ref); n != nil {
-		return n
+	if ref == "" {
+		return nil
 	}
-	var found *Network
-	for _, n := range s.Networks() {
-		if ref == "" || !strings.HasPrefix(n.ID, ref) {
-			continue
+	var found, exact *Network
+	several := false
+	s.tables.networkID.from(pair{ref, ""}, func(n *Network) bool {
+		if n.ID == ref {
+			exact = n
+			return false
 		}
-		if found != nil {
-			return nil
+		if !strings.HasPrefix(n.ID, ref) {
+			return false
 		}
+		several = found != nil
 		found = n
+		return !several
+	})
+	switch {
+	case exact != nil:
+		return exact
+	case several:
+		return nil
 	}
 	return found
 }
 
 // Volumes returns all volumes that are bound to a node.
-func (s *Snapshot) Volumes() []*Volume { return list[Volume](s.txn, TableVolume, "id_prefix") }
+func (s *Snapshot) Volumes() []*Volume { return s.tables.volumes.byName.list() }
 
 // Volume returns a bound volume by its real name, or nil.
-func (s *Snapshot) Volume(name string) *Volume {
-	return first[Volume](s.txn, TableVolume, "id", name)
-}
+func (s *Snapshot) Volume(name string) *Volume { return s.tables.volumes.byName.get(name) }
 
 // StackVolumes returns the bound volumes that a stack declared.
-func (s *Snapshot) StackVolumes(stackName string) []*Volume {
-	return list[Volume](s.txn, TableVolume, "stack", stackName)
-}
+func (s *Snapshot) StackVolumes(stackName string) []*Volume { return s.tables.volumes.of(stackName) }
 
 // Secret returns a secret by its real name, or nil.
-func (s *Snapshot) Secret(name string) *Secret {
-	return first[Secret](s.txn, TableSecret, "id", name)
-}
+func (s *Snapshot) Secret(name string) *Secret { return s.tables.secrets.byName.get(name) }
 
 // StackSecrets returns the secrets that a stack made.
-func (s *Snapshot) StackSecrets(stackName string) []*Secret {
-	return list[Secret](s.txn, TableSecret, "stack", stackName)
-}
+func (s *Snapshot) StackSecrets(stackName string) []*Secret { return s.tables.secrets.of(stackName) }
 
 // Config returns a config by its real name, or nil.
-func (s *Snapshot) Config(name string) *Config {
-	return first[Config](s.txn, TableConfig, "id", name)
-}
+func (s *Snapshot) Config(name string) *Config { return s.tables.configs.byName.get(name) }
 
 // StackConfigs returns the configs that a stack made.
-func (s *Snapshot) StackConfigs(stackName string) []*Config {
-	return list[Config](s.txn, TableConfig, "stack", stackName)
-}
-
-// first returns the first record under a key, or nil.
-func first[T any](txn *memdb.Txn, table Table, index string, args ...any) *T {
-	r, err := txn.First(string(table), index, args...)
-	if err != nil { // only for tables, indexes and arguments that the schema does not know
-		panic(fmt.Sprintf("state: %s by %s: %v", table, index, err))
-	}
-	if r == nil {
-		return nil
-	}
-	return r.(*T)
-}
-
-func list[T any](txn *memdb.Txn, table Table, index string, args ...any) []*T {
-	it, err := txn.Get(string(table), index, args...)
-	return collect[T](it, err)
-}
-
-func collect[T any](it memdb.ResultIterator, err error) []*T {
-	if err != nil { // as above
-		panic(fmt.Sprintf("state: list: %v", err))
-	}
-	var out []*T
-	for r := it.Next(); r != nil; r = it.Next() {
-		out = append(out, r.(*T))
-	}
-	return out
-}
+func (s *Snapshot) StackConfigs(stackName string) []*Config { return s.tables.configs.of(stackName) }

@@ -3,30 +3,20 @@ package state
 import (
 	"fmt"
 	"sync"
-
-	"github.com/hashicorp/go-memdb"
 )
 
 // Store holds the state. Apply and Restore are called by one goroutine at a
 // time; everything else may be called from any.
 type Store struct {
 	mu      sync.Mutex
-	db      *memdb.MemDB  // guarded by mu; replaced by Restore
+	tables  tables        // guarded by mu
 	feed    history       // guarded by mu
 	changed chan struct{} // guarded by mu; closed and replaced at every change
 }
 
 // New returns an empty store.
 func New() *Store {
-	return &Store{db: newDB(), changed: make(chan struct{})}
-}
-
-func newDB() *memdb.MemDB {
-	db, err := memdb.NewMemDB(schema())
-	if err != nil { // the schema is a constant of this program
-		panic(fmt.Sprintf("state: schema: %v", err))
-	}
-	return db
+	return &Store{tables: newTables(), changed: make(chan struct{})}
 }
 
 // Changed returns a channel that is closed at the next change. Taken before a
@@ -41,19 +31,7 @@ func (s *Store) Changed() <-chan struct{} {
 func (s *Store) Snapshot() *Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &Snapshot{txn: s.db.Txn(false)}
-}
-
-func (s *Store) current() *memdb.MemDB {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.db
-}
-
-func (s *Store) notify() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.notifyLocked()
+	return &Snapshot{tables: s.tables}
 }
 
 func (s *Store) notifyLocked() {
@@ -64,19 +42,16 @@ func (s *Store) notifyLocked() {
 // Apply does all changes of c as one, or none and says why. Index is that of
 // the log entry; it is remembered also when nothing else changes.
 func (s *Store) Apply(index uint64, c Command) error {
-	t := &tx{txn: s.current().Txn(true), index: index, time: c.Time}
-	defer t.txn.Abort() // does nothing after Commit
+	t := &tx{tables: s.Snapshot().tables, edit: &edit{}, index: index, time: c.Time}
 	for i, ch := range c.Changes {
 		if err := t.apply(ch); err != nil {
 			return fmt.Errorf("change %d: %w", i, err)
 		}
 	}
-	if err := t.finish(); err != nil {
-		return err
-	}
-	t.txn.Commit()
+	t.finish()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.tables = t.tables
 	s.feed.add(index, t.touched)
 	if len(t.touched) > 0 {
 		s.notifyLocked()
