@@ -44,10 +44,6 @@ func (t *tx) apply(c Change) error {
 		t.retire(c.Retire)
 	case c.Rollout != nil:
 		t.rollout(c.Rollout)
-	case c.Retire != nil:
-		t.retire(c.Retire)
-	case c.Rollout != nil:
-		t.rollout(c.Rollout)
 	case c.Delete != nil:
 		t.delete(*c.Delete)
 	default:
