@@ -1,0 +1,90 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/dhow-project/dhow/cluster/state"
+)
+
+// Snapshot writes a snapshot now and compacts the log.
+func (l *Log) Snapshot() error {
+	if err := l.raft.Snapshot().Error(); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
+		return fmt.Errorf("snapshot: %w", err)
+	}
+	return nil
+}
+
+// Save writes an archive of the state as this manager has it; after Verify it
+// is the cluster's. It needs no disk. Extra goes into the header as it is.
+func (l *Log) Save(w io.Writer, extra map[string][]byte) (Header, error) {
+	snap := l.cfg.Store.Snapshot()
+	h := Header{Format: archiveFormat, Index: snap.Index(), Term: l.raft.CurrentTerm(), Time: time.Now().UTC(), Extra: extra}
+	if c := snap.Cluster(); c != nil {
+		h.Cluster = c.ID
+	}
+	if err := writeArchive(w, &h, snap.Persist); err != nil {
+		return Header{}, fmt.Errorf("save snapshot: %w", err)
+	}
+	return h, nil
+}
+
+// Restore replaces the state of the whole cluster by an archive, on the leader.
+// It returns when a majority has it. A damaged archive is refused before
+// anything changes.
+func (l *Log) Restore(ctx context.Context, r io.Reader) (Header, error) {
+	if !l.Leading() {
+		return Header{}, fmt.Errorf("restore snapshot: %w", l.notLeader())
+	}
+	h, err := l.restore(ctx, r)
+	if err != nil {
+		return Header{}, fmt.Errorf("restore snapshot: %w", err)
+	}
+	return h, nil
+}
+
+func (l *Log) restore(ctx context.Context, r io.Reader) (Header, error) {
+	f, err := os.CreateTemp(l.cfg.Dir, "restore-*.tmp")
+	if err != nil {
+		return Header{}, err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	h, err := readArchive(r, f)
+	if err != nil {
+		return Header{}, err
+	}
+	// Raft panics when a state that it has accepted cannot be loaded: it is tried first.
+	if err := rewound(f, state.New().Restore); err != nil {
+		return Header{}, err
+	}
+	meta := &raft.SnapshotMeta{Version: raft.SnapshotVersionMax, Index: h.Index, Term: h.Term, Size: h.Size}
+	give := func(r io.Reader) error {
+		timeout := time.Duration(0)
+		if at, ok := ctx.Deadline(); ok {
+			timeout = max(time.Until(at), 1)
+		}
+		return l.raft.Restore(meta, r, timeout)
+	}
+	if err := rewound(f, give); err != nil {
+		return Header{}, l.outcome(err)
+	}
+	// The state speaks of its own old index until the next command: readers wait for indexes to grow.
+	if _, err := l.Apply(ctx, state.Command{Time: time.Now().UnixNano()}); err != nil {
+		return Header{}, err
+	}
+	return h, nil
+}
+
+func rewound(f *os.File, use func(io.Reader) error) error {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	return use(f)
+}
