@@ -13,6 +13,7 @@ type Stack struct {
 	WorkingDir string             `json:"workingDir,omitempty"` // on the machine that loaded it; for Compose's labels only
 	Files      []string           `json:"files,omitempty"`      // likewise
 	EnvFiles   []string           `json:"envFiles,omitempty"`   // likewise
+	Home       string             `json:"home,omitempty"`       // ID of the node where it was applied and so where WorkingDir is
 	Disabled   []string           `json:"disabled,omitempty"`   // services of the file that are left out this time (profile, selection): what exists of them stays and is no orphan
 }
 
@@ -27,10 +28,11 @@ type Service struct {
 	DependsOn     []Dependency      `json:"dependsOn,omitempty"`     // sorted by Service
 	Deploy        Deploy            `json:"deploy"`
 	Profiles      []string          `json:"profiles,omitempty"`
-	Links         []string          `json:"links,omitempty"`    // "service[:alias]"; the loader has made the alias a network alias of that service
-	Labels        map[string]string `json:"labels,omitempty"`   // of the service (deploy.labels); the container's are in Container
-	Build         bool              `json:"build,omitempty"`    // the file also has a build section: a missing image that cannot be pulled has to be built first
-	NoAttach      bool              `json:"noAttach,omitempty"` // `up` does not follow its logs (attach: false)
+	Links         []string          `json:"links,omitempty"`     // "service[:alias]"; the loader has made the alias a network alias of that service
+	Labels        map[string]string `json:"labels,omitempty"`    // of the service (deploy.labels); the container's are in Container
+	Build         bool              `json:"build,omitempty"`     // the file also has a build section: a missing image that cannot be pulled has to be built first
+	NoAttach      bool              `json:"noAttach,omitempty"`  // `up` does not follow its logs (attach: false)
+	Exclusive     bool              `json:"exclusive,omitempty"` // never two containers of one slot: a node that has lost the cluster stops it before another one starts it (x-dhow)
 }
 
 // Mode is how the number of tasks of a service is found.

@@ -1,87 +1,67 @@
 package schedule
 
 import (
-	"fmt"
-	"maps"
-	"slices"
+	"errors"
 	"strings"
 
 	"github.com/dhow-project/dhow/stack"
 )
 
-// test returns "" when the node can take the task, else what is amiss in words
-// that follow a number of nodes.
-func (c *Cluster) test(r Request, n *stack.Node) string {
-	if r.Task.Pin != "" && r.Task.Pin != n.ID {
-		return "not the node of this task"
-	}
-	switch {
-	case n.Down:
-		return "down"
-	case n.Availability == stack.Drain:
-		return "drained"
-	case n.Availability == stack.Paused:
-		return "paused"
-	}
-	if miss := Fits(r.Service, n); miss != "" {
-		return miss
-	}
-	return c.resources(r, n)
+// Filter is what a service asks of a node alone, whatever runs there: platform
+// and constraints. It is made once for many nodes.
+type Filter struct {
+	platform    string
+	constraints []stack.Constraint // about nodes, in the order of the file
+	services    []stack.Constraint // about services
+	texts       []string           // of constraints, as written
+	bad         error              // a constraint that cannot be read: no node fits
 }
 
-// Fits tests what does not depend on other tasks: platform and constraints.
-func Fits(s *stack.Service, n *stack.Node) string {
-	if miss := platform(s.Container.Platform, n); miss != "" {
-		return miss
-	}
+// NewFilter reads the service's constraints.
+func NewFilter(s *stack.Service) *Filter {
+	f := &Filter{platform: s.Container.Platform}
 	for _, expr := range s.Deploy.Constraints {
-		ok, err := match(expr, n)
-		if err != nil {
-			return err.Error()
-		}
-		if !ok {
-			return fmt.Sprintf("not matching %q", expr)
-		}
-	}
-	return ""
-}
-
-func platform(want string, n *stack.Node) string {
-	os, arch, _ := strings.Cut(want, "/")
-	arch, _, _ = strings.Cut(arch, "/")
-	if os != "" && n.OS != "" && os != n.OS || arch != "" && n.Architecture != "" && arch != n.Architecture {
-		return "of another platform (want " + want + ")"
-	}
-	return ""
-}
-
-// resources tests what the node has not promised yet; what it does not know of itself is not limited.
-func (c *Cluster) resources(r Request, n *stack.Node) string {
-	u, want := c.used[n.ID], r.Service.Container.Resources
-	if want.ReservedMemory > 0 && n.Memory > 0 && u.Memory+want.ReservedMemory > n.Memory {
-		return fmt.Sprintf("lacks memory (want %s)", size(want.ReservedMemory))
-	}
-	if want.ReservedNanoCPUs > 0 && n.NanoCPUs > 0 && u.NanoCPUs+want.ReservedNanoCPUs > n.NanoCPUs {
-		return fmt.Sprintf("lacks CPU (want %g)", float64(want.ReservedNanoCPUs)/1e9)
-	}
-	for _, kind := range slices.Sorted(maps.Keys(want.Generic)) {
-		if u.Generic[kind]+want.Generic[kind] > n.Generic[kind] {
-			return fmt.Sprintf("lacks %s (want %d)", kind, want.Generic[kind])
+		c, err := stack.ParseConstraint(expr)
+		switch {
+		case err != nil:
+			f.bad = errors.Join(f.bad, err)
+		case c.OfService():
+			f.services = append(f.services, c)
+		default:
+			f.constraints = append(f.constraints, c)
+			f.texts = append(f.texts, expr)
 		}
 	}
-	if limit := r.Service.Deploy.MaxReplicasPerNode; limit > 0 && u.ByService[serviceKey(r.Task)] >= limit {
-		return fmt.Sprintf("at max_replicas_per_node (%d)", limit)
-	}
-	return ""
+	return f
 }
 
-// size prints bytes in the largest binary unit that divides them.
-func size(n int64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	i := 0
-	for i < len(units)-1 && n >= 1024 && n%1024 == 0 {
-		n /= 1024
-		i++
+// Miss is "" when the node fits, else what is amiss in words that follow a number of nodes.
+func (f *Filter) Miss(n *stack.Node) string {
+	v := f.test(n)
+	if v.test == passed {
+		return ""
 	}
-	return fmt.Sprintf("%d%s", n, units[i])
+	if v.test == badConstraint {
+		return f.bad.Error()
+	}
+	w := want{need: &need{filter: f}}
+	return w.unmatched(v)
+}
+
+// Fits tests what does not depend on other tasks: platform and constraints. It
+// is Filter.Miss for one node; for many, make the Filter once.
+func Fits(s *stack.Service, n *stack.Node) string { return NewFilter(s).Miss(n) }
+
+// CheckConstraint reports what is wrong with a placement constraint.
+func CheckConstraint(expr string) error {
+	_, err := stack.ParseConstraint(expr)
+	return err
+}
+
+// runs says whether a node runs programs of a platform ("linux/arm64/v8"; the
+// variant is not looked at). What the node does not tell of itself is no reason against it.
+func runs(platform string, n *stack.Node) bool {
+	os, rest, _ := strings.Cut(platform, "/")
+	arch, _, _ := strings.Cut(rest, "/")
+	return (os == "" || n.OS == "" || os == n.OS) && (arch == "" || n.Architecture == "" || arch == n.Architecture)
 }

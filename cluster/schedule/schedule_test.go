@@ -15,7 +15,7 @@ func node(id string, f func(*stack.Node)) *stack.Node {
 	return n
 }
 
-func service(f func(*stack.Service)) *stack.Service {
+func spec(f func(*stack.Service)) *stack.Service {
 	s := &stack.Service{Name: "web"}
 	if f != nil {
 		f(s)
@@ -43,39 +43,21 @@ func TestRefusalsExplain(t *testing.T) {
 		{[]*stack.Node{node("a", nil)}, func(s *stack.Service) { s.Container.Resources.Generic = map[string]int64{"gpu": 1} }, "web.2: no node fits: 1 lacks gpu (want 1)"},
 	}
 	for _, c := range cases {
-		got := NewCluster(c.nodes).Place([]Request{{task(2), service(c.want)}})[0]
+		got := NewCluster(c.nodes).Place([]Request{{Task: task(2), Service: spec(c.want)}})[0]
 		if got.Node != "" || got.Why != c.why {
 			t.Errorf("got %+v, want %q", got, c.why)
 		}
 	}
 }
 
-func TestConstraints(t *testing.T) {
-	n := node("a", func(n *stack.Node) { n.Labels = map[string]string{"zone": "East"} })
-	for expr, want := range map[string]bool{
-		"node.id==a": true, "node.id != a": false, "node.hostname==host-a": true, "node.role==worker": true, "node.role!=manager": true,
-		"node.labels.zone==east": true, "node.labels.zone!=east": false, "node.labels.none!=x": true, "node.labels.none==x": false,
-		"node.platform.os==linux": true, "node.platform.arch==arm64": false, "engine.labels.x==": true,
-	} {
-		if got, err := match(expr, n); err != nil || got != want {
-			t.Errorf("%s: %t, %v", expr, got, err)
-		}
-	}
-	for _, expr := range []string{"", "node.id", "node.id=a", "node.nope==1", "node.labels.==1"} {
-		if err := CheckConstraint(expr); err == nil {
-			t.Errorf("%q was taken", expr)
-		}
-	}
-}
-
 func TestPlacesSpreadAndResourcesAreCounted(t *testing.T) {
 	c := NewCluster([]*stack.Node{node("b", nil), node("a", nil)})
-	s := service(func(s *stack.Service) { s.Container.Resources.ReservedMemory = 400 << 20 })
-	c.Add(&stack.Task{Stack: "shop", Service: "db", Node: "a"}, service(nil))
+	s := spec(func(s *stack.Service) { s.Container.Resources.ReservedMemory = 400 << 20 })
+	c.Add(&stack.Task{Stack: "shop", Service: "db", Node: "a"}, spec(nil))
 	c.Add(&stack.Task{Stack: "shop", Service: "db", Node: "a", Status: stack.TaskStatus{State: stack.TaskFailed}}, s)
 	var requests []Request
 	for i := range 5 {
-		requests = append(requests, Request{task(i + 1), s})
+		requests = append(requests, Request{Task: task(i + 1), Service: s})
 	}
 	got := ""
 	for _, a := range c.Place(requests) {
@@ -84,11 +66,11 @@ func TestPlacesSpreadAndResourcesAreCounted(t *testing.T) {
 	if want := "b;a;b;a;web.5: no node fits: 2 lack memory (want 400MiB);"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	limited := service(func(s *stack.Service) { s.Deploy.MaxReplicasPerNode = 2 })
-	if a := c.Place([]Request{{task(6), limited}})[0]; a.Why != "web.6: no node fits: 2 at max_replicas_per_node (2)" {
+	limited := spec(func(s *stack.Service) { s.Deploy.MaxReplicasPerNode = 2 })
+	if a := c.Place([]Request{{Task: task(6), Service: limited}})[0]; a.Why != "web.6: no node fits: 2 at max_replicas_per_node (2)" {
 		t.Errorf("got %+v", a)
 	}
-	if a := c.Place([]Request{{&stack.Task{Service: "x", Slot: 1, Pin: "b"}, service(nil)}})[0]; a.Node != "b" {
+	if a := c.Place([]Request{{Task: &stack.Task{Service: "x", Slot: 1, Pin: "b"}, Service: spec(nil)}})[0]; a.Node != "b" {
 		t.Errorf("a pinned task went to %q", a.Node)
 	}
 }
