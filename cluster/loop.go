@@ -21,9 +21,9 @@ type loop struct {
 	again map[string]time.Time // stacks that time alone may change
 }
 
-// Run reconciles while this manager leads, until ctx ends. Each round looks at
+// reconcile decides and stores while this manager leads, until ctx ends. Each round looks at
 // the stacks that changed, decides, and stores all changes as one command.
-func (m *Manager) Run(ctx context.Context) error {
+func (m *Manager) reconcile(ctx context.Context) error {
 	l := &loop{m: m, again: map[string]time.Time{}}
 	backoff := time.Duration(0)
 	for {
@@ -145,8 +145,14 @@ func (r *round) stack(s *state.Stack) int64 {
 	for _, id := range res.Delete {
 		r.drop(state.TableTask, id)
 	}
+	for i := range res.Retire {
+		r.add(state.Change{Retire: &res.Retire[i]})
+	}
 	for _, c := range res.Changes {
 		r.task(s, c)
+	}
+	for _, u := range res.Rollout {
+		r.add(state.Change{Rollout: &state.UpdateChange{Stack: s.Name, Name: u.Service, Version: u.Version, Update: u.Update, Back: u.Back}})
 	}
 	for _, name := range sortedKeys(res.Left) {
 		r.add(state.Change{Left: &state.LeftChange{Stack: s.Name, Name: name, Left: res.Left[name]}})
@@ -163,11 +169,12 @@ func (r *round) input(s *state.Stack, services []*state.Service, networks []*sta
 	in := reconcile.Input{
 		Stack: s.Name, Tasks: r.snap.Tasks(s.Name), Nodes: r.nodes, Now: r.now.UnixNano(),
 		Eligible: func(sv *stack.Service, n *stack.Node) bool { return schedule.Fits(sv, n) == "" },
+		Past:     func(service string) []*stack.Task { return r.snap.Past(s.Name, service) },
 	}
 	for _, sv := range services {
 		w := reconcile.Service{
 			Spec: &sv.Spec, Version: sv.Version, Desired: sv.Desired,
-			Removing: sv.Removing, RemoveVolumes: sv.RemoveVolumes, Left: sv.Left, Grace: sv.Grace, Versions: map[uint64]*stack.Service{},
+			Removing: sv.Removing, RemoveVolumes: sv.RemoveVolumes, Left: sv.Left, Update: sv.Update, Grace: sv.Grace, Versions: map[uint64]*stack.Service{},
 		}
 		for i := range sv.History {
 			w.Versions[sv.History[i].Version] = &sv.History[i].Spec

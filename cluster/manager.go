@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"reflect"
 	"sync"
 	"time"
 
 	"github.com/dhow-project/dhow/cluster/consensus"
 	"github.com/dhow-project/dhow/cluster/state"
+	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
 )
 
@@ -41,10 +41,13 @@ func Open(cfg Config) (*Manager, error) {
 		return nil, fmt.Errorf("open cluster state: %w", err)
 	}
 	m := &Manager{cfg: cfg, log: cfg.Log, node: id.Node, store: state.New()}
-	if m.raft, err = consensus.Open(consensus.Config{Dir: dir, ID: id.Node, Store: m.store, Log: cfg.Log}); err != nil {
+	if m.raft, err = consensus.Open(consensus.Config{Dir: dir, ID: id.Node, Store: m.store, Log: cfg.Log, Stream: cfg.Stream, Join: cfg.Join}); err != nil {
 		return nil, err
 	}
-	if err := m.bootstrap(); err != nil {
+	if !m.raft.Leading() {
+		return m, nil // the leader, once there is one, writes what is missing
+	}
+	if err := m.bootstrap(context.Background()); err != nil {
 		return nil, fmt.Errorf("bootstrap cluster: %w", errors.Join(err, m.raft.Close()))
 	}
 	return m, nil
@@ -52,7 +55,9 @@ func Open(cfg Config) (*Manager, error) {
 
 // bootstrap writes what the state lacks: the cluster's record, this node and
 // the network of containers that name none.
-func (m *Manager) bootstrap() error {
+func (m *Manager) bootstrap(ctx context.Context) error {
+	m.write.Lock()
+	defer m.write.Unlock()
 	snap := m.store.Snapshot()
 	now := time.Now().UnixNano()
 	var changes []state.Change
@@ -69,19 +74,23 @@ func (m *Manager) bootstrap() error {
 		}
 		changes = append(changes, state.Change{Network: n})
 	}
-	_, err := m.propose(context.Background(), changes)
+	_, err := m.propose(ctx, changes)
 	return err
 }
 
 // self is this node's record when it is not as it should be.
 func (m *Manager) self(snap *state.Snapshot, now int64) *stack.Node {
-	n := m.cfg.Node
-	n.ID, n.Role, n.Created = m.node, stack.RoleManager, now
-	if old := snap.Node(m.node); old != nil {
-		n.Created, n.Availability, n.Labels = old.Created, old.Availability, old.Labels
-		if reflect.DeepEqual(n, *old) {
-			return nil
-		}
+	old := snap.Node(m.node)
+	if old == nil {
+		n := m.cfg.Node
+		n.ID, n.Role, n.Created, n.Edits = m.node, stack.RoleManager, now, 1
+		return &n
+	}
+	n := withFacts(*old, m.cfg.Node)
+	n.Down, n.Message = false, ""
+	n.Addr, n.Gossip, n.Issuer = old.Addr, old.Gossip, old.Issuer // its session tells them
+	if sameNode(old, &n) {
+		return nil
 	}
 	return &n
 }
@@ -91,14 +100,52 @@ func (m *Manager) propose(ctx context.Context, changes []state.Change) (uint64, 
 	if len(changes) == 0 {
 		return m.Index(), nil
 	}
-	return m.raft.Apply(ctx, state.Command{Time: time.Now().UnixNano(), Changes: changes})
+	index, err := m.raft.Apply(ctx, state.Command{Time: time.Now().UnixNano(), Changes: changes})
+	return index, leadership(err)
+}
+
+// leadership tells in this package's words that a command needs another leader.
+func leadership(err error) error {
+	switch {
+	case errors.Is(err, consensus.ErrOutcomeUnknown):
+		return fmt.Errorf("%w: %w", ErrLeaderLost, err)
+	case errors.Is(err, consensus.ErrNotLeader):
+		return fmt.Errorf("%w: %w", ErrNotLeader, err)
+	}
+	return err
+}
+
+// Leading reports whether this manager leads, as far as it knows.
+func (m *Manager) Leading() bool { return m.raft.Leading() }
+
+// Leader is the ID of the node that leads; "" when it is not known.
+func (m *Manager) Leader() string { return m.raft.Leader() }
+
+// LeaderChanged is closed when Leader or Leading answer otherwise.
+func (m *Manager) LeaderChanged() <-chan struct{} { return m.raft.LeaderChanged() }
+
+// Known reports whether this manager has a copy of the state at all: one that
+// has just joined waits for it.
+func (m *Manager) Known() bool { return m.store.Snapshot().Cluster() != nil }
+
+// Authorize returns an error when a node is not of this cluster, or not any more.
+func (m *Manager) Authorize(node string) error {
+	if m.store.Snapshot().Node(node) == nil {
+		return fmt.Errorf("node %s is not of this cluster: %w", node, runtime.ErrForbidden)
+	}
+	return nil
 }
 
 // Close stops consensus. No method may be called afterwards.
 func (m *Manager) Close() error { return m.raft.Close() }
 
 // ID is the ID of the cluster; containers carry it as a label.
-func (m *Manager) ID() string { return m.store.Snapshot().Cluster().ID }
+func (m *Manager) ID() string {
+	if c := m.store.Snapshot().Cluster(); c != nil {
+		return c.ID
+	}
+	return ""
+}
 
 // NodeID is the ID of this node.
 func (m *Manager) NodeID() string { return m.node }
@@ -109,12 +156,3 @@ func (m *Manager) Changed() <-chan struct{} { return m.store.Changed() }
 
 // Index is the index of the last change of the state.
 func (m *Manager) Index() uint64 { return m.store.Snapshot().Index() }
-
-// Nodes returns all nodes, by ID.
-func (m *Manager) Nodes() []stack.Node {
-	var out []stack.Node
-	for _, n := range m.store.Snapshot().Nodes() {
-		out = append(out, *n)
-	}
-	return out
-}

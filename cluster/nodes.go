@@ -1,9 +1,11 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,21 +18,39 @@ import (
 // waits for the disks of most of them.
 const MaxManagers = 7
 
-// NodeChange is what a person may change of a node; nil leaves a field as it is.
-type NodeChange struct {
-	Role         *stack.Role
-	Availability *stack.Availability
-	Labels       map[string]string // all of them
-	Edits        *uint64           // the change is refused when the node's differs: somebody else was faster
+// Nodes returns all nodes, by host name and ID.
+func (m *Manager) Nodes(context.Context) ([]NodeStatus, error) {
+	var out []NodeStatus
+	members := m.reachable()
+	for _, n := range m.store.Snapshot().Nodes() {
+		out = append(out, m.nodeStatus(n, members))
+	}
+	slices.SortFunc(out, func(a, b NodeStatus) int {
+		return cmp.Or(strings.Compare(a.Hostname, b.Hostname), strings.Compare(a.ID, b.ID))
+	})
+	return out, nil
 }
 
-// Node finds a node by ID, by the unique beginning of an ID, or by host name.
-func (m *Manager) Node(ref string) (stack.Node, error) {
+// Node finds a node by ID, "self", host name or the unique beginning of an ID.
+func (m *Manager) Node(_ context.Context, ref string) (NodeStatus, error) {
 	n, err := findNode(m.store.Snapshot(), ref, m.node)
 	if err != nil {
-		return stack.Node{}, err
+		return NodeStatus{}, err
 	}
-	return *n, nil
+	return m.nodeStatus(n, m.reachable()), nil
+}
+
+func (m *Manager) nodeStatus(n *stack.Node, voters map[string]bool) NodeStatus {
+	return NodeStatus{Node: *n, Version: n.Edits, Updated: max(n.Created, n.Since), Leader: m.raft.Leader() == n.ID, Reachable: voters[n.ID] && !n.Down}
+}
+
+// reachable are the nodes that have a part in consensus.
+func (m *Manager) reachable() map[string]bool {
+	out := map[string]bool{}
+	for _, v := range m.raft.Members() {
+		out[v.ID] = true
+	}
+	return out
 }
 
 // findNode resolves what a person calls a node; "self" is the one asked.
@@ -56,37 +76,45 @@ func findNode(snap *state.Snapshot, ref, self string) (*stack.Node, error) {
 	return nil, fmt.Errorf("node %s: %d nodes are called so, use the ID: %w", ref, len(found), runtime.ErrInvalid)
 }
 
-// UpdateNode changes a node and returns it as it is then.
-func (m *Manager) UpdateNode(ctx context.Context, ref string, c NodeChange) (stack.Node, error) {
+// UpdateNode makes spec what a person has decided about a node. Version is that
+// of the record which the decision builds on; 0: any.
+func (m *Manager) UpdateNode(ctx context.Context, ref string, version uint64, spec NodeSpec) error {
 	m.write.Lock()
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
 	old, err := findNode(snap, ref, m.node)
 	if err != nil {
-		return stack.Node{}, err
+		return err
 	}
 	n := *old
-	if c.Edits != nil && *c.Edits != n.Edits {
-		return n, fmt.Errorf("node %s: it was changed meanwhile, look again: %w", name(&n), runtime.ErrConflict)
+	if version != 0 && version != n.Edits {
+		return fmt.Errorf("node %s: it was changed meanwhile, look again: %w", name(&n), runtime.ErrConflict)
 	}
-	if c.Labels != nil {
-		n.Labels = maps.Clone(c.Labels)
+	if err := checkSpec(spec); err != nil {
+		return fmt.Errorf("node %s: %w", name(&n), err)
 	}
-	if c.Availability != nil {
-		n.Availability = *c.Availability
-	}
-	if c.Role != nil && *c.Role != n.Role {
-		n.Role = *c.Role
+	n.Labels, n.Availability, n.Role = maps.Clone(spec.Labels), spec.Availability, spec.Role
+	if n.Role != old.Role {
 		if err := mayHaveRole(snap, &n); err != nil {
-			return *old, fmt.Errorf("node %s: %w", name(&n), err)
+			return fmt.Errorf("node %s: %w", name(&n), err)
 		}
 	}
 	n.Edits++
 	if _, err := m.propose(ctx, []state.Change{{Node: &n}}); err != nil {
-		return *old, fmt.Errorf("node %s: %w", name(&n), err)
+		return fmt.Errorf("node %s: %w", name(&n), err)
 	}
 	m.log.Info("node changed", "node", n.ID, "role", n.Role, "availability", n.Availability)
-	return n, nil
+	return nil
+}
+
+func checkSpec(spec NodeSpec) error {
+	if spec.Role != stack.RoleManager && spec.Role != stack.RoleWorker {
+		return fmt.Errorf("role %q: use manager or worker: %w", spec.Role, runtime.ErrInvalid)
+	}
+	if a := spec.Availability; a != stack.Active && a != stack.Paused && a != stack.Drain {
+		return fmt.Errorf("availability %q: use active, pause or drain: %w", a, runtime.ErrInvalid)
+	}
+	return nil
 }
 
 // mayHaveRole refuses a promotion beyond MaxManagers and a demotion that would

@@ -62,7 +62,7 @@ func stackStatus(snap *state.Snapshot, s *state.Stack, since uint64) StackStatus
 func serviceStatus(snap *state.Snapshot, sv *state.Service) ServiceStatus {
 	st := ServiceStatus{
 		Name: sv.Name, Mode: sv.Spec.Mode, Image: sv.Spec.Container.Image, Desired: sv.Desired,
-		Version: sv.Version, Hash: sv.Hash, Wanted: wantedTasks(snap, sv),
+		Version: sv.Version, Hash: sv.Hash, Wanted: wantedTasks(snap, sv), Update: sv.Update,
 	}
 	if sv.Removing {
 		st.Desired = stack.DesiredRemove
@@ -73,7 +73,7 @@ func serviceStatus(snap *state.Snapshot, sv *state.Service) ServiceStatus {
 		if st.Message == "" && t.Status.Message != "" {
 			st.Message = t.Status.Message
 		}
-		if t.Version != sv.Version || t.Desired == stack.DesiredRemove {
+		if t.Version != sv.Version || t.Desired == stack.DesiredRemove || lost(snap, t) {
 			continue
 		}
 		st.Updated++
@@ -94,6 +94,15 @@ func serviceStatus(snap *state.Snapshot, sv *state.Service) ServiceStatus {
 	}
 	st.Ready = sv.Desired == stack.DesiredRun && !sv.Removing && ready >= st.Wanted
 	return st
+}
+
+// lost reports whether nobody knows if a task runs, as its node does not answer.
+func lost(snap *state.Snapshot, t *stack.Task) bool {
+	if t.Node == "" || t.Status.State == stack.TaskCompleted {
+		return false
+	}
+	n := snap.Node(t.Node)
+	return n == nil || n.Down
 }
 
 func count(b bool) int {

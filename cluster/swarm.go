@@ -52,6 +52,7 @@ type Peer struct {
 	ID       string
 	Hostname string
 	Addr     string // host:port of its cluster port
+	Gossip   string // host:port of its gossip
 	Role     stack.Role
 	Down     bool
 }

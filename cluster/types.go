@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/dhow-project/dhow/cluster/consensus"
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
 )
@@ -19,6 +20,17 @@ type Config struct {
 	Images  Images       // nil: images are not pinned when a stack is applied
 	Volumes VolumeNames  // nil: external volumes are not checked when a stack is applied
 	Host    HostCheck    // nil: host paths and devices are not checked when a stack is applied
+
+	// Of a manager among several:
+
+	Stream    consensus.Stream       // connections to the others; nil: this machine alone
+	Join      bool                   // without a state of its own: wait for the leader to send it
+	Seal      Sealer                 // nil: nothing confidential can be stored
+	SealKeys  func() ([]byte, error) // what lets another manager open what is sealed
+	Life      Life                   // nil: no node is ever found to be down
+	Duties    []Duty                 // of others, while this manager leads
+	Lease     time.Duration          // of the nodes' sessions
+	Heartbeat time.Duration
 }
 
 // SubnetPicker chooses address ranges for a network.

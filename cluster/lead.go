@@ -1,0 +1,157 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dhow-project/dhow/cluster/state"
+)
+
+// Life tells what is known of the nodes' lives.
+type Life interface {
+	Sighting(node string) Sighting
+	Changed() <-chan struct{} // closed at the next change; a word of a node is none
+}
+
+// Duty is work that only the leader does. It ends with ctx.
+type Duty func(ctx context.Context) error
+
+// Run does the leader's work while this manager leads, until ctx ends.
+func (m *Manager) Run(ctx context.Context) error {
+	for {
+		changed := m.raft.LeaderChanged()
+		if m.raft.Leading() {
+			err := m.lead(ctx)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err != nil && !errors.Is(err, errDeposed) {
+				m.log.Error("lead", "error", err)
+				if !wait(ctx, changed, time.Now().Add(100*time.Millisecond)) {
+					return ctx.Err()
+				}
+			}
+			continue
+		}
+		if !wait(ctx, changed, time.Time{}) {
+			return ctx.Err()
+		}
+	}
+}
+
+var errDeposed = errors.New("another manager leads")
+
+// lead does the leader's duties until leadership goes or one of them fails.
+// Everything it decides starts from the whole of what was committed before.
+func (m *Manager) lead(ctx context.Context) error {
+	if err := m.raft.Verify(ctx); err != nil {
+		return fmt.Errorf("begin to lead: %w", err)
+	}
+	if err := m.bootstrap(ctx); err != nil {
+		return fmt.Errorf("begin to lead: %w", err)
+	}
+	m.log.Info("this node leads", "node", m.node)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return m.untilDeposed(ctx) })
+	g.Go(func() error { return m.reconcile(ctx) })
+	g.Go(func() error { return m.followRoles(ctx) })
+	g.Go(func() error { return m.finishRotation(ctx) })
+	if m.cfg.Life != nil {
+		g.Go(func() error { return m.watchLife(ctx) })
+	}
+	for _, duty := range m.cfg.Duties {
+		g.Go(func() error { return duty(ctx) })
+	}
+	err := g.Wait()
+	m.log.Info("this node leads no more", "node", m.node, "why", err)
+	return err
+}
+
+func (m *Manager) untilDeposed(ctx context.Context) error {
+	for {
+		changed := m.raft.LeaderChanged()
+		if !m.raft.Leading() {
+			return errDeposed
+		}
+		if !wait(ctx, changed, time.Time{}) {
+			return ctx.Err()
+		}
+	}
+}
+
+// follow calls step whenever the state or the leadership changes, and again at
+// once while it says that there is more to do. What fails is tried again.
+func (m *Manager) follow(ctx context.Context, what string, step func(*state.Snapshot) (more bool, err error)) error {
+	backoff := time.Duration(0)
+	for {
+		changed := m.store.Changed()
+		more, err := step(m.store.Snapshot())
+		var next time.Time
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			backoff = min(max(2*backoff, 100*time.Millisecond), 5*time.Second)
+			m.log.Warn(what, "error", err, "retry", backoff)
+			next = time.Now().Add(backoff)
+		case more:
+			backoff = 0
+			next = time.Now()
+		default:
+			backoff = 0
+		}
+		if !wait(ctx, changed, next) {
+			return ctx.Err()
+		}
+	}
+}
+
+// watchLife stores which nodes are down.
+func (m *Manager) watchLife(ctx context.Context) error {
+	v := vigil{self: m.node, leads: time.Now(), lease: m.cfg.Lease, heartbeat: m.cfg.Heartbeat}
+	for {
+		changed, life := m.store.Changed(), m.cfg.Life.Changed()
+		again, err := m.judge(ctx, v)
+		if err != nil {
+			return err
+		}
+		if !waitFor(ctx, changed, life, again) {
+			return ctx.Err()
+		}
+	}
+}
+
+func (m *Manager) judge(ctx context.Context, v vigil) (time.Time, error) {
+	m.write.Lock()
+	defer m.write.Unlock()
+	down, again := v.judge(m.store.Snapshot().Nodes(), m.cfg.Life.Sighting, time.Now())
+	var changes []state.Change
+	for _, n := range down {
+		m.log.Warn("node is down", "node", n.ID, "host", n.Hostname, "why", n.Message)
+		changes = append(changes, state.Change{Node: n})
+	}
+	_, err := m.propose(ctx, changes)
+	return again, err
+}
+
+// waitFor is wait with two things that may change.
+func waitFor(ctx context.Context, a, b <-chan struct{}, at time.Time) bool {
+	var timer <-chan time.Time
+	if !at.IsZero() {
+		t := time.NewTimer(time.Until(at))
+		defer t.Stop()
+		timer = t.C
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-a:
+	case <-b:
+	case <-timer:
+	}
+	return true
+}
