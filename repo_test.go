@@ -108,6 +108,8 @@ var layers = []struct {
 	{[]string{"runtime/engine"}, []string{"stack", "runtime", "runtime/events", "runtime/oci", "runtime/health", "runtime/shim/...", "overlaynet", "volumes", "internal/sparse"}, "drives its own tools; other subjects by their types only"},
 	{[]string{"cluster/state", "cluster/reconcile", "cluster/schedule"}, []string{"stack", "stack/plan", "cluster/state", "cluster/schedule"}, "pure subjects"},
 	{[]string{"cluster/consensus", "cluster/dispatch"}, []string{"stack", "cluster/state"}, "adapters never import each other"},
+	{[]string{"cluster/identity", "cluster/seal"}, []string{"stack", "runtime", "internal/durable"}, "certificates and keys of one node: no network, no state"},
+	{[]string{"cluster/port"}, []string{"stack", "runtime", "cluster/identity"}, "connections by identity; what they carry is others'"},
 	{[]string{"cluster"}, []string{"stack", "stack/plan", "runtime", "cluster/..."}, "wires the manager's parts"},
 	{[]string{"api"}, []string{"stack", "stack/plan", "runtime"}, "types only"},
 	{[]string{"api/client"}, []string{"api", "stack", "stack/plan", "runtime"}, "knows the wire, not the daemon"},

@@ -1,0 +1,60 @@
+package port
+
+import (
+	"errors"
+	"net"
+	"sync"
+
+	"github.com/dhow-project/dhow/cluster/identity"
+	"github.com/dhow-project/dhow/stack"
+)
+
+// Conn is a connection whose other end is known.
+type Conn struct {
+	net.Conn          // *tls.Conn, or a socket when local
+	raw      net.Conn // under TLS
+	peer     identity.Peer
+	stranger bool // showed no certificate
+	local    bool // with the own node
+	proto    string
+	port     *Port
+	once     sync.Once
+}
+
+// Peer is who is at the other end; the zero Peer: it showed no certificate.
+func (c *Conn) Peer() identity.Peer { return c.peer }
+
+// Node is the ID of the other end, "" when it showed no certificate.
+func (c *Conn) Node() string { return c.peer.Node }
+
+// Role of the other end, as its certificate says.
+func (c *Conn) Role() stack.Role { return c.peer.Role }
+
+// CloseWrite ends what this side sends; the other side goes on.
+func (c *Conn) CloseWrite() error {
+	if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return cw.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// Close ends the connection.
+func (c *Conn) Close() error {
+	c.release()
+	return c.Conn.Close()
+}
+
+// abort ends the connection without a last word: TLS's could wait for a peer that is gone.
+func (c *Conn) abort() {
+	c.release()
+	c.raw.Close()
+}
+
+func (c *Conn) release() {
+	c.once.Do(func() {
+		c.port.forget(c)
+		if c.stranger {
+			c.port.strangers.Add(-1)
+		}
+	})
+}

@@ -1,0 +1,230 @@
+package port
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/dhow-project/dhow/cluster/identity"
+	"github.com/dhow-project/dhow/runtime"
+)
+
+// listener is the open TCP port.
+type listener struct {
+	net.Listener
+	tls     *tls.Config
+	wg      sync.WaitGroup // the accept loop
+	mu      sync.Mutex
+	sources map[string]int // handshakes under way by source address
+}
+
+// keepAlive finds a peer whose machine is gone within about 12 s; a node that
+// gossip declares dead is dropped sooner.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 6 * time.Second, Interval: 2 * time.Second, Count: 3}
+
+// Listen opens addr (host:port) to the other nodes. The node must have a certificate.
+func (p *Port) Listen(addr string) error {
+	if _, ok := p.cfg.Identity.Self(); !ok {
+		return fmt.Errorf("listen on %s: %w", addr, identity.ErrNoCertificate)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return errClosed
+	}
+	if p.listener != nil {
+		return fmt.Errorf("listen on %s: %w: listening on %s already", addr, runtime.ErrConflict, p.listener.Addr())
+	}
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+	l, err := lc.Listen(p.ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	p.listener = &listener{Listener: l, tls: p.serverTLS(), sources: map[string]int{}}
+	p.listener.wg.Add(1)
+	p.wg.Add(1)
+	go func(l *listener) {
+		defer p.wg.Done()
+		defer l.wg.Done()
+		p.accept(l)
+	}(p.listener)
+	return nil
+}
+
+// CloseListener lets nobody in any more. Open connections stay.
+func (p *Port) CloseListener() error {
+	p.mu.Lock()
+	l := p.listener
+	p.listener = nil
+	p.mu.Unlock()
+	if l == nil {
+		return nil
+	}
+	err := l.Close()
+	l.wg.Wait()
+	return err
+}
+
+// Addr is what the port listens on; nil when it does not.
+func (p *Port) Addr() net.Addr {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.listener == nil {
+		return nil
+	}
+	return p.listener.Addr()
+}
+
+// serverTLS lets clients without certificate in, to HTTP only: what they may
+// reach there is for the handler to say.
+func (p *Port) serverTLS() *tls.Config {
+	cfg := p.cfg.Identity.ServerTLS(ProtoRaft, ProtoGRPC, ProtoHTTP)
+	verify := cfg.VerifyConnection
+	cfg.ClientAuth = tls.RequestClientCert
+	cfg.VerifyConnection = func(cs tls.ConnectionState) error {
+		if len(cs.PeerCertificates) == 0 && cs.NegotiatedProtocol == ProtoHTTP {
+			return nil
+		}
+		return verify(cs)
+	}
+	return cfg
+}
+
+// accept takes connections until the listener is closed.
+func (p *Port) accept(l *listener) {
+	for delay := time.Duration(0); ; {
+		select { // no slot: the others wait in the kernel's queue
+		case p.slots <- struct{}{}:
+		case <-p.ctx.Done():
+			return
+		}
+		raw, err := l.Accept()
+		if err != nil {
+			<-p.slots
+			if errors.Is(err, net.ErrClosed) || !p.pause(&delay) {
+				return
+			}
+			p.log.Warn("accept on the cluster port", "error", err)
+			continue
+		}
+		delay = 0
+		if !l.enter(raw, cap(p.slots)) {
+			raw.Close()
+			<-p.slots
+			continue
+		}
+		p.wg.Add(1)
+		go func() {
+			defer p.wg.Done()
+			p.receive(l, raw)
+		}()
+	}
+}
+
+// pause waits after an error of accept, such as too many open files; false: the port is closed.
+func (p *Port) pause(delay *time.Duration) bool {
+	*delay = min(max(2**delay, 5*time.Millisecond), time.Second)
+	t := time.NewTimer(*delay)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-p.ctx.Done():
+		return false
+	}
+}
+
+// enter counts a handshake; one source gets a quarter of the slots at most, so
+// that no single stranger keeps the others out.
+func (l *listener) enter(raw net.Conn, slots int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	src := source(raw)
+	if l.sources[src] >= max(slots/4, 1) {
+		return false
+	}
+	l.sources[src]++
+	return true
+}
+
+func (l *listener) leave(raw net.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	src := source(raw)
+	if l.sources[src]--; l.sources[src] <= 0 {
+		delete(l.sources, src)
+	}
+}
+
+func source(c net.Conn) string {
+	host, _, err := net.SplitHostPort(c.RemoteAddr().String())
+	if err != nil {
+		return c.RemoteAddr().String()
+	}
+	return host
+}
+
+// receive takes one connection through its handshake to the door of its protocol.
+func (p *Port) receive(l *listener, raw net.Conn) {
+	c, err := p.handshake(l, raw)
+	l.leave(raw)
+	<-p.slots
+	if err != nil {
+		raw.Close()
+		p.log.Debug("connection refused", "from", raw.RemoteAddr(), "error", err)
+		return
+	}
+	if err := p.doorOf(c.proto).deliver(c, p.cfg.HandshakeTimeout); err != nil {
+		p.log.Debug("connection refused", "from", raw.RemoteAddr(), "peer", c.peer.Node, "protocol", c.proto, "error", err)
+	}
+}
+
+func (p *Port) handshake(l *listener, raw net.Conn) (*Conn, error) {
+	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.HandshakeTimeout)
+	defer cancel()
+	t := tls.Server(raw, l.tls)
+	if err := t.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	cs := t.ConnectionState()
+	peer, known := identity.PeerOf(cs)
+	c := &Conn{Conn: t, raw: raw, peer: peer, stranger: !known, proto: cs.NegotiatedProtocol, port: p}
+	return c, p.admit(c)
+}
+
+// admit makes a connection known and then asks whether it may be: in this order,
+// a node removed meanwhile is seen by Authorize or by Drop.
+func (p *Port) admit(c *Conn) error {
+	if c.stranger {
+		if int(p.strangers.Add(1)) > p.cfg.MaxStrangers {
+			c.release()
+			return errors.New("too many clients without certificate")
+		}
+	}
+	if err := p.track(c); err != nil {
+		c.release()
+		return err
+	}
+	if c.stranger {
+		return nil
+	}
+	if err := p.authorize(c, c.proto); err != nil {
+		c.release()
+		return err
+	}
+	return nil
+}
+
+func (p *Port) doorOf(proto string) *door {
+	switch proto {
+	case ProtoRaft:
+		return p.raft
+	case ProtoGRPC:
+		return p.grpc
+	}
+	return p.http
+}
