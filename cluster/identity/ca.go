@@ -160,6 +160,9 @@ func (ca CA) Sign(csr []byte, p Peer, validity time.Duration, now time.Time) ([]
 	if validity < MinValidity {
 		return nil, fmt.Errorf("sign certificate: %w: validity %s: at least %s", runtime.ErrInvalid, validity, MinValidity)
 	}
+	if !now.After(s.root.NotBefore) {
+		return nil, fmt.Errorf("sign certificate: %w: this machine's clock says %s, before the authority was made: set the clock", runtime.ErrConflict, now.UTC().Format(time.RFC3339))
+	}
 	req, err := parseCSR(csr)
 	if err != nil {
 		return nil, fmt.Errorf("sign certificate: %w", err)
@@ -184,6 +187,9 @@ func leafTemplate(p Peer, root *x509.Certificate, validity time.Duration, now ti
 	}
 	if t.NotAfter.After(root.NotAfter) {
 		t.NotAfter = root.NotAfter
+	}
+	if t.NotBefore.Before(root.NotBefore) { // signed by a clock that is behind the one that made the root
+		t.NotBefore = root.NotBefore
 	}
 	return t
 }
