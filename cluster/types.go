@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dhow-project/dhow/cluster/consensus"
+	"github.com/dhow-project/dhow/cluster/loop"
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
 )
@@ -31,6 +32,12 @@ type Config struct {
 	Duties    []Duty                 // of others, while this manager leads
 	Lease     time.Duration          // of the nodes' sessions
 	Heartbeat time.Duration
+
+	// Of deciding while this manager leads:
+
+	Inventory  loop.Inventory         // nil: nothing is known of what nodes have
+	LeaseEnded func(node string) bool // whether a node that does not answer has certainly stopped its exclusive tasks; nil: it has
+	DrainGrace time.Duration          // between no new requests for a task and the wish to stop it
 }
 
 // SubnetPicker chooses address ranges for a network.

@@ -1,0 +1,105 @@
+package loop
+
+import (
+	"time"
+
+	"github.com/dhow-project/dhow/cluster/reconcile"
+	"github.com/dhow-project/dhow/cluster/schedule"
+	"github.com/dhow-project/dhow/cluster/state"
+	"github.com/dhow-project/dhow/stack"
+)
+
+// placer finds nodes for the tasks of one stack.
+type placer struct {
+	view  *view
+	stack *state.Stack
+	now   time.Time
+	newID func() string
+
+	failures map[string]map[string]int // by service, then node; nil: not counted yet
+	placed   int
+	refused  int
+}
+
+// task returns the task as it is to be stored, with the volumes that are bound
+// to its node from now on. A task that may start is given a node, or told why
+// there is none. Changed is false when the state has it so already.
+func (p *placer) task(c *reconcile.Change) (t *stack.Task, binds []*state.Volume, changed bool) {
+	t = &c.Task
+	if c.New {
+		t.ID = p.newID()
+	}
+	if !c.Place {
+		return t, nil, true
+	}
+	a := p.place(t)
+	if a.Node == "" {
+		p.refused++
+		if !c.New && t.Status.State == stack.TaskPending && t.Status.Message == a.Why {
+			return nil, nil, false
+		}
+		t.Status = stack.TaskStatus{State: stack.TaskPending, Message: a.Why}
+		return t, nil, true
+	}
+	p.placed++
+	t.Node, t.Status = a.Node, stack.TaskStatus{State: stack.TaskAssigned}
+	for _, name := range a.Binds {
+		if v := p.bind(name, a.Node); v != nil {
+			binds = append(binds, v)
+		}
+	}
+	return t, binds, true
+}
+
+func (p *placer) place(t *stack.Task) schedule.Assignment {
+	spec := p.view.spec(t)
+	if spec == nil {
+		return schedule.Assignment{Why: t.Service + ": its service is gone"}
+	}
+	r := schedule.Request{Task: t, Service: spec, Failures: p.failed(t.Service)}
+	if t.Replaces != "" {
+		if old := p.view.snap.Task(t.Replaces); old != nil {
+			r.Replaces = old.Node
+		}
+	}
+	return p.view.cluster.Place([]schedule.Request{r})[0]
+}
+
+// bind is the record of a volume that this stack declares.
+func (p *placer) bind(name, node string) *state.Volume {
+	for _, key := range sortedKeys(p.stack.Spec.Volumes) {
+		v := p.stack.Spec.Volumes[key]
+		if v.Name != name {
+			continue
+		}
+		out := &state.Volume{Name: name, Key: key, Node: node, Driver: v.Driver, Labels: v.Labels, Created: p.now.UnixNano()}
+		if !v.External {
+			out.Stack = p.stack.Name
+		}
+		return out
+	}
+	return nil
+}
+
+// failureWindow is how long a node is held responsible for a failure.
+const failureWindow = 5 * time.Minute
+
+// failed counts by node how often tasks of a service failed lately.
+func (p *placer) failed(service string) map[string]int {
+	if counts, ok := p.failures[service]; ok {
+		return counts
+	}
+	var counts map[string]int
+	since := p.now.Add(-failureWindow).UnixNano()
+	for _, t := range p.view.snap.Past(p.stack.Name, service) {
+		if t.Node == "" || t.End == nil || t.End.State != stack.TaskFailed || t.End.Time < since {
+			continue
+		}
+		if counts == nil {
+			counts = map[string]int{}
+		}
+		counts[t.Node]++
+	}
+	p.failures[service] = counts
+	return counts
+}

@@ -1,0 +1,216 @@
+package loop
+
+import (
+	"maps"
+	"reflect"
+	"time"
+
+	"github.com/dhow-project/dhow/cluster/schedule"
+	"github.com/dhow-project/dhow/cluster/state"
+	"github.com/dhow-project/dhow/stack"
+)
+
+// view is what decisions are made from: a snapshot, and beside it what is kept
+// from round to round because making it anew costs as much as the cluster is large.
+type view struct {
+	snap    *state.Snapshot // nil: nothing was followed yet
+	index   uint64          // up to which the feed was followed
+	cluster *schedule.Cluster
+	nodes   []*stack.Node                        // all, by ID
+	specs   map[[2]string]map[uint64]*specRecord // by stack and service, and version
+	filters filters
+	have    map[string]map[string]bool // volumes that nodes are known to have: node IDs by name
+	seen    map[string]inventoryOf     // by node
+	asked   time.Time                  // when inventories were last asked for
+}
+
+// specRecord keeps one pointer for a spec as long as it says the same: the
+// state makes a new record whenever anything about a service changes.
+type specRecord struct {
+	spec *stack.Service
+	raw  *stack.Service // as the state has it
+}
+
+type inventoryOf struct {
+	version uint64
+	volumes []string
+}
+
+// touches is whom the changes since the last round concern.
+type touches struct {
+	stacks map[string]bool
+	nodes  []string // of which something changed that matters for tasks
+	freed  bool     // a task takes less than before
+}
+
+// follow catches up with the store; false when everything is to be looked at.
+func (v *view) follow(store *state.Store) (touches, bool) {
+	list, now, known := store.Since(v.index)
+	old := v.snap
+	v.snap = store.Snapshot() // has at least what the feed told of
+	v.index = now
+	if !known || old == nil {
+		v.rebuild()
+		return touches{}, false
+	}
+	t := touches{stacks: map[string]bool{}}
+	for i := range list {
+		v.touch(&list[i], old, &t)
+	}
+	if v.nodes == nil {
+		v.nodes = v.snap.Nodes()
+	}
+	return t, true
+}
+
+func (v *view) rebuild() {
+	v.nodes = v.snap.Nodes()
+	v.cluster = schedule.NewCluster(v.nodes)
+	v.specs, v.filters = map[[2]string]map[uint64]*specRecord{}, filters{}
+	v.seen, v.have, v.asked = map[string]inventoryOf{}, map[string]map[string]bool{}, time.Time{}
+	for _, vol := range v.snap.Volumes() {
+		v.cluster.BindVolume(vol.Name, vol.Node)
+	}
+	v.snap.EachTask(func(t *stack.Task) bool {
+		if t.Node != "" {
+			v.cluster.Add(t, v.spec(t))
+		}
+		return true
+	})
+}
+
+func (v *view) touch(what *state.Touched, old *state.Snapshot, t *touches) {
+	if what.Stack != "" {
+		t.stacks[what.Stack] = true
+	}
+	switch what.Table {
+	case state.TableTask:
+		task := v.snap.Task(what.Key)
+		if task == nil {
+			v.cluster.Remove(what.Key)
+			t.freed = true
+			return
+		}
+		v.cluster.Add(task, v.spec(task))
+		t.freed = t.freed || task.Status.State >= stack.TaskCompleted || task.Desired == stack.DesiredRemove
+	case state.TableNode:
+		v.touchNode(what.Key, old, t)
+	case state.TableVolume:
+		node := ""
+		if vol := v.snap.Volume(what.Key); vol != nil {
+			node = vol.Node
+		}
+		v.cluster.BindVolume(what.Key, node)
+	case state.TableService:
+		v.touchService(what.Stack, what.Key[len(what.Stack)+1:])
+	}
+}
+
+func (v *view) touchNode(id string, old *state.Snapshot, t *touches) {
+	was, now := old.Node(id), v.snap.Node(id)
+	v.nodes = nil
+	if now == nil {
+		v.cluster.RemoveNode(id)
+	} else {
+		v.cluster.SetNode(now)
+	}
+	if was == nil || now == nil || !sameForTasks(was, now) {
+		t.nodes = append(t.nodes, id)
+	}
+}
+
+// sameForTasks leaves out what a node's call changes all the time.
+func sameForTasks(a, b *stack.Node) bool {
+	return a.Hostname == b.Hostname && a.Role == b.Role && a.Availability == b.Availability && a.Down == b.Down &&
+		a.OS == b.OS && a.Architecture == b.Architecture && a.NanoCPUs == b.NanoCPUs && a.Memory == b.Memory && a.Addr == b.Addr &&
+		maps.Equal(a.Labels, b.Labels) && maps.Equal(a.EngineLabels, b.EngineLabels) && maps.Equal(a.Generic, b.Generic)
+}
+
+// touchService counts the tasks of a service anew when one of its specs says something else.
+func (v *view) touchService(stackName, name string) {
+	key := [2]string{stackName, name}
+	cached := v.specs[key]
+	sv := v.snap.Service(stackName, name)
+	if sv == nil {
+		for _, r := range cached {
+			delete(v.filters, r.spec)
+		}
+		delete(v.specs, key)
+		return
+	}
+	stale := false
+	for version, r := range cached {
+		raw, _ := sv.SpecOf(version)
+		switch {
+		case raw == nil:
+			delete(v.filters, r.spec)
+			delete(cached, version)
+		case raw != r.raw && !reflect.DeepEqual(raw, r.spec):
+			delete(v.filters, r.spec)
+			r.spec, stale = raw, true
+		}
+		r.raw = raw
+	}
+	if !stale {
+		return
+	}
+	for _, t := range v.snap.ServiceTasks(stackName, name) {
+		v.cluster.Add(t, v.spec(t))
+	}
+}
+
+// spec returns the spec of a task's version, nil when that is gone.
+func (v *view) spec(t *stack.Task) *stack.Service {
+	key := [2]string{t.Stack, t.Service}
+	cached := v.specs[key]
+	if r := cached[t.Version]; r != nil {
+		return r.spec
+	}
+	sv := v.snap.Service(t.Stack, t.Service)
+	if sv == nil {
+		return nil
+	}
+	spec, _ := sv.SpecOf(t.Version)
+	if spec == nil {
+		return nil
+	}
+	if cached == nil {
+		cached = map[uint64]*specRecord{}
+		v.specs[key] = cached
+	}
+	cached[t.Version] = &specRecord{spec: spec, raw: spec}
+	return spec
+}
+
+// inventoryEvery is how often nodes are asked what they have: it changes where
+// tasks are better off, not where they can be.
+const inventoryEvery = 5 * time.Second
+
+// inventory asks what the nodes have, from time to time, and reports whether
+// that may let a task be placed that could not.
+func (v *view) inventory(inv Inventory, now time.Time) (news bool) {
+	if inv == nil || now.Sub(v.asked) < inventoryEvery {
+		return false
+	}
+	v.asked = now
+	for _, n := range v.nodes {
+		images, volumes, version := inv.Inventory(n.ID)
+		old := v.seen[n.ID]
+		if version == old.version {
+			continue
+		}
+		v.seen[n.ID] = inventoryOf{version, volumes}
+		v.cluster.SetInventory(n.ID, schedule.Inventory{Images: images})
+		for _, name := range old.volumes {
+			delete(v.have[name], n.ID)
+		}
+		for _, name := range volumes {
+			if v.have[name] == nil {
+				v.have[name] = map[string]bool{}
+			}
+			v.have[name][n.ID] = true
+		}
+		news = true
+	}
+	return news
+}
