@@ -10,30 +10,43 @@ import (
 // explain is "web.2: no node fits: 3 lack memory (want 512MiB), 1 drained".
 // Each node is counted under the first test that it fails.
 func (c *Cluster) explain(w *want) string {
-	name := fmt.Sprintf("%s.%d: no node fits: ", w.task.Service, w.task.Slot)
+	why := c.reason(w)
+	if w.plain() {
+		w.need.why, w.need.whyAt, w.need.whySig = why, c.changes.now(), w.signature()
+	}
+	return w.named() + why
+}
+
+// named is "web.2: no node fits: ".
+func (w *want) named() string {
+	return fmt.Sprintf("%s.%d: no node fits: ", w.task.Service, w.task.Slot)
+}
+
+// refused repeats a refusal that nothing has changed about since.
+func (c *Cluster) refused(w *want) (string, bool) {
+	n := w.need
+	if n.why == "" || n.whyAt != c.changes.now() || !w.plain() || n.social || n.whySig != w.signature() {
+		return "", false
+	}
+	return w.named() + n.why, true
+}
+
+func (c *Cluster) reason(w *want) string {
 	if w.need.filter.bad != nil {
-		return name + w.need.filter.bad.Error()
+		return w.need.filter.bad.Error()
 	}
 	hosts := c.hosts
 	if w.pin != "" {
 		h := c.byID[w.pin]
 		if h == nil || h.node == nil {
-			return name + "its node " + w.pin + " is not in the cluster"
+			return "its node " + w.pin + " is not in the cluster"
 		}
 		hosts = []*host{h}
 	}
 	if len(hosts) == 0 {
-		return name + "there is none"
+		return "there is none"
 	}
-	n := w.need
-	if w.plain() && n.why != "" && n.whyAt == c.changes.now() && n.whySg == w.signature() {
-		return name + n.why
-	}
-	why := w.counts(hosts)
-	if w.plain() {
-		n.why, n.whyAt, n.whySg = why, c.changes.now(), w.signature()
-	}
-	return name + why
+	return w.counts(hosts)
 }
 
 func (w *want) counts(hosts []*host) string {

@@ -17,6 +17,7 @@ type need struct {
 	spec    *stack.Service
 	filter  *Filter
 	near    []affinity
+	social  bool // wants to be with itself: one task of it changes the test of all nodes
 	cpu     int64 // billionths
 	memory  int64 // bytes
 	generic []amount
@@ -29,9 +30,9 @@ type need struct {
 	sig   string // needs with equal signatures treat a node without tasks of the service alike
 	tasks int    // that hold it
 
-	why   string // the last refusal, without the task's name, and
-	whyAt uint64 // the change that it is true at
-	whySg string // and its signature
+	why    string // the last refusal of a plain request,
+	whyAt  uint64 // the change that it is true at,
+	whySig string // and its signature
 }
 
 // amount is a number of generic resources of one kind.
@@ -94,15 +95,16 @@ func (n *need) affinities() {
 		if !a.with {
 			n.repels = append(n.repels, a.names...)
 		}
+		n.social = n.social || a.with && a.self
 		n.near = append(n.near, a)
 	}
 }
 
 // signature leaves out max_replicas_per_node and the spread: they say nothing
-// about a node that has no task of the service.
+// about a node that has no task of the service. The image counts only when some node has it.
 func (n *need) signature() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s|%q|%d|%d|%q|%q|", n.filter.platform, n.filter.texts, n.cpu, n.memory, n.image, fmt.Sprint(n.filter.bad))
+	fmt.Fprintf(&b, "%s|%q|%d|%d|%v|", n.filter.platform, n.filter.texts, n.cpu, n.memory, n.filter.bad)
 	for _, g := range n.generic {
 		fmt.Fprintf(&b, "%q=%d|", g.kind, g.n)
 	}

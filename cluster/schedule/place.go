@@ -11,6 +11,7 @@ import (
 // Place answers each request, in order, and counts what it places.
 func (c *Cluster) Place(requests []Request) []Assignment {
 	c.settle()
+	c.sweep()
 	out := make([]Assignment, len(requests))
 	for i := range requests {
 		out[i] = c.place(&requests[i])
@@ -21,11 +22,13 @@ func (c *Cluster) Place(requests []Request) []Assignment {
 
 func (c *Cluster) place(r *Request) Assignment {
 	w := c.want(r)
+	if why, ok := c.refused(w); ok {
+		return Assignment{Why: why}
+	}
 	h := c.choose(w)
 	if h == nil {
-		why := c.explain(w)
-		c.tidy(w.service, w.need)
-		return Assignment{Why: why}
+		c.drop(w.service)
+		return Assignment{Why: c.explain(w)}
 	}
 	a := Assignment{Node: h.id}
 	for i := range w.volumes {
@@ -53,6 +56,7 @@ func (c *Cluster) want(r *Request) *want {
 			delete(c.bound, v.Name) // stored by now
 		}
 	}
+	w.image = c.images[n.image] > 0
 	for id, failed := range r.Failures {
 		if h := c.byID[id]; failed >= AvoidAfter && h != nil && h.node != nil {
 			if w.avoid == nil {
@@ -110,20 +114,31 @@ func (c *Cluster) choose(w *want) *host {
 
 // only returns the few hosts that come into question when something names them.
 func (c *Cluster) only(w *want) ([]*host, bool) {
-	ids, named := w.named()
-	if !named {
-		return nil, false
+	if ids, ok := w.ids(); ok {
+		var hosts []*host
+		for _, id := range ids {
+			if h := c.byID[id]; h != nil && h.node != nil && !slices.Contains(hosts, h) {
+				hosts = append(hosts, h)
+			}
+		}
+		return hosts, true
 	}
-	var hosts []*host
-	for _, id := range ids {
-		if h := c.byID[id]; h != nil && h.node != nil && !slices.Contains(hosts, h) {
-			hosts = append(hosts, h)
+	for _, con := range w.need.filter.constraints {
+		if con.Op != stack.Equal {
+			continue
+		}
+		if con.Key == "node.hostname" {
+			return c.named(con.Values[0]), true
+		}
+		if h := c.byID[con.Values[0]]; con.Key == "node.id" && h != nil && h.node != nil {
+			return []*host{h}, true
 		}
 	}
-	return hosts, true
+	return nil, false
 }
 
-func (w *want) named() ([]string, bool) {
+// ids are the nodes that the request itself names.
+func (w *want) ids() ([]string, bool) {
 	switch {
 	case w.pin != "":
 		return []string{w.pin}, true
@@ -142,11 +157,6 @@ func (w *want) named() ([]string, bool) {
 		}
 		if len(v.Nodes) > 0 {
 			return v.Nodes, true
-		}
-	}
-	for i, con := range w.need.filter.constraints {
-		if con.Key == "node.id" && con.Op == stack.Equal {
-			return w.need.filter.constraints[i].Values, true
 		}
 	}
 	return nil, false
@@ -195,7 +205,7 @@ func (w *want) score(h *host, replaced bool) uint64 {
 	if replaced {
 		own, all = own-1, all-1
 	}
-	if w.c.images[w.need.image] > 0 && !h.images[w.need.image] {
+	if w.image && !h.images[w.need.image] {
 		without = 1
 	}
 	return min(own, 1<<24-1)<<32 | min(all, 1<<31-1)<<1 | without

@@ -18,12 +18,17 @@ type Cluster struct {
 	settled  bool
 	services map[string]*service // by STACK/SERVICE
 	needs    map[version]*need
+	enough   int               // so many needs that it is time to sweep
 	held     map[string]held   // by task ID
 	bound    map[string]string // volume to node ID: bound by Place and not yet told of in a request
 	images   map[string]int    // how many hosts have the image
 
+	names   map[string][]*host // by host name in lower case; made when needed
+	namesAt uint64             // changes.set when it was
+
 	changes changes
 	shared  map[string]*index // by signature: nodes without tasks of the service
+	owners  []*service        // that have an index
 	clock   uint64            // counts uses of indexes
 	scan    bool              // tests: look at every node, always
 }
@@ -256,19 +261,31 @@ func (sv *service) shun(h *host, by int32) {
 	}
 }
 
-// tidy forgets services and specs that nothing uses.
+// tidy forgets what nothing uses any more.
 func (c *Cluster) tidy(sv *service, n *need) {
-	if len(sv.own) == 0 && len(sv.shunned) == 0 {
-		delete(c.services, sv.key)
-	}
+	c.drop(sv)
 	for _, name := range n.repels {
-		if o := c.services[name]; o != nil && len(o.own) == 0 && len(o.shunned) == 0 {
-			delete(c.services, name)
-		}
+		c.drop(c.services[name])
 	}
 	if v := (version{n.service, n.number}); n.tasks == 0 && c.needs[v] == n {
 		delete(c.needs, v)
 	}
+}
+
+func (c *Cluster) drop(sv *service) {
+	if sv != nil && len(sv.own) == 0 && len(sv.shunned) == 0 {
+		sv.index = nil
+		delete(c.services, sv.key)
+	}
+}
+
+// sweep forgets specs of tasks that were refused and never came back.
+func (c *Cluster) sweep() {
+	if len(c.needs) < c.enough {
+		return
+	}
+	maps.DeleteFunc(c.needs, func(_ version, n *need) bool { return n.tasks == 0 })
+	c.enough = max(1024, 2*len(c.needs))
 }
 
 // settle puts the hosts in order after nodes came or went.
@@ -289,4 +306,16 @@ func (c *Cluster) settle() {
 	}
 	c.settled = true
 	c.changes.renew()
+}
+
+// named returns the hosts of a host name, in whatever case.
+func (c *Cluster) named(name string) []*host {
+	if c.names == nil || c.namesAt != c.changes.set {
+		c.names, c.namesAt = map[string][]*host{}, c.changes.set
+		for _, h := range c.hosts {
+			low := strings.ToLower(h.node.Hostname)
+			c.names[low] = append(c.names[low], h)
+		}
+	}
+	return c.names[strings.ToLower(name)]
 }

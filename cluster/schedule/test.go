@@ -20,6 +20,7 @@ type want struct {
 	sum       need           // cpu, memory, generic and ports of the task and of needs
 	avoid     map[*host]bool // for the service's failures there
 	replaces  *host          // nil: none
+	image     bool           // some host has the image
 }
 
 // plain says whether the tests of a host depend on the need and the service only.

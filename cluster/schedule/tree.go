@@ -55,6 +55,15 @@ func (t *tree) sort() {
 	}
 }
 
+// find is the innermost branch of h.
+func (t *tree) find(keys []string, h *host) *tree {
+	for _, key := range keys {
+		name, _ := stack.PlacementValue(key, h.node)
+		t = t.kids[name]
+	}
+	return t
+}
+
 // rank appends the tasks and the place of h's branch at each level.
 func (t *tree) rank(r []uint64, keys []string, h *host) []uint64 {
 	if len(keys) == 0 {
