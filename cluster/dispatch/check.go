@@ -1,0 +1,157 @@
+package dispatch
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dhow-project/dhow/stack"
+)
+
+// Bounds of what a peer may send, far above what is of use.
+const (
+	maxReports     = 4096
+	maxTasks       = 100_000  // of one node
+	maxNames       = 20_000   // images, volumes
+	maxText        = 4096     // bytes of a name
+	maxMessageText = 64 << 10 // bytes of a status message
+)
+
+// check refuses a message that breaks the rules; first is the greeting.
+func (m *fromClient) check(first bool) error {
+	n := 0
+	for _, set := range []bool{m.Hello != nil, m.Beat != nil, m.Report != nil, m.Describe != nil} {
+		if set {
+			n++
+		}
+	}
+	if n != 1 || first != (m.Hello != nil) {
+		return errors.New("a session begins with a greeting, and each message says one thing")
+	}
+	switch {
+	case m.Hello != nil:
+		return m.Hello.check()
+	case m.Report != nil:
+		return m.Report.check()
+	case m.Describe != nil:
+		return m.Describe.check()
+	}
+	return nil
+}
+
+func (h *hello) check() error {
+	if h.Protocol != protocol {
+		return fmt.Errorf("this manager speaks version %d of the session protocol, the node version %d: update the older one", protocol, h.Protocol)
+	}
+	if len(h.Tasks) > maxTasks || len(h.Specs) > 4*maxTasks {
+		return fmt.Errorf("%d tasks, %d specs: too many", len(h.Tasks), len(h.Specs))
+	}
+	if len(h.Buckets) != 0 && len(h.Buckets) != buckets {
+		return fmt.Errorf("%d buckets instead of %d", len(h.Buckets), buckets)
+	}
+	for id := range h.Tasks {
+		if !name(id) {
+			return fmt.Errorf("task ID of %d bytes", len(id))
+		}
+	}
+	return h.Description.check()
+}
+
+func (r *report) check() error {
+	if len(r.Reports) > maxReports {
+		return fmt.Errorf("%d statuses in a report", len(r.Reports))
+	}
+	for _, s := range r.Reports {
+		if !name(s.Task) {
+			return fmt.Errorf("task ID of %d bytes", len(s.Task))
+		}
+		if err := checkStatus(s.Status); err != nil {
+			return fmt.Errorf("task %s: %w", s.Task, err)
+		}
+	}
+	return nil
+}
+
+// checkStatus lets a node only say what its agent could have seen.
+func checkStatus(s stack.TaskStatus) error {
+	if s.State < stack.TaskAssigned || s.State > stack.TaskRemoved {
+		return fmt.Errorf("state %d", s.State)
+	}
+	if len(s.Message) > maxMessageText {
+		return fmt.Errorf("message of %d bytes", len(s.Message))
+	}
+	if len(s.ContainerID) > maxText || len(s.ImageID) > maxText || len(s.Health) > maxText || len(s.Followed) > maxText || len(s.Anonymous) > maxText {
+		return errors.New("a field is too long")
+	}
+	for target, volume := range s.Anonymous {
+		if len(target) > maxText || !name(volume) {
+			return errors.New("an anonymous volume's name is too long")
+		}
+	}
+	return nil
+}
+
+func (d *Description) check() error {
+	if len(d.Images) > maxNames || len(d.Volumes) > maxNames {
+		return fmt.Errorf("%d images, %d volumes: too many", len(d.Images), len(d.Volumes))
+	}
+	for _, list := range [][]string{d.Images, d.Volumes} {
+		for _, s := range list {
+			if !name(s) {
+				return fmt.Errorf("name of %d bytes", len(s))
+			}
+		}
+	}
+	n := d.Node
+	for _, s := range []string{n.ID, n.Hostname, n.Addr, n.Gossip, n.Version, n.Issuer, n.OS, n.Architecture} {
+		if len(s) > maxText {
+			return fmt.Errorf("field of %d bytes", len(s))
+		}
+	}
+	if len(n.EngineLabels) > maxText || len(n.Generic) > maxText || n.NanoCPUs < 0 || n.Memory < 0 {
+		return errors.New("resources or labels out of bounds")
+	}
+	for k, v := range n.EngineLabels {
+		if len(k) > maxText || len(v) > maxText {
+			return errors.New("engine label too long")
+		}
+	}
+	for k, v := range n.Generic {
+		if len(k) > maxText || v < 0 {
+			return errors.New("generic resource out of bounds")
+		}
+	}
+	return nil
+}
+
+func name(s string) bool { return s != "" && len(s) <= maxText }
+
+// check refuses a leader's message that breaks the rules; first is the welcome, or a refusal.
+func (m *fromServer) check(first bool) error {
+	n := 0
+	for _, set := range []bool{m.Welcome != nil, m.Ack != nil, m.Reported != nil, m.Update != nil, m.Bye != nil} {
+		if set {
+			n++
+		}
+	}
+	if n != 1 || m.Bye == nil && first != (m.Welcome != nil) {
+		return errors.New("the manager's message is none of a session")
+	}
+	switch {
+	case m.Welcome != nil:
+		if m.Welcome.Protocol != protocol {
+			return fmt.Errorf("the manager speaks version %d of the session protocol, this node version %d: update the older one", m.Welcome.Protocol, protocol)
+		}
+		return m.Welcome.Terms.check()
+	case m.Ack != nil:
+		return m.Ack.Terms.check()
+	}
+	return nil
+}
+
+func (t Terms) check() error {
+	if t.Beat < time.Millisecond || t.Beat > time.Hour || t.Lease < 2*t.Beat || t.Lease > 24*time.Hour {
+		return fmt.Errorf("lease of %v with a heartbeat each %v", t.Lease, t.Beat)
+	}
+	return nil
+}

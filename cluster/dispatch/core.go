@@ -1,0 +1,105 @@
+package dispatch
+
+import (
+	"context"
+	"time"
+
+	"github.com/dhow-project/dhow/stack"
+)
+
+// Core is what sessions need of the manager that leads.
+type Core interface {
+	// Changed is closed at the next change of the state.
+	Changed() <-chan struct{}
+	// Touched says whom the changes after index since concern. What is read
+	// after it returned has at least these changes.
+	Touched(since uint64) Touched
+	// Assignments returns all tasks of a node, with what it needs to run them.
+	Assignments(node string) []stack.Assignment
+	// View returns what all nodes know of the cluster.
+	View() View
+	// Verify returns nil when this manager has led the cluster at some moment after the call.
+	Verify(ctx context.Context) error
+	// Hello takes in what a node says of itself, at the start of its session
+	// and when that changes.
+	Hello(ctx context.Context, node string, d Description) error
+	// Report stores what a node observed; tasks that are not the node's are left out.
+	Report(ctx context.Context, node string, reports []stack.TaskReport) error
+}
+
+// Touched is whom changes of the state concern.
+type Touched struct {
+	Index uint64              // of the last change: the next call's since
+	All   bool                // everybody: what changed is not known
+	View  bool                // View may answer differently
+	Nodes map[string][]string // by node: the tasks touched; nil: its other tasks may have changed too
+}
+
+// View is what every node knows of the cluster.
+type View struct {
+	Cluster  string          `json:"cluster,omitempty"` // ID
+	Roots    string          `json:"roots,omitempty"`   // digest of the trusted roots
+	Keys     [][]byte        `json:"keys,omitempty"`    // of gossip, the first encrypts
+	Nodes    []Node          `json:"nodes,omitempty"`   // by ID
+	Networks []stack.Network `json:"networks,omitempty"`
+}
+
+// Node is a node as the others know it.
+type Node struct {
+	ID       string     `json:"id"`
+	Hostname string     `json:"hostname,omitempty"`
+	Addr     string     `json:"addr,omitempty"`   // host:port of its cluster port
+	Gossip   string     `json:"gossip,omitempty"` // host:port of its gossip
+	Role     stack.Role `json:"role,omitempty"`
+	Down     bool       `json:"down,omitempty"`
+}
+
+// Node returns one of the view's nodes.
+func (v View) Node(id string) (Node, bool) {
+	for _, n := range v.Nodes {
+		if n.ID == id {
+			return n, true
+		}
+	}
+	return Node{}, false
+}
+
+// Managers are the IDs of the view's managers.
+func (v View) Managers() []string {
+	var out []string
+	for _, n := range v.Nodes {
+		if n.Role == stack.RoleManager {
+			out = append(out, n.ID)
+		}
+	}
+	return out
+}
+
+// Description is what a node says of itself.
+type Description struct {
+	Node    stack.Node `json:"node"`              // facts of the machine; what only managers decide is left alone
+	Images  []string   `json:"images,omitempty"`  // IDs and digests of the images it has, sorted
+	Volumes []string   `json:"volumes,omitempty"` // names of the volumes it has, sorted
+}
+
+// Terms of a lease.
+type Terms struct {
+	Beat  time.Duration `json:"beat"`  // between two heartbeats
+	Lease time.Duration `json:"lease"` // after a heartbeat
+}
+
+// DefaultTerms are a heartbeat each second and a lease of five; beyond a
+// thousand nodes both grow, so that the leader has at most a thousand heartbeats a second.
+func DefaultTerms(nodes int) Terms {
+	beat := time.Second
+	if nodes > 1000 {
+		beat = time.Duration(nodes) * time.Millisecond
+	}
+	return Terms{Beat: beat, Lease: 5 * beat}
+}
+
+// patience is how long an unanswered heartbeat is borne before another manager is tried.
+func (t Terms) patience() time.Duration { return t.Beat + t.Beat/2 }
+
+// margin is what the server adds to a lease: for what its own loops are late.
+func (t Terms) margin() time.Duration { return t.Lease / 20 }

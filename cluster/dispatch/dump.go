@@ -1,0 +1,73 @@
+package dispatch
+
+import (
+	"fmt"
+
+	"github.com/dhow-project/dhow/stack"
+)
+
+// dump makes one update of all that a mirror shows, without the content of
+// secrets; false before there was a complete answer.
+func (m *mirror) dump() (*update, uint64, bool) {
+	m.mu.Lock()
+	list, view, index, version := m.list, m.view, m.index, m.version
+	m.mu.Unlock()
+	if version == 0 {
+		return nil, 0, false
+	}
+	d := newDiffer(newSpecBook(), nil, nil)
+	bare := make([]stack.Assignment, len(list))
+	copy(bare, list)
+	names := map[string]map[string]string{}
+	for i := range bare {
+		if bare[i].Secrets == nil {
+			continue
+		}
+		keys := map[string]string{}
+		for key := range bare[i].Secrets {
+			keys[key] = ""
+		}
+		names[bare[i].Task.ID], bare[i].Secrets = keys, nil
+	}
+	parts, err := d.next(bare, true, nil)
+	if err != nil {
+		return nil, 0, false
+	}
+	out := &update{Index: index, Board: &news{}}
+	for _, p := range parts {
+		out.Specs = append(out.Specs, p.Specs...)
+		out.Tasks = append(out.Tasks, p.Tasks...)
+	}
+	for i := range out.Tasks {
+		out.Tasks[i].Secrets = names[out.Tasks[i].Task.ID]
+	}
+	view.Keys = nil // gossip has its own place for them
+	if out.Board.Items, err = notices(view); err != nil {
+		return nil, 0, false
+	}
+	return out, version, true
+}
+
+// restore shows what dump wrote. The next leader is asked for everything.
+func (m *mirror) restore(u *update) error {
+	secrets := map[string]map[string]string{}
+	for i := range u.Tasks {
+		if s := u.Tasks[i].Secrets; s != nil {
+			secrets[u.Tasks[i].Task.ID] = s
+			u.Tasks[i].Secrets = nil
+		}
+	}
+	u.More = false
+	if err := m.take(u); err != nil {
+		return fmt.Errorf("take in what was kept: %w", err)
+	}
+	m.distrust()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.list {
+		if secrets[m.list[i].Task.ID] != nil {
+			m.list[i].Secrets = map[string][]byte{} // it has some, which are not here
+		}
+	}
+	return nil
+}

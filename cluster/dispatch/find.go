@@ -1,0 +1,140 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Bounds of a search for the leader.
+const (
+	nextTry  = 250 * time.Millisecond // after which another manager is called as well
+	callTime = 2 * time.Second        // that making a connection may take
+)
+
+// tried is how a call to one manager ended.
+type tried struct {
+	node   string
+	remote *remote
+	leader string // who leads instead
+	err    error
+}
+
+// find calls managers until one says that it leads: the first ones one after
+// the other, without waiting long for each. One that does not lead says who
+// does, and waits for an election's end to say so.
+func (c *Client) find(ctx context.Context, nodes []string) (*remote, error) {
+	if len(nodes) == 0 {
+		return nil, errors.New("no manager is known")
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	results := make(chan tried)
+	begun, open := map[string]bool{}, 0
+	stops := map[string]context.CancelFunc{}
+	try := func(node string) {
+		begun[node], open = true, open+1
+		tctx, stop := context.WithCancel(ctx)
+		stops[node] = stop
+		go func() { results <- c.try(tctx, stop, node) }()
+	}
+	var winner *remote
+	defer func() {
+		for node, stop := range stops {
+			if winner == nil || node != winner.leader {
+				stop()
+			}
+		}
+		if winner == nil {
+			cancel()
+		} else {
+			winner.cancel = cancel
+		}
+		go func(n int) {
+			for range n {
+				if t := <-results; t.remote != nil {
+					t.remote.wire.close()
+				}
+			}
+		}(open)
+	}()
+	var problems []error
+	for {
+		if len(nodes) > 0 && open == 0 {
+			if !begun[nodes[0]] {
+				try(nodes[0])
+			}
+			nodes = nodes[1:]
+			continue
+		}
+		if open == 0 {
+			return nil, errors.Join(problems...)
+		}
+		var next <-chan time.Time
+		if len(nodes) > 0 {
+			next = time.After(nextTry)
+		}
+		wake := c.wake()
+		if c.local() != nil {
+			return nil, errors.New("this node leads itself")
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-wake:
+		case <-next:
+			if !begun[nodes[0]] {
+				try(nodes[0])
+			}
+			nodes = nodes[1:]
+		case t := <-results:
+			open--
+			if t.remote != nil {
+				winner = t.remote
+				return winner, nil
+			}
+			problems = append(problems, t.err)
+			if t.leader != "" && t.leader != c.cfg.Node && !begun[t.leader] {
+				try(t.leader)
+			}
+		}
+	}
+}
+
+// try calls one manager.
+func (c *Client) try(ctx context.Context, stop context.CancelFunc, node string) tried {
+	late := time.AfterFunc(callTime, stop)
+	w, err := open(ctx, node, c.cfg.Dial)
+	late.Stop()
+	if err != nil {
+		return tried{node: node, err: err}
+	}
+	m, err := c.greet(w)
+	switch {
+	case err != nil:
+		w.close()
+		return tried{node: node, err: fmt.Errorf("call manager %s: %w", node, err)}
+	case m.Bye != nil:
+		w.close()
+		return tried{node: node, leader: m.Bye.Leader, err: fmt.Errorf("manager %s: %s", node, m.Bye.Reason)}
+	}
+	return tried{node: node, remote: &remote{
+		client: c, wire: w, leader: node, terms: m.Welcome.Terms,
+		out: make(chan *fromClient, 8), asked: map[uint64]chan<- string{},
+		one: make(chan struct{}, 1), closed: make(chan struct{}),
+	}}
+}
+
+// greet sends the greeting and receives the answer.
+func (c *Client) greet(w *wire) (*fromServer, error) {
+	h := &hello{Protocol: protocol, Description: c.cfg.Describe()}
+	c.mirror.greet(h)
+	if err := w.send(&fromClient{Hello: h}); err != nil {
+		return nil, err
+	}
+	m, err := w.receive()
+	if err != nil {
+		return nil, err
+	}
+	return m, m.check(true)
+}

@@ -1,0 +1,89 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dhow-project/dhow/stack"
+)
+
+// inProcess is the session of a node that leads itself.
+type inProcess struct {
+	node string
+	core Core
+}
+
+func (p inProcess) report(ctx context.Context, reports []stack.TaskReport) error {
+	return p.core.Report(ctx, p.node, reports)
+}
+
+// lead is a session with this process's own manager, until it does not lead any more.
+func (c *Client) lead(ctx context.Context, core Core) error {
+	ctx, drop := context.WithCancelCause(ctx)
+	defer drop(nil)
+	c.use(inProcess{c.cfg.Node, core}, c.cfg.Node, drop)
+	defer c.use(nil, "", nil)
+	renewed := make(chan error, 1)
+	go func() { renewed <- c.renew(ctx, core) }()
+	defer func() { drop(nil); <-renewed }()
+	var index uint64
+	for first := true; ; first = false {
+		wake, changed := c.wake(), core.Changed()
+		if c.local() == nil {
+			return errors.New("this node does not lead any more")
+		}
+		t := core.Touched(index)
+		index = t.Index
+		_, touched := t.Nodes[c.cfg.Node]
+		if first || t.All || t.View || touched {
+			var v *View
+			if first || t.All || t.View {
+				fresh := core.View()
+				v = &fresh
+			}
+			c.mirror.set(index, core.Assignments(c.cfg.Node), v)
+			c.cache.poke()
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-changed:
+		case <-wake:
+		case <-c.described:
+			c.describe(ctx, core)
+		}
+	}
+}
+
+// describe stores what this node says of itself.
+func (c *Client) describe(ctx context.Context, core Core) {
+	if err := core.Hello(ctx, c.cfg.Node, c.cfg.Describe()); err != nil && ctx.Err() == nil {
+		c.log.Warn("store this node's description", "error", err)
+		time.AfterFunc(again, c.Refresh)
+	}
+}
+
+// renew grants this node its lease for as long as it leads for certain: a
+// manager that stood still believes for a moment that it does.
+func (c *Client) renew(ctx context.Context, core Core) error {
+	c.Refresh()
+	for {
+		terms := c.cfg.Terms(len(c.View().Nodes))
+		at := time.Now()
+		vctx, cancel := context.WithTimeout(ctx, terms.Lease)
+		err := core.Verify(vctx)
+		cancel()
+		if err == nil {
+			c.lease.grant(at, terms)
+		} else if ctx.Err() == nil {
+			c.log.Debug("this node's own lease", "error", fmt.Errorf("verify leadership: %w", err))
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(terms.Beat):
+		}
+	}
+}

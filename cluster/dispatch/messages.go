@@ -1,0 +1,135 @@
+package dispatch
+
+import (
+	"encoding/json"
+
+	"github.com/dhow-project/dhow/stack"
+)
+
+// protocol is the version of the messages. A peer of another one is refused.
+const protocol = 1
+
+// fromClient is one message of a node; exactly one field is set.
+type fromClient struct {
+	Hello    *hello       `json:"hello,omitempty"` // the first one, and only the first
+	Beat     *beat        `json:"beat,omitempty"`
+	Report   *report      `json:"report,omitempty"`
+	Describe *Description `json:"describe,omitempty"`
+}
+
+// hello opens a session and says what the node still has of the last one.
+type hello struct {
+	Protocol    int               `json:"protocol"`
+	Description Description       `json:"description"`
+	Tasks       map[string]uint64 `json:"tasks,omitempty"`   // task ID to the sum it came with
+	Specs       []string          `json:"specs,omitempty"`   // by reference
+	Buckets     []uint64          `json:"buckets,omitempty"` // sums of the board's buckets
+}
+
+type beat struct {
+	Seq uint64 `json:"seq"`
+}
+
+type report struct {
+	Seq     uint64             `json:"seq"`
+	Reports []stack.TaskReport `json:"reports"`
+}
+
+// fromServer is one message of the leader; exactly one field is set.
+type fromServer struct {
+	Welcome  *welcome  `json:"welcome,omitempty"` // the first one
+	Ack      *ack      `json:"ack,omitempty"`
+	Reported *reported `json:"reported,omitempty"`
+	Update   *update   `json:"update,omitempty"`
+	Bye      *bye      `json:"bye,omitempty"` // the last one
+}
+
+type welcome struct {
+	Protocol int   `json:"protocol"`
+	Terms    Terms `json:"terms"`
+}
+
+// ack grants a lease from the moment the heartbeat was sent.
+type ack struct {
+	Seq   uint64 `json:"seq"`
+	Terms Terms  `json:"terms"`
+}
+
+type reported struct {
+	Seq   uint64 `json:"seq"`
+	Error string `json:"error,omitempty"`
+}
+
+// bye ends a session before or after it began.
+type bye struct {
+	Leader string `json:"leader,omitempty"` // who leads; "": not known
+	Reason string `json:"reason,omitempty"`
+}
+
+// update is what changed for the node. Parts of one update are taken in together.
+type update struct {
+	Index uint64     `json:"index"`
+	More  bool       `json:"more,omitempty"` // another part follows
+	Specs []spec     `json:"specs,omitempty"`
+	Tasks []taskItem `json:"tasks,omitempty"`
+	Gone  []string   `json:"gone,omitempty"` // task IDs
+	Drop  []string   `json:"drop,omitempty"` // references of specs that nothing uses any more
+	Board *news      `json:"board,omitempty"`
+}
+
+// spec is something that several tasks refer to; it never changes.
+type spec struct {
+	Ref  string          `json:"ref"`
+	Kind string          `json:"kind"` // "service", "stack", "config", "secret"
+	Data json.RawMessage `json:"data"`
+}
+
+// Kinds of specs.
+const (
+	kindService = "service"
+	kindStack   = "stack"
+	kindConfig  = "config"
+	kindSecret  = "secret"
+)
+
+// taskItem is an assignment with references in place of what it shares with others.
+type taskItem struct {
+	Sum     uint64            `json:"sum"`
+	Task    stack.Task        `json:"task"`
+	Service string            `json:"service,omitempty"`
+	Stack   string            `json:"stack,omitempty"`
+	Hash    string            `json:"hash,omitempty"`
+	Secrets map[string]string `json:"secrets,omitzero"` // key to reference
+	Configs map[string]string `json:"configs,omitzero"`
+}
+
+// refs are the references that a task holds.
+func (t *taskItem) refs() []string {
+	out := make([]string, 0, 2+len(t.Secrets)+len(t.Configs))
+	for _, r := range []string{t.Service, t.Stack} {
+		if r != "" {
+			out = append(out, r)
+		}
+	}
+	for _, r := range t.Secrets {
+		out = append(out, r)
+	}
+	for _, r := range t.Configs {
+		out = append(out, r)
+	}
+	return out
+}
+
+// news is what changed on the board: what all nodes know of the cluster.
+type news struct {
+	Clear []int    `json:"clear,omitempty"` // buckets to empty first
+	Items []notice `json:"items,omitempty"`
+	Gone  []string `json:"gone,omitempty"` // keys
+}
+
+// notice is one item of the board.
+type notice struct {
+	Key  string          `json:"key"` // "node/ID", "network/NAME", "cluster"
+	Sum  uint64          `json:"sum"`
+	Data json.RawMessage `json:"data"`
+}

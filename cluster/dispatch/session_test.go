@@ -1,0 +1,50 @@
+package dispatch
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dhow-project/dhow/stack"
+)
+
+func TestANodeGetsItsTasksAndReports(t *testing.T) {
+	w := newWorld(t, "m1")
+	core := newCore()
+	st := &stack.Stack{Name: "shop", Secrets: map[string]stack.Secret{"key": {Name: "shop_key"}}}
+	svc := &stack.Service{Name: "web", Replicas: 2, Container: stack.ContainerSpec{Image: "web:1", Command: []string{}}}
+	a := task("t1", svc, st)
+	a.Secrets = map[string][]byte{"key": []byte("hush")}
+	a.Configs = map[string][]byte{"conf": {}}
+	core.place("n1", a, task("t2", svc, st))
+	core.setView(View{Cluster: "c1", Keys: [][]byte{[]byte("0123456789abcdef")}, Nodes: []Node{{ID: "m1", Role: stack.RoleManager}, {ID: "n1"}}, Networks: []stack.Network{{Name: "shop_front"}}})
+	w.lead("m1", core)
+	c := w.client("n1", nil)
+	select {
+	case <-c.Ready():
+	case <-time.After(5 * time.Second):
+		t.Fatal("no answer")
+	}
+	if diff := cmp.Diff(core.Assignments("n1"), c.Assignments("n1")); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(core.View(), c.View()); diff != "" {
+		t.Error(diff)
+	}
+	if err := c.Report(t.Context(), []stack.TaskReport{{Task: "t1", Status: stack.TaskStatus{State: stack.TaskRunning, ContainerID: "abc"}}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := core.statuses["t1"].ContainerID; got != "abc" {
+		t.Errorf("the leader has container %q", got)
+	}
+	core.place("n1", task("t2", svc, st), task("t3", svc, st))
+	eventually(t, "t2 t3", 5*time.Second, func() bool { return ids(c) == "t2 t3" })
+	eventually(t, "a lease", 5*time.Second, func() bool { ok, _ := c.Lease(); return ok })
+	s := w.hosts["m1"].server.Sessions()["n1"]
+	if !s.Connected || s.Description.Node.Hostname != "n1" {
+		t.Errorf("session %+v", s)
+	}
+	_ = context.Background
+}
