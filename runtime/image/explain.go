@@ -40,7 +40,7 @@ func (r *registry) explain(err error) error {
 		return r.explainStatus(status)
 	case errors.Is(err, docker.ErrInvalidAuthorization), strings.Contains(err.Error(), "failed to fetch oauth token"), strings.Contains(err.Error(), "failed to fetch anonymous token"):
 		return r.denied(err.Error())
-	case errors.Is(err, runtime.ErrNotFound), errors.Is(err, runtime.ErrInvalid):
+	case errors.Is(err, runtime.ErrNotFound), errors.Is(err, runtime.ErrInvalid), errors.Is(err, runtime.ErrUnavailable):
 		return err
 	case errdefs.IsNotFound(err):
 		return r.notFound()
@@ -133,5 +133,5 @@ func isPassing(ctx context.Context, err error) bool {
 
 // resumable tells whether a failed pull may go on later with what it has.
 func resumable(ctx context.Context, err error) bool {
-	return ctx.Err() != nil || errors.Is(err, context.Canceled) || isPassing(context.WithoutCancel(ctx), err)
+	return ctx.Err() != nil || errors.Is(err, context.Canceled) || errors.Is(err, runtime.ErrUnavailable) || isPassing(context.WithoutCancel(ctx), err)
 }

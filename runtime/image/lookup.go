@@ -31,7 +31,11 @@ func (s *Store) Image(ctx context.Context, ref, platform string) (*runtime.Image
 	if err != nil {
 		return nil, err
 	}
-	return s.describe(ctx, f.image)
+	img, err := s.describe(ctx, f.image)
+	if err == nil {
+		img.Target, img.Platforms = f.record.Target.Digest.String(), slices.Clone(f.image.offers)
+	}
+	return img, err
 }
 
 // List returns every image once, the newest first.
@@ -140,14 +144,14 @@ func (s *Store) find(ctx context.Context, ref, platform string) (*found, error) 
 	}
 	id := idPattern.FindStringSubmatch(ref)
 	if id != nil && len(id[2]) == 64 {
-		return s.findID(ctx, ref, id[2])
+		return s.findID(ctx, ref, id[2], match)
 	}
 	f, err := s.findName(ctx, ref, platform, match)
 	if err != nil || f != nil {
 		return f, err
 	}
 	if id != nil {
-		return s.findID(ctx, ref, id[2])
+		return s.findID(ctx, ref, id[2], match)
 	}
 	return nil, noSuchImage(ref)
 }
@@ -169,7 +173,7 @@ func (s *Store) findName(ctx context.Context, ref, platform string, match platfo
 	i := slices.IndexFunc(records, func(r images.Image) bool { return r.Name == name.String() })
 	if i < 0 {
 		if d, ok := name.(reference.Digested); ok {
-			return s.findDigest(ctx, name.Name(), d.Digest())
+			return s.findDigest(ctx, name.Name(), d.Digest(), match)
 		}
 		return nil, nil
 	}
@@ -188,7 +192,7 @@ func (s *Store) findName(ctx context.Context, ref, platform string, match platfo
 
 // findDigest finds repo@digest by the digest of the index, of a platform's
 // manifest, or of the config.
-func (s *Store) findDigest(ctx context.Context, repo string, d digest.Digest) (*found, error) {
+func (s *Store) findDigest(ctx context.Context, repo string, d digest.Digest, match platforms.Matcher) (*found, error) {
 	records, err := s.records(ctx)
 	if err != nil {
 		return nil, err
@@ -202,7 +206,7 @@ func (s *Store) findDigest(ctx context.Context, repo string, d digest.Digest) (*
 			continue
 		}
 		for _, v := range vs {
-			if r.Target.Digest == d || v.manifest.Digest == d || v.id() == d {
+			if r.Target.Digest == d && (match == nil || match.Match(v.platform)) || v.manifest.Digest == d || v.id() == d {
 				return &found{record: r, byName: true, image: v}, nil
 			}
 		}
@@ -210,8 +214,9 @@ func (s *Store) findDigest(ctx context.Context, repo string, d digest.Digest) (*
 	return nil, nil
 }
 
-// findID finds the one image whose ID, or whose target's digest, begins with hex.
-func (s *Store) findID(ctx context.Context, ref, hex string) (*found, error) {
+// findID finds the one image whose ID, or whose target's digest, begins with
+// hex. Of a target with several platforms it takes one that matches.
+func (s *Store) findID(ctx context.Context, ref, hex string, match platforms.Matcher) (*found, error) {
 	records, err := s.records(ctx)
 	if err != nil {
 		return nil, err
@@ -223,7 +228,8 @@ func (s *Store) findID(ctx context.Context, ref, hex string) (*found, error) {
 			continue
 		}
 		for _, v := range vs {
-			if !strings.HasPrefix(v.id().Encoded(), hex) && !strings.HasPrefix(r.Target.Digest.Encoded(), hex) && v.manifest.Digest.Encoded() != hex {
+			byTarget := strings.HasPrefix(r.Target.Digest.Encoded(), hex) && (match == nil || match.Match(v.platform))
+			if !strings.HasPrefix(v.id().Encoded(), hex) && !byTarget && v.manifest.Digest.Encoded() != hex {
 				continue
 			}
 			if f != nil && f.image.id() != v.id() && strings.HasPrefix(v.id().Encoded(), hex) {

@@ -10,10 +10,10 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes"
-	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dhow-project/dhow/runtime"
@@ -24,6 +24,9 @@ import (
 // stopped. The error says what to do: it wraps ErrNotFound for an image or
 // platform that does not exist, ErrForbidden for refused credentials.
 func (s *Store) Pull(ctx context.Context, ref string, opt runtime.PullOptions) (*runtime.Image, error) {
+	if id := idPattern.FindStringSubmatch(ref); id != nil && len(id[2]) == 64 {
+		ref, opt.ImageID, opt.NoRegistry = "sha256:"+id[2], "sha256:"+id[2], true
+	}
 	name, err := parseName(ref)
 	if err != nil {
 		return nil, err
@@ -48,38 +51,60 @@ func (s *Store) pull(ctx context.Context, name reference.Named, opt runtime.Pull
 
 	reg := s.registry(name, opt.Auth)
 	defer reg.close()
-	resolver := docker.NewResolver(docker.ResolverOptions{Hosts: reg.hosts, Headers: userAgent()})
-	full, target, err := resolver.Resolve(ctx, name.String())
-	if err != nil {
-		return nil, reg.explain(err)
-	}
-	if target.MediaType == images.MediaTypeDockerSchema1Manifest {
-		return nil, fmt.Errorf("the registry has it only in the retired schema 1 format; build or push it again with a current tool: %w", runtime.ErrInvalid)
-	}
-	fetcher, err := resolver.Fetcher(ctx, full)
-	if err != nil {
-		return nil, reg.explain(err)
-	}
 	p := newProgress(opt.Progress, "Pull complete")
-	p.say(tagOf(name), "Pulling from "+reference.Path(name))
-	before, _ := s.find(ctx, name.String(), opt.Platform)
-	f := &fetch{store: s, fetcher: fetcher, progress: p, match: match, platform: opt.Platform}
-	if err := f.run(ctx, name, target); err != nil {
-		return nil, reg.explain(s.explainDisk(err))
+	src := &source{name: name, opt: opt, registry: reg, peers: s.peerSource(name, p), progress: p}
+	if opt.NoPeers {
+		src.peers = nil
 	}
-	after, err := s.find(ctx, name.String(), opt.Platform)
+	target, fetcher, err := src.resolve(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p.say("", "Digest: "+target.Digest.String())
-	if before != nil && before.image.id() == after.image.id() {
-		p.say("", "Status: Image is up to date for "+reference.FamiliarString(name))
-	} else {
-		p.say("", "Status: Downloaded newer image for "+reference.FamiliarString(name))
+	record, err := s.recordFor(ctx, name, opt, target)
+	if err != nil {
+		return nil, err
 	}
-	s.log.Info("pulled image", "image", reference.FamiliarString(name), "digest", target.Digest)
+	before, _ := s.find(ctx, record, opt.Platform)
+	f := &fetch{store: s, fetcher: fetcher, peers: src.peers, progress: p, match: match, platform: opt.Platform}
+	if opt.Digest == "" {
+		f.id = digest.Digest(opt.ImageID)
+	}
+	if err := f.run(ctx, record, target); err != nil {
+		return nil, reg.explain(s.explainDisk(err))
+	}
+	if record == "" {
+		record = target.Digest.String()
+	}
+	after, err := s.find(ctx, record, opt.Platform)
+	if err != nil {
+		return nil, err
+	}
+	src.report(before, after, target)
+	s.log.Info("pulled image", "image", reference.FamiliarString(name), "digest", target.Digest, "from", src.from())
 	s.publish("pull", reference.FamiliarString(name), reference.FamiliarName(name))
 	return s.describe(ctx, after.image)
+}
+
+// recordFor is the name that an image gets. One that was pinned takes no name
+// from another image: what a name means here is for people to say.
+func (s *Store) recordFor(ctx context.Context, name reference.Named, opt runtime.PullOptions, target ocispec.Descriptor) (string, error) {
+	_, tagged := name.(reference.Tagged)
+	switch {
+	case idPattern.MatchString(reference.FamiliarString(name)):
+		return "", nil
+	case !tagged || opt.Digest == "" && opt.ImageID == "":
+		return name.String(), nil
+	}
+	records, err := s.records(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, r := range records {
+		if r.Name == name.String() && r.Target.Digest != target.Digest {
+			return name.Name() + "@" + target.Digest.String(), nil
+		}
+	}
+	return name.String(), nil
 }
 
 func tagOf(name reference.Named) string {
@@ -96,14 +121,16 @@ func tagOf(name reference.Named) string {
 type fetch struct {
 	store    *Store
 	fetcher  remotes.Fetcher
+	peers    *peerSource // part of fetcher; nil: the registry only
 	progress *progress
 	match    platforms.MatchComparer // nil: this machine's
 	platform string                  // as asked for; "" when not
+	id       digest.Digest           // that the image has to have; "": any
 }
 
 // run fetches, unpacks and names the image, under a lease that outlives an
 // interrupted pull for a while, but not one that can never succeed.
-func (f *fetch) run(ctx context.Context, name reference.Named, target ocispec.Descriptor) error {
+func (f *fetch) run(ctx context.Context, record string, target ocispec.Descriptor) error {
 	s := f.store
 	ctx, l, err := s.lease(ctx, "pull", target.Digest)
 	if err != nil {
@@ -113,7 +140,7 @@ func (f *fetch) run(ctx context.Context, name reference.Named, target ocispec.De
 	if err == nil {
 		defer l.end(ctx)
 		s.cache.forget()
-		return s.setNames(ctx, []named{{name.String(), target}})
+		return s.setNames(ctx, []named{{record, target}})
 	}
 	if resumable(ctx, err) {
 		l.keep()
@@ -153,10 +180,10 @@ func (f *fetch) blobs() images.HandlerFunc {
 		if !images.IsLayerType(d.MediaType) && d.Size > maxJSON {
 			return nil, fmt.Errorf("%s of %d bytes: larger than %d: %w", mediaType(d), d.Size, maxJSON, runtime.ErrInvalid)
 		}
-		err := retry(ctx, func() error {
-			_, err := handle(ctx, d)
-			return err
-		})
+		if images.IsConfigType(d.MediaType) && f.id != "" && d.Digest != f.id {
+			return nil, fmt.Errorf("the registry has another image under this name now (%s) than the stack was deployed with (%s); run `dhow up` again to take it: %w", short(d.Digest), short(f.id), runtime.ErrNotFound)
+		}
+		err := f.verified(ctx, handle, d)
 		if errdefs.IsFailedPrecondition(err) { // wrong digest or size: never to be resumed
 			aborted := s.content.Abort(ctx, remotes.MakeRefKey(ctx, d))
 			if errdefs.IsNotFound(aborted) {
@@ -171,6 +198,22 @@ func (f *fetch) blobs() images.HandlerFunc {
 			f.progress.layer(d, "Download complete", 0)
 		}
 		return nil, nil
+	}
+}
+
+// verified fetches one blob. What a node sent damaged comes again, from others.
+func (f *fetch) verified(ctx context.Context, handle images.HandlerFunc, d ocispec.Descriptor) error {
+	for {
+		err := retry(ctx, func() error {
+			_, err := handle(ctx, d)
+			return err
+		})
+		if !errdefs.IsFailedPrecondition(err) || f.peers == nil || !f.peers.damaged(d.Digest) {
+			return err
+		}
+		if aborted := f.store.content.Abort(ctx, remotes.MakeRefKey(ctx, d)); aborted != nil && !errdefs.IsNotFound(aborted) {
+			return errors.Join(err, aborted)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -30,6 +31,7 @@ type resolved struct {
 	chain    digest.Digest // chain ID of the topmost layer; "" without layers
 	chains   []digest.Digest
 	unpacked bool
+	offers   []string      // platforms of the target that led here, also those whose content is not here
 	info     runtime.Image // without names
 }
 
@@ -73,6 +75,10 @@ func (s *Store) variants(ctx context.Context, target ocispec.Descriptor) ([]*res
 	if len(vs) == 0 {
 		return nil, fmt.Errorf("no content of %s is here: %w", target.Digest, runtime.ErrNotFound)
 	}
+	offers := offered(manifests, vs)
+	for _, v := range vs {
+		v.offers = offers
+	}
 	host := platforms.Default()
 	slices.SortStableFunc(vs, func(a, b *resolved) int {
 		switch {
@@ -85,6 +91,22 @@ func (s *Store) variants(ctx context.Context, target ocispec.Descriptor) ([]*res
 	})
 	s.cache.setVariants(target.Digest, vs)
 	return vs, nil
+}
+
+// offered lists the platforms of manifests as far as they are known, sorted.
+func offered(manifests []ocispec.Descriptor, here []*resolved) []string {
+	known := map[string]bool{}
+	for _, m := range manifests {
+		if m.Platform != nil {
+			known[formatPlatform(platforms.Normalize(*m.Platform))] = true
+		}
+	}
+	for _, v := range here {
+		if v.manifest.Platform == nil {
+			known[formatPlatform(v.platform)] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(known))
 }
 
 // manifests lists the image manifests below target, itself included.

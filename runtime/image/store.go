@@ -86,6 +86,8 @@ type Store struct {
 	cache    cache                                                             // of what never changes
 	recorded recordCache                                                       // names
 	gc       sync.RWMutex                                                      // held for reading while a container takes a chain, for writing while views are dropped
+	served   *served                                                           // to other nodes
+	near     *neighbours                                                       // how they answered lately
 	work     sync.WaitGroup                                                    // background collection
 	options  []string                                                          // of every overlay mount
 	dial     func(ctx context.Context, network, addr string) (net.Conn, error) // to registries
@@ -109,7 +111,7 @@ func open(c Config) (*Store, error) {
 	if strings.ContainsAny(c.DataDir, ":,\\") { // they separate overlay's options
 		return nil, fmt.Errorf("data dir must not contain a colon, comma or backslash: %w", runtime.ErrInvalid)
 	}
-	s := &Store{cfg: c, log: c.Log, dial: dialRegistry, stall: stallTime, locks: newKeyedLocks(), cache: newCache(),
+	s := &Store{cfg: c, log: c.Log, dial: dialRegistry, stall: stallTime, locks: newKeyedLocks(), cache: newCache(), served: newServed(), near: newNeighbours(),
 		rootfs: filepath.Join(c.DataDir, "rootfs"), pins: filepath.Join(c.DataDir, "pins")}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -182,6 +184,7 @@ func (s *Store) openStores(db *bolt.DB) error {
 
 // Close waits for background work and closes the databases. Mounts stay.
 func (s *Store) Close() error {
+	s.served.close(s)
 	s.work.Wait()
 	return errors.Join(s.backend.Close(), s.bolt.Close())
 }

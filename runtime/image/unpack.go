@@ -127,7 +127,7 @@ func (s *Store) ensureUnpacked(ctx context.Context, imageID, chain digest.Digest
 	if err == nil || !errdefs.IsNotFound(err) {
 		return err
 	}
-	f, err := s.findID(ctx, imageID.String(), imageID.Encoded())
+	f, err := s.findID(ctx, imageID.String(), imageID.Encoded(), nil)
 	if err != nil {
 		return err
 	}
