@@ -97,6 +97,9 @@ func (m *Manager) Renew(_ context.Context, node string, csr []byte) (Papers, err
 	if n == nil {
 		return Papers{}, fmt.Errorf("node %s is not of this cluster: %w", node, runtime.ErrForbidden)
 	}
+	if n.Role == stack.RoleWorker && m.reachable()[node] {
+		return Papers{}, fmt.Errorf("node %s still has a vote: %w", name(n), runtime.ErrUnavailable)
+	}
 	p, err := m.papers(c, n, csr)
 	if err != nil {
 		return p, fmt.Errorf("renew the certificate of %s: %w", name(n), err)

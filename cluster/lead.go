@@ -13,7 +13,8 @@ import (
 
 // Life tells what is known of the nodes' lives.
 type Life interface {
-	Sighting(node string) Sighting
+	Look() func(node string) Sighting // what is known now
+	Terms() (lease, heartbeat time.Duration)
 	Changed() <-chan struct{} // closed at the next change; a word of a node is none
 }
 
@@ -52,6 +53,9 @@ func (m *Manager) lead(ctx context.Context) error {
 		return fmt.Errorf("begin to lead: %w", err)
 	}
 	if err := m.bootstrap(ctx); err != nil {
+		return fmt.Errorf("begin to lead: %w", err)
+	}
+	if err := m.unforce(ctx); err != nil {
 		return fmt.Errorf("begin to lead: %w", err)
 	}
 	m.log.Info("this node leads", "node", m.node)
@@ -112,8 +116,9 @@ func (m *Manager) follow(ctx context.Context, what string, step func(*state.Snap
 
 // watchLife stores which nodes are down.
 func (m *Manager) watchLife(ctx context.Context) error {
-	v := vigil{self: m.node, leads: time.Now(), lease: m.cfg.Lease, heartbeat: m.cfg.Heartbeat}
+	v := vigil{self: m.node, leads: time.Now()}
 	for {
+		v.lease, v.heartbeat = m.cfg.Life.Terms()
 		changed, life := m.store.Changed(), m.cfg.Life.Changed()
 		again, err := m.judge(ctx, v)
 		if err != nil {
@@ -128,7 +133,7 @@ func (m *Manager) watchLife(ctx context.Context) error {
 func (m *Manager) judge(ctx context.Context, v vigil) (time.Time, error) {
 	m.write.Lock()
 	defer m.write.Unlock()
-	down, again := v.judge(m.store.Snapshot().Nodes(), m.cfg.Life.Sighting, time.Now())
+	down, again := v.judge(m.store.Snapshot().Nodes(), m.cfg.Life.Look(), time.Now())
 	var changes []state.Change
 	for _, n := range down {
 		m.log.Warn("node is down", "node", n.ID, "host", n.Hostname, "why", n.Message)

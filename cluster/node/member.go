@@ -17,7 +17,8 @@ type member struct {
 	Role      stack.Role `json:"role"`
 	Listen    string     `json:"listen"`              // host:port of the cluster port
 	Advertise string     `json:"advertise,omitempty"` // host:port that others are told; "": Listen's port at the address that reaches them
-	Gossip    string     `json:"gossip"`              // host:port
+	Own       bool       `json:"own,omitempty"`       // Advertise was an address of this machine when it was given
+	Gossip    string     `json:"gossip"`              // host:port that it gossips on
 	Managers  []contact  `json:"managers,omitempty"`  // as last heard
 	Leaving   bool       `json:"leaving,omitempty"`   // nothing of this cluster is to stay
 	Force     bool       `json:"force,omitempty"`     // the other managers are lost: go on alone

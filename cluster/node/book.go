@@ -1,0 +1,115 @@
+package node
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+
+	"github.com/dhow-project/dhow/cluster"
+	"github.com/dhow-project/dhow/stack"
+)
+
+// Addr is where a node listens: as it gossips itself, as the state has it, or
+// where it was when this node last heard of it.
+func (e *epoch) Addr(node string) (string, error) {
+	if g := e.gossiping(); g != nil {
+		if m, ok := g.Member(node); ok && m.Meta.Addr != "" {
+			return m.Meta.Addr, nil
+		}
+	}
+	for _, p := range e.peers() {
+		if p.ID == node && p.Addr != "" {
+			return p.Addr, nil
+		}
+	}
+	if m := e.memberNow(); m != nil {
+		for _, c := range m.Managers {
+			if c.ID == node {
+				return c.Addr, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("the address of node %s is not known", node)
+}
+
+// peers are all other nodes, as far as this one knows.
+func (e *epoch) peers() []cluster.Peer {
+	if m := e.managing(); m != nil && m.Known() {
+		return m.Peers()
+	}
+	if e.client == nil {
+		return nil
+	}
+	var out []cluster.Peer
+	for _, n := range e.client.View().Nodes {
+		if n.ID != e.node {
+			out = append(out, cluster.Peer{ID: n.ID, Hostname: n.Hostname, Addr: n.Addr, Gossip: n.Gossip, Role: n.Role, Down: n.Down})
+		}
+	}
+	return out
+}
+
+// managers are the IDs of all managers that this node has heard of, itself among them.
+func (e *epoch) managers() []string {
+	ids := map[string]bool{}
+	for _, p := range e.peers() {
+		if p.Role == stack.RoleManager {
+			ids[p.ID] = true
+		}
+	}
+	if e.managing() != nil {
+		ids[e.node] = true
+	}
+	if m := e.memberNow(); m != nil && len(ids) == 0 {
+		for _, c := range m.Managers {
+			ids[c.ID] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(ids))
+}
+
+// advertised is the address that others are told. An address that a person gave
+// holds for as long as this machine has it.
+func (e *epoch) advertised(m *member) string {
+	_, p, err := net.SplitHostPort(m.Listen)
+	if err != nil {
+		return m.Advertise
+	}
+	if m.Advertise != "" {
+		host, _, err := net.SplitHostPort(m.Advertise)
+		if err == nil && (!m.Own || isOwn(host)) {
+			return m.Advertise
+		}
+	}
+	if host, _, err := net.SplitHostPort(m.Listen); err == nil {
+		if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
+			return m.Listen
+		}
+	}
+	for _, c := range m.Managers {
+		if c.ID == e.node {
+			continue
+		}
+		if host, err := towards(c.Addr); err == nil {
+			return net.JoinHostPort(host, p)
+		}
+	}
+	if host, err := onlyAddr(e.n.cfg.Ours); err == nil {
+		return net.JoinHostPort(host, p)
+	}
+	return m.Advertise
+}
+
+// isOwn reports whether an interface of this machine has the address.
+func isOwn(host string) bool {
+	ip := net.ParseIP(host)
+	addrs, err := net.InterfaceAddrs()
+	if err != nil || ip == nil {
+		return true
+	}
+	return slices.ContainsFunc(addrs, func(a net.Addr) bool {
+		n, ok := a.(*net.IPNet)
+		return ok && n.IP.Equal(ip)
+	})
+}

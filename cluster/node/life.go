@@ -1,0 +1,126 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/dhow-project/dhow/cluster"
+	"github.com/dhow-project/dhow/cluster/dispatch"
+	"github.com/dhow-project/dhow/cluster/gossip"
+)
+
+// life is what this machine knows of other nodes' lives, by sessions and gossip.
+type life struct{ e *epoch }
+
+// Look is what is known now, by node.
+func (l life) Look() func(node string) cluster.Sighting {
+	sessions, g := l.e.dispatching().Sessions(), l.e.gossiping()
+	return func(node string) cluster.Sighting {
+		c := sessions[node]
+		s := cluster.Sighting{Heard: c.Heard, LeaseEnds: c.LeaseEnds}
+		if g == nil {
+			return s
+		}
+		if m, ok := g.Member(node); ok {
+			s.Gossip = cluster.RumourDead
+			if m.Alive {
+				s.Gossip = cluster.RumourAlive
+			}
+		}
+		return s
+	}
+}
+
+// Terms are those of the sessions now.
+func (l life) Terms() (lease, heartbeat time.Duration) {
+	t := l.e.dispatching().Terms()
+	return t.Lease, t.Beat
+}
+
+func (l life) Changed() <-chan struct{} {
+	if g := l.e.gossiping(); g != nil {
+		return g.Changed()
+	}
+	l.e.mu.Lock()
+	defer l.e.mu.Unlock()
+	return l.e.began
+}
+
+// runGossip gossips as soon as the keys are known, for as long as this machine
+// is a member.
+func (e *epoch) runGossip(ctx context.Context) error {
+	keys, err := e.gossipKeys(ctx)
+	if err != nil {
+		return err
+	}
+	m := e.memberNow()
+	g, err := gossip.Open(gossip.Config{
+		Node: e.node, Bind: m.Gossip, Advertise: gossipOf(&member{Advertise: e.advertised(m), Gossip: m.Gossip}), Keys: keys,
+		Meta: gossip.Meta{Addr: e.advertised(m), Hostname: e.n.cfg.Facts.Hostname, Role: m.Role},
+		Log:  e.n.log.With("part", "gossip"),
+	})
+	if err != nil {
+		return fmt.Errorf("gossip on %s: %w", m.Gossip, err)
+	}
+	e.mu.Lock()
+	e.gossip = g
+	e.mu.Unlock()
+	e.turned()
+	e.client.Refresh()
+	g.Know(e.gossips())
+	return g.Run(ctx)
+}
+
+// gossipKeys waits for the keys: from the state on a manager, from the first view elsewhere.
+func (e *epoch) gossipKeys(ctx context.Context) ([][]byte, error) {
+	for {
+		seen := e.n.Changed()
+		if m := e.managing(); m != nil && m.Known() {
+			if keys, err := m.GossipKeys(); err != nil || len(keys) > 0 {
+				return keys, err
+			}
+		}
+		if v := e.client.View(); len(v.Keys) > 0 {
+			return v.Keys, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-seen:
+		}
+	}
+}
+
+// gossips are the addresses of all others' gossip.
+func (e *epoch) gossips() []string {
+	var out []string
+	for _, p := range e.peers() {
+		if p.Gossip != "" {
+			out = append(out, p.Gossip)
+		}
+	}
+	if m := e.memberNow(); m != nil && len(out) == 0 {
+		for _, c := range m.Managers {
+			if c.ID != e.node && c.Gossip != "" {
+				out = append(out, c.Gossip)
+			}
+		}
+	}
+	return out
+}
+
+// remember keeps where the managers are, for the next start.
+func (e *epoch) remember(v dispatch.View) error {
+	if g := e.gossiping(); g != nil {
+		g.Know(e.gossips())
+	}
+	return e.changeMember(func(m *member) {
+		m.Managers = nil
+		for _, n := range v.Nodes {
+			if n.Role == "manager" {
+				m.Managers = append(m.Managers, contact{ID: n.ID, Addr: n.Addr, Gossip: n.Gossip})
+			}
+		}
+	})
+}

@@ -1,0 +1,199 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/dhow-project/dhow/cluster"
+	"github.com/dhow-project/dhow/cluster/identity"
+	"github.com/dhow-project/dhow/cluster/seal"
+	"github.com/dhow-project/dhow/runtime/agent"
+	"github.com/dhow-project/dhow/stack"
+)
+
+// Config of a Node.
+type Config struct {
+	DataDir    string
+	Facts      stack.Node     // of this machine; ID, Role and the like are filled in
+	Manager    cluster.Config // of this machine while it is a manager: Subnets, Images, Volumes, Host
+	GossipPort int            // 0: DefaultGossipPort
+	Log        *slog.Logger
+
+	// Agent runs this machine's tasks until ctx ends.
+	Agent func(ctx context.Context, node, cluster string, source agent.Source) error
+	// Drop removes the containers of a cluster's tasks from this machine.
+	Drop func(ctx context.Context, cluster string) error
+	// Inventory tells which images (IDs and digests) and volumes this machine has, sorted.
+	Inventory func() (images, volumes []string, err error)
+	// InventoryChanged is closed when Inventory answers otherwise; nil: it is asked now and then.
+	InventoryChanged func() <-chan struct{}
+	// Ours tells the network interfaces that containers use; nil: none.
+	Ours func(name string) bool
+}
+
+// Node is this machine's part in a cluster.
+type Node struct {
+	cfg  Config
+	log  *slog.Logger
+	dir  string // DataDir/node: identity, keys, member.json
+	id   *identity.Store
+	ring *seal.Ring
+
+	turn  sync.Mutex      // held while the machine changes its place
+	turns chan transition // to Run
+
+	mu      sync.Mutex // guards what follows
+	epoch   *epoch
+	handler http.Handler  // for the other nodes' requests; nil: none but the cluster's own
+	changed chan struct{} // closed and replaced when the epoch's state or view changes
+	broken  string        // why this node is of no use to its cluster; "": it is
+}
+
+// transition is what happens between two epochs. It opens the next one.
+type transition struct {
+	do   func(ctx context.Context) error
+	done chan error
+}
+
+// Open reads what this machine is and opens its part. Nothing runs before Run.
+func Open(ctx context.Context, cfg Config) (*Node, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.GossipPort == 0 {
+		cfg.GossipPort = DefaultGossipPort
+	}
+	n := &Node{cfg: cfg, log: cfg.Log, dir: filepath.Join(cfg.DataDir, "node"), turns: make(chan transition), changed: make(chan struct{})}
+	if err := os.MkdirAll(n.dir, 0o700); err != nil {
+		return nil, err
+	}
+	var err error
+	if n.id, err = identity.OpenStore(n.dir); err != nil {
+		return nil, fmt.Errorf("identity of this node: %w", err)
+	}
+	if n.ring, err = seal.Open(n.dir); err != nil {
+		return nil, fmt.Errorf("keys of this node: %w", err)
+	}
+	m, err := readMember(n.dir)
+	if err != nil {
+		return nil, err
+	}
+	return n, n.begin(ctx, m)
+}
+
+// begin opens an epoch.
+func (n *Node) begin(ctx context.Context, m *member) error {
+	e, err := n.openEpoch(ctx, m)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.epoch = e
+	n.mu.Unlock()
+	n.notify()
+	return nil
+}
+
+// Close closes what Open opened, after Run has returned.
+func (n *Node) Close() error { return n.now().close() }
+
+// now is the present epoch.
+func (n *Node) now() *epoch {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.epoch
+}
+
+// Manager is this machine's copy of the replicated state; nil on a worker.
+func (n *Node) Manager() *cluster.Manager { return n.now().managing() }
+
+// Serve sets what answers the other nodes' requests.
+func (n *Node) Serve(h http.Handler) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.handler = h
+}
+
+// Changed is closed at the next change of what this machine knows of the cluster.
+func (n *Node) Changed() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.changed
+}
+
+func (n *Node) notify() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	close(n.changed)
+	n.changed = make(chan struct{})
+}
+
+// Run does this machine's part until ctx ends.
+func (n *Node) Run(ctx context.Context) error {
+	if e := n.now(); e.member != nil && e.member.Leaving {
+		if err := n.swap(ctx, n.finishLeaving); err != nil {
+			return err
+		}
+	}
+	for {
+		t, err := n.runEpoch(ctx, n.now())
+		if t == nil {
+			return err
+		}
+		t.done <- n.swap(ctx, t.do)
+	}
+}
+
+// swap does a transition. When it fails and no epoch was opened, the one before is opened again.
+func (n *Node) swap(ctx context.Context, do func(context.Context) error) error {
+	old := n.now()
+	err := errors.Join(old.close(), do(ctx))
+	if n.now() != old {
+		return err
+	}
+	m, readErr := readMember(n.dir)
+	if readErr == nil {
+		readErr = n.begin(ctx, m)
+	}
+	if readErr != nil {
+		n.log.Error("this node cannot go on as it was", "error", readErr)
+	}
+	return errors.Join(err, readErr)
+}
+
+// runEpoch runs an epoch until ctx ends, it fails, or a transition is asked for.
+func (n *Node) runEpoch(ctx context.Context, e *epoch) (*transition, error) {
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- e.run(inner) }()
+	select {
+	case err := <-ended:
+		return nil, err
+	case t := <-n.turns:
+		cancel()
+		<-ended // the transition begins when nothing of the epoch runs any more
+		return &t, nil
+	}
+}
+
+// transit asks Run for a transition and waits until it is over.
+func (n *Node) transit(ctx context.Context, do func(context.Context) error) error {
+	t := transition{do: do, done: make(chan error, 1)}
+	select {
+	case n.turns <- t:
+		return <-t.done
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// askTimeout bounds a question to another node.
+const askTimeout = 10 * time.Second
