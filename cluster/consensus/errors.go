@@ -19,9 +19,13 @@ var ErrOutcomeUnknown = errors.New("whether it was stored is not known")
 // NotLeaderError says who leads.
 type NotLeaderError struct {
 	Leader string // node ID; "" when it is not known, or no majority has elected one yet
+	Full   bool   // this manager cannot write its log
 }
 
 func (e *NotLeaderError) Error() string {
+	if e.Leader == "" && e.Full {
+		return "no manager leads, and this one's log cannot be written: free space on its disk"
+	}
 	if e.Leader == "" {
 		return "this manager does not lead, and who does is not known"
 	}
@@ -36,7 +40,7 @@ func (l *Log) notLeader() error {
 	if leader == l.cfg.ID { // it is about to hand over
 		leader = ""
 	}
-	return &NotLeaderError{Leader: leader}
+	return &NotLeaderError{Leader: leader, Full: !l.files.guard.fit()}
 }
 
 // outcome says what raft's answer to a command means for who gave it.

@@ -9,29 +9,20 @@ import (
 	"syscall"
 
 	"github.com/hashicorp/raft"
-	wal "github.com/hashicorp/raft-wal"
-	"github.com/hashicorp/raft-wal/metadb"
 )
-
-// segmentSize of the log's files, bytes. They are allocated in full, so small
-// enough for a laptop; a command may be larger.
-const segmentSize = 8 << 20
 
 // files is what a log has on disk.
 type files struct {
-	dir    string
-	lock   *os.File
-	mark   *mark
-	wal    *wal.WAL
-	meta   *metadb.BoltMetaDB // the log's own; its Close does not close it
-	logs   raft.LogStore
-	stable raft.StableStore
-	snaps  raft.SnapshotStore
+	lock  *os.File
+	mark  *mark
+	store *store
+	vote  *vote
+	guard *guard // over store and vote: what raft uses
+	snaps raft.SnapshotStore
 }
 
 // open opens all, or makes what is new. After an error, close closes what is open.
 func (f *files) open(cfg Config) error {
-	f.dir = cfg.Dir
 	var err error
 	if f.lock, err = lockDir(cfg.Dir); err != nil {
 		return err
@@ -50,14 +41,17 @@ func (f *files) open(cfg Config) error {
 		return err
 	}
 	logger := newLogger(cfg.Log)
-	f.meta = &metadb.BoltMetaDB{}
-	if f.wal, err = wal.Open(dir, wal.WithMetaStore(f.meta), wal.WithSegmentSize(segmentSize), wal.WithLogger(logger)); err != nil {
+	if f.store, err = openStore(dir, cfg.Log); err != nil {
 		return fmt.Errorf("log: %w", err)
 	}
-	f.logs, f.stable = f.wal, f.wal
-	if cfg.WrapLog != nil {
-		f.logs = cfg.WrapLog(f.wal)
+	if f.vote, err = openVote(dir, f.store); err != nil {
+		return fmt.Errorf("vote: %w; %s", err, wayOut)
 	}
+	var logs raft.LogStore = f.store
+	if cfg.WrapLog != nil {
+		logs = cfg.WrapLog(logs)
+	}
+	f.guard = newGuard(logs, f.vote, cfg.Log)
 	if err := sweepSnapshots(filepath.Join(dir, "snapshots")); err != nil {
 		return fmt.Errorf("snapshots: %w", err)
 	}
@@ -104,11 +98,11 @@ func lockDir(dir string) (*os.File, error) {
 
 func (f *files) close() error {
 	var errs []error
-	if f.wal != nil {
-		errs = append(errs, f.wal.Close())
+	if f.store != nil {
+		errs = append(errs, f.store.Close())
 	}
-	if f.meta != nil {
-		errs = append(errs, f.meta.Close())
+	if f.vote != nil {
+		errs = append(errs, f.vote.Close())
 	}
 	if f.mark != nil {
 		errs = append(errs, f.mark.Close())

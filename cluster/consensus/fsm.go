@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"errors"
 	"io"
 	"sync/atomic"
 
@@ -14,11 +15,13 @@ import (
 type fsm struct {
 	store   *state.Store
 	mark    *mark
-	loaded  uint64        // the store held the log up to here before raft began to apply
+	loaded  uint64        // the store held the commands up to here before raft began to apply
+	seen    uint64        // the last command that raft applied
 	applied atomic.Uint64 // the last command applied
 }
 
 func (f *fsm) Apply(l *raft.Log) any {
+	f.seen = l.Index
 	if l.Index <= f.loaded {
 		return nil
 	}
@@ -34,7 +37,12 @@ func (f *fsm) Apply(l *raft.Log) any {
 	return nil
 }
 
+// Snapshot returns the state. Raft would take it for that of the last command
+// it applied, which it is not before raft has come to where the store is.
 func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
+	if f.seen < f.loaded {
+		return nil, errors.New("the log is still being replayed")
+	}
 	return snapshot{f.store.Snapshot()}, nil
 }
 
@@ -45,6 +53,7 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 		return err
 	}
 	f.applied.Store(f.store.Snapshot().Index())
+	f.loaded = 0
 	return nil
 }
 

@@ -45,7 +45,8 @@ type Log struct {
 	files  files
 	closed chan struct{} // closed by Close
 
-	settled atomic.Uint64 // the term in which this leader has applied all of the past
+	running atomic.Pointer[raft.Raft] // raft once it runs, for who may ask before
+	settled atomic.Uint64             // the term in which this leader has applied all of the past
 
 	mu      sync.Mutex
 	changed chan struct{} // guarded by mu; closed and replaced when the leader changes
@@ -61,6 +62,11 @@ func (l *Log) Leader() string {
 // Leading reports whether this manager leads. It may have lost the leadership
 // without knowing yet: what rests on it goes through Apply or Verify.
 func (l *Log) Leading() bool { return l.raft.State() == raft.Leader }
+
+func (l *Log) runningLeads() bool {
+	r := l.running.Load()
+	return r != nil && r.State() == raft.Leader
+}
 
 // LeaderChanged returns a channel that is closed when Leader or Leading
 // changes. Taken before asking them, it misses no change.

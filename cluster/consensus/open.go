@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/dhow-project/dhow/cluster/state"
 )
 
 // bootTimeout bounds how long one voter takes to become leader; reached only
@@ -53,6 +55,9 @@ func (c Config) withDefaults() Config {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Store == nil {
+		c.Store = state.New()
+	}
 	return c
 }
 
@@ -64,21 +69,24 @@ func (l *Log) start() error {
 		mem.Connect(mem.LocalAddr(), mem)
 		l.trans = mem
 	} else {
-		l.net = newTransport(l.cfg.ID, l.cfg.Stream, newLogger(l.cfg.Log))
+		l.net = newTransport(l.cfg.ID, l.cfg.Stream, newLogger(l.cfg.Log), f.guard.fit)
 		l.trans = l.net
+		f.guard.silent = l.net.layer.mute
 	}
-	exists, err := raft.HasExistingState(f.logs, f.stable, f.snaps)
+	f.guard.closed, f.guard.leading = l.closed, l.runningLeads
+	exists, err := raft.HasExistingState(f.guard, f.guard, f.snaps)
 	if err != nil {
 		return fmt.Errorf("log: %w", err)
 	}
 	if !exists && !l.cfg.Join {
-		if err := raft.BootstrapCluster(conf, f.logs, f.stable, f.snaps, l.trans, onlyVoter(l.cfg.ID)); err != nil {
+		if err := raft.BootstrapCluster(conf, f.guard, f.guard, f.snaps, l.trans, onlyVoter(l.cfg.ID)); err != nil {
 			return fmt.Errorf("bootstrap: %w", err)
 		}
 	}
-	if l.raft, err = raft.NewRaft(conf, l.fsm, f.logs, f.stable, f.snaps, l.trans); err != nil {
+	if l.raft, err = raft.NewRaft(conf, l.fsm, f.guard, f.guard, f.snaps, l.trans); err != nil {
 		return fmt.Errorf("raft: %w", err)
 	}
+	l.running.Store(l.raft)
 	l.watch()
 	if l.alone() {
 		return l.lead()
@@ -159,6 +167,7 @@ func (l *Log) waitLeading() error {
 // stop ends raft, its connections and its files.
 func (l *Log) stop() error {
 	var err error
+	close(l.closed)
 	if l.net != nil {
 		l.net.layer.cut() // calls under way end now instead of at their deadlines
 	}
@@ -167,7 +176,6 @@ func (l *Log) stop() error {
 	} else if l.net != nil {
 		err = l.net.Close()
 	}
-	close(l.closed)
 	l.watched.Wait()
 	return errors.Join(err, l.files.close())
 }

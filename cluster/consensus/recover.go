@@ -32,5 +32,5 @@ func (f *files) recover(cfg Config) error {
 	m.loaded = 0 // raft loads all of it again, from the snapshot on
 	l := &Log{cfg: cfg}
 	_, trans := raft.NewInmemTransport(raft.ServerAddress(cfg.ID))
-	return raft.RecoverCluster(l.raftConfig(), m, f.logs, f.stable, f.snaps, trans, onlyVoter(cfg.ID))
+	return raft.RecoverCluster(l.raftConfig(), m, f.guard, f.guard, f.snaps, trans, onlyVoter(cfg.ID))
 }

@@ -157,11 +157,13 @@ func (l *layer) keep(c net.Conn) (net.Conn, error) {
 	return k, nil // its first use says that it is closed
 }
 
-// mute closes all connections and makes no new ones until unmute: for the
-// others this manager is dead.
-func (l *layer) mute() { l.silence(func() { l.muted = true }) }
-
-func (l *layer) unmute() {
+// mute closes all connections and makes no new ones: for the others this
+// manager is dead, until it is called with false.
+func (l *layer) mute(on bool) {
+	if on {
+		l.silence(func() { l.muted = true })
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.muted = false

@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"errors"
 	"io"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ const pooled = 3
 type transport struct {
 	*raft.NetworkTransport
 	layer *layer
+	fit   func() bool // whether this node may stand for election
 
 	mu    sync.Mutex
 	peers map[raft.ServerID]contact // guarded by mu
@@ -34,14 +36,14 @@ type contact struct {
 	match uint64    // its log equals this node's up to here
 }
 
-func newTransport(id string, s Stream, log hclog.Logger) *transport {
+func newTransport(id string, s Stream, log hclog.Logger, fit func() bool) *transport {
 	l := newLayer(id, s)
 	// One call at a time to each follower: answers then come in the order of what
 	// they answer, and many commands go in one call anyway.
 	n := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: l, Logger: log, MaxPool: pooled, MaxRPCsInFlight: 1, Timeout: callTimeout,
 	})
-	return &transport{NetworkTransport: n, layer: l, peers: map[raft.ServerID]contact{}}
+	return &transport{NetworkTransport: n, layer: l, fit: fit, peers: map[raft.ServerID]contact{}}
 }
 
 // Close ends all connections.
@@ -114,18 +116,21 @@ func (t *transport) contact(id raft.ServerID, term uint64) contact {
 
 // RequestPreVote asks for a vote on trial.
 func (t *transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
-	return again(func() error { return t.NetworkTransport.RequestPreVote(id, target, args, resp) })
+	return t.ask(func() error { return t.NetworkTransport.RequestPreVote(id, target, args, resp) })
 }
 
 // RequestVote asks for a vote.
 func (t *transport) RequestVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
-	return again(func() error { return t.NetworkTransport.RequestVote(id, target, args, resp) })
+	return t.ask(func() error { return t.NetworkTransport.RequestVote(id, target, args, resp) })
 }
 
-// again makes a call once more for each kept connection that may have died
+// ask makes a call once more for each kept connection that may have died
 // unnoticed, as when the other was restarted: a lost question would cost an
-// election timeout.
-func again(call func() error) error {
+// election timeout. A node that could not lead does not ask.
+func (t *transport) ask(call func() error) error {
+	if !t.fit() {
+		return errUnfit
+	}
 	start := time.Now()
 	for i := 0; ; i++ {
 		err := call()
@@ -134,3 +139,5 @@ func again(call func() error) error {
 		}
 	}
 }
+
+var errUnfit = errors.New("this manager's log cannot be written: it does not stand for election")

@@ -17,11 +17,11 @@ func (f *files) verify(m *fsm) error {
 	if err != nil {
 		return err
 	}
-	first, err := f.logs.FirstIndex()
+	first, err := f.guard.FirstIndex()
 	if err != nil {
 		return fmt.Errorf("log: %w", err)
 	}
-	last, err := f.logs.LastIndex()
+	last, err := f.guard.LastIndex()
 	if err != nil {
 		return fmt.Errorf("log: %w", err)
 	}
@@ -44,7 +44,7 @@ const wayOut = "put back a copy of this directory, or remove it to start with no
 
 func (f *files) verifyEntry(index uint64, m *fsm, snapIndex uint64) error {
 	var e raft.Log
-	if err := f.logs.GetLog(index, &e); err != nil {
+	if err := f.guard.GetLog(index, &e); err != nil {
 		return err
 	}
 	if e.Index != index {
