@@ -63,6 +63,7 @@ func daemonFlagSet(f *daemonFlags) *pflag.FlagSet {
 	fl.StringArrayVar(&f.cfg.InsecureRegistries, "insecure-registry", nil, "registry host or network without valid certificate")
 	fl.StringArrayVar(&f.cfg.CertsDirs, "certs-dir", nil, "directory with HOST/ca.crt of registries (default: /etc/dhow/certs.d and /etc/docker/certs.d)")
 	fl.StringArrayVar(&f.cfg.AddressPools, "address-pool", nil, "addresses for networks: BASE,SIZE such as 10.100.0.0/16,24")
+	fl.IntVar(&f.cfg.GossipPort, "gossip-port", 0, "UDP and TCP port of the gossip between nodes (default 7946)")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	return fl

@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/runtime/agent"
@@ -11,12 +15,48 @@ import (
 	"github.com/dhow-project/dhow/volumes"
 )
 
-func (n *node) openAgent(context.Context) error {
-	n.agent = agent.New(agent.Config{
-		Node: n.cluster.NodeID(), Cluster: n.cluster.ID(), Source: n.cluster, Engine: n.engine, Images: n.images,
+// runAgent runs the tasks that a cluster has for this node.
+func (n *node) runAgent(ctx context.Context, self, cluster string, source agent.Source) error {
+	return agent.New(agent.Config{
+		Node: self, Cluster: cluster, Source: source, Engine: n.engine, Images: n.images,
 		Volumes: stackVolumes{n.volumes}, Events: n.bus, Log: n.cfg.Log.With("part", "agent"),
-	})
-	return nil
+	}).Run(ctx)
+}
+
+// dropTasks removes the containers of a cluster's tasks, with their grace to stop.
+func (n *node) dropTasks(ctx context.Context, cluster string) error {
+	list, err := n.engine.List(ctx, runtime.Filter{All: true, Labels: map[string]string{agent.LabelCluster: cluster}})
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, c := range list {
+		g.Go(func() error {
+			err := ignore(n.engine.Stop(ctx, c.ID, "", nil), runtime.ErrNotModified, runtime.ErrNotFound)
+			if err == nil {
+				err = ignore(n.engine.Remove(ctx, c.ID, runtime.RemoveOptions{Force: true}), runtime.ErrNotFound)
+			}
+			if err != nil {
+				return fmt.Errorf("container %s: %w", c.Name, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// inventory tells which images and volumes this node has.
+func (n *node) inventory() (images, volumes []string, err error) {
+	list, err := n.images.List(context.Background())
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, i := range list {
+		images = append(images, i.ID)
+	}
+	names, err := volumeNames{n.volumes}.VolumeNames()
+	slices.Sort(images)
+	return images, slices.Sorted(maps.Keys(names)), err
 }
 
 // stackVolumes fits agent.Volumes.

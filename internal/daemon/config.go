@@ -35,6 +35,8 @@ type Config struct {
 	CertsDirs          []string // with HOST/ca.crt of registries; nil: the usual ones
 	AddressPools       []string // "10.100.0.0/16,24": base and size of each subnet
 
+	GossipPort int // where nodes tell each other who is alive; 0: the default
+
 	Version string
 	Log     *slog.Logger
 	Ready   func() // called when the socket answers; nil: nobody wants to know

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	goruntime "runtime"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dhow-project/dhow/api/server"
+	"github.com/dhow-project/dhow/cluster/port"
 )
 
 // grace is how long requests may take to finish when the daemon ends.
@@ -69,8 +71,9 @@ func (n *node) run(ctx context.Context, l net.Listener, started time.Time) error
 	g.Go(func() error { return named("network", n.network.Run(ctx)) })
 	g.Go(func() error { return named("network events", n.tellNetworks(ctx)) })
 	g.Go(func() error { return named("engine", n.engine.Run(ctx)) })
-	g.Go(func() error { return named("agent", n.agent.Run(ctx)) })
-	g.Go(func() error { return named("api", server.Serve(ctx, l, server.New(n.api(started)), grace)) })
+	api := server.New(n.api(started))
+	n.cluster.Serve(n.forNodes(api))
+	g.Go(func() error { return named("api", server.Serve(ctx, l, api, grace)) })
 	if n.cfg.Ready != nil {
 		n.cfg.Ready()
 	}
@@ -94,16 +97,28 @@ func named(part string, err error) error {
 	return fmt.Errorf("%s: %w", part, err)
 }
 
+// forNodes is what other nodes may ask of this one: what their users ask of the
+// cluster or of a container here, and its images.
+func (n *node) forNodes(api http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/forward/", server.Forwarded(api, func(r *http.Request) (string, bool) {
+		p, ok := port.PeerOf(r)
+		return p.Node, ok
+	}))
+	mux.Handle("/v2/", n.images.Handler())
+	return mux
+}
+
 func (n *node) api(started time.Time) server.Config {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "localhost"
 	}
 	return server.Config{
-		Engine: n.engine, Images: n.images, Volumes: n.volumes, Networks: n.cluster, Stacks: n.cluster,
+		Engine: n.engine, Images: n.images, Volumes: n.volumes, Networks: n.cluster, Stacks: n.cluster, Cluster: n.cluster,
 		Backups: n.backups, Bus: n.bus, Log: n.cfg.Log.With("part", "api"), Layers: n.layers,
 		Facts: server.Facts{
-			NodeID: n.cluster.NodeID(), Hostname: host, Version: n.cfg.Version, DataDir: n.cfg.DataDir, RunDir: n.cfg.RunDir,
+			NodeID: n.cluster.Self(), Hostname: host, Version: n.cfg.Version, DataDir: n.cfg.DataDir, RunDir: n.cfg.RunDir,
 			Started: started, Runtimes: n.cfg.Runtimes, DefaultRuntime: n.cfg.DefaultRuntime,
 			Labels:      []string{"os=" + goruntime.GOOS, "arch=" + goruntime.GOARCH},
 			WarningsNow: n.network.Warnings,

@@ -7,16 +7,17 @@ import (
 	"os"
 	"path/filepath"
 	goruntime "runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/dhow-project/dhow/cluster"
+	member "github.com/dhow-project/dhow/cluster/node"
 	"github.com/dhow-project/dhow/overlaynet"
 	"github.com/dhow-project/dhow/overlaynet/dns"
 	"github.com/dhow-project/dhow/overlaynet/lb"
 	"github.com/dhow-project/dhow/overlaynet/link"
 	"github.com/dhow-project/dhow/runtime"
-	"github.com/dhow-project/dhow/runtime/agent"
 	"github.com/dhow-project/dhow/runtime/engine"
 	"github.com/dhow-project/dhow/runtime/events"
 	"github.com/dhow-project/dhow/runtime/image"
@@ -36,10 +37,9 @@ type node struct {
 	images  *image.Store
 	volumes *volumes.Manager
 	links   *link.Links
-	cluster *cluster.Manager
+	cluster *member.Node
 	network *overlaynet.Manager
 	engine  *engine.Engine
-	agent   *agent.Agent
 	backups *backup.Service
 	closers []func() error // in the order of opening
 }
@@ -52,7 +52,7 @@ func open(ctx context.Context, cfg Config) (*node, error) {
 		open func(context.Context) error
 	}{
 		{"images", n.openImages}, {"volumes", n.openVolumes}, {"cluster", n.openCluster},
-		{"network", n.openNetwork}, {"engine", n.openEngine}, {"agent", n.openAgent},
+		{"network", n.openNetwork}, {"engine", n.openEngine},
 	} {
 		if err := step.open(ctx); err != nil {
 			return nil, errors.Join(fmt.Errorf("open %s: %w", step.name, err), n.close())
@@ -115,7 +115,7 @@ func (n *node) containerName(id string) string {
 	return id
 }
 
-func (n *node) openCluster(context.Context) (err error) {
+func (n *node) openCluster(ctx context.Context) (err error) {
 	pools, err := n.cfg.pools()
 	if err != nil {
 		return err
@@ -128,14 +128,30 @@ func (n *node) openCluster(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	n.cluster, err = cluster.Open(cluster.Config{
-		DataDir: n.cfg.DataDir, Node: self, Log: n.cfg.Log.With("part", "cluster"),
-		Subnets: subnets{pools: pools, avoid: n.links.Avoid}, Images: n.images, Volumes: volumeNames{n.volumes}, Host: newHostCheck(),
+	self.Version = n.cfg.Version
+	log := n.cfg.Log.With("part", "cluster")
+	n.cluster, err = member.Open(ctx, member.Config{
+		DataDir: n.cfg.DataDir, Facts: self, Log: log, GossipPort: n.cfg.GossipPort,
+		Manager: cluster.Config{
+			Log: log, Subnets: subnets{pools: pools, avoid: n.links.Avoid}, Images: n.images, Volumes: volumeNames{n.volumes}, Host: newHostCheck(),
+		},
+		Agent: n.runAgent, Drop: n.dropTasks, Inventory: n.inventory, Ours: virtual,
 	})
 	if err == nil {
 		n.closers = append(n.closers, n.cluster.Close)
 	}
 	return err
+}
+
+// virtual tells the interfaces that programs like this one make for containers:
+// no other machine is reached by their addresses.
+func virtual(name string) bool {
+	for _, prefix := range []string{"dh", "docker", "br-", "veth", "cni", "virbr"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // thisNode is what the scheduler knows of this machine.
