@@ -54,7 +54,7 @@ func (c *Conn) release() {
 	c.once.Do(func() {
 		c.port.forget(c)
 		if c.stranger {
-			c.port.strangers.Add(-1)
+			c.port.strangers.leave(c.raw)
 		}
 	})
 }

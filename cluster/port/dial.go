@@ -32,10 +32,7 @@ func (p *Port) Dial(ctx context.Context, node, proto string) (net.Conn, error) {
 }
 
 func (p *Port) dialPeer(ctx context.Context, node, proto string) (*Conn, error) {
-	if p.cfg.Identity == nil || p.cfg.Book == nil {
-		return nil, identity.ErrNoCertificate
-	}
-	if _, ok := p.cfg.Identity.Self(); !ok {
+	if _, ok := p.certified(); !ok || p.cfg.Book == nil {
 		return nil, identity.ErrNoCertificate
 	}
 	addr, err := p.cfg.Book.Addr(node)

@@ -16,10 +16,9 @@ import (
 // listener is the open TCP port.
 type listener struct {
 	net.Listener
-	tls     *tls.Config
-	wg      sync.WaitGroup // the accept loop
-	mu      sync.Mutex
-	sources map[string]int // handshakes under way by source address
+	tls  *tls.Config
+	done chan struct{}  // closed with it
+	wg   sync.WaitGroup // the accept loop
 }
 
 // keepAlive finds a peer whose machine is gone within about 12 s; a node that
@@ -28,7 +27,7 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 6 * time.Second, Interva
 
 // Listen opens addr (host:port) to the other nodes. The node must have a certificate.
 func (p *Port) Listen(addr string) error {
-	if _, ok := p.cfg.Identity.Self(); !ok {
+	if _, ok := p.certified(); !ok {
 		return fmt.Errorf("listen on %s: %w", addr, identity.ErrNoCertificate)
 	}
 	p.mu.Lock()
@@ -44,7 +43,7 @@ func (p *Port) Listen(addr string) error {
 	if err != nil {
 		return err
 	}
-	p.listener = &listener{Listener: l, tls: p.serverTLS(), sources: map[string]int{}}
+	p.listener = &listener{Listener: l, tls: p.serverTLS(), done: make(chan struct{})}
 	p.listener.wg.Add(1)
 	p.wg.Add(1)
 	go func(l *listener) {
@@ -64,6 +63,7 @@ func (p *Port) CloseListener() error {
 	if l == nil {
 		return nil
 	}
+	close(l.done)
 	err := l.Close()
 	l.wg.Wait()
 	return err
@@ -99,20 +99,20 @@ func (p *Port) accept(l *listener) {
 	for delay := time.Duration(0); ; {
 		select { // no slot: the others wait in the kernel's queue
 		case p.slots <- struct{}{}:
-		case <-p.ctx.Done():
+		case <-l.done:
 			return
 		}
 		raw, err := l.Accept()
 		if err != nil {
 			<-p.slots
-			if errors.Is(err, net.ErrClosed) || !p.pause(&delay) {
+			if errors.Is(err, net.ErrClosed) || !l.pause(&delay) {
 				return
 			}
 			p.log.Warn("accept on the cluster port", "error", err)
 			continue
 		}
 		delay = 0
-		if !l.enter(raw, cap(p.slots)) {
+		if err := p.shaking.enter(raw); err != nil {
 			raw.Close()
 			<-p.slots
 			continue
@@ -125,53 +125,23 @@ func (p *Port) accept(l *listener) {
 	}
 }
 
-// pause waits after an error of accept, such as too many open files; false: the port is closed.
-func (p *Port) pause(delay *time.Duration) bool {
+// pause waits after an error of accept, such as too many open files; false: the listener is closed.
+func (l *listener) pause(delay *time.Duration) bool {
 	*delay = min(max(2**delay, 5*time.Millisecond), time.Second)
 	t := time.NewTimer(*delay)
 	defer t.Stop()
 	select {
 	case <-t.C:
 		return true
-	case <-p.ctx.Done():
+	case <-l.done:
 		return false
 	}
-}
-
-// enter counts a handshake; one source gets a quarter of the slots at most, so
-// that no single stranger keeps the others out.
-func (l *listener) enter(raw net.Conn, slots int) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	src := source(raw)
-	if l.sources[src] >= max(slots/4, 1) {
-		return false
-	}
-	l.sources[src]++
-	return true
-}
-
-func (l *listener) leave(raw net.Conn) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	src := source(raw)
-	if l.sources[src]--; l.sources[src] <= 0 {
-		delete(l.sources, src)
-	}
-}
-
-func source(c net.Conn) string {
-	host, _, err := net.SplitHostPort(c.RemoteAddr().String())
-	if err != nil {
-		return c.RemoteAddr().String()
-	}
-	return host
 }
 
 // receive takes one connection through its handshake to the door of its protocol.
 func (p *Port) receive(l *listener, raw net.Conn) {
 	c, err := p.handshake(l, raw)
-	l.leave(raw)
+	p.shaking.leave(raw)
 	<-p.slots
 	if err != nil {
 		raw.Close()
@@ -200,9 +170,8 @@ func (p *Port) handshake(l *listener, raw net.Conn) (*Conn, error) {
 // a node removed meanwhile is seen by Authorize or by Drop.
 func (p *Port) admit(c *Conn) error {
 	if c.stranger {
-		if int(p.strangers.Add(1)) > p.cfg.MaxStrangers {
-			c.release()
-			return errors.New("too many clients without certificate")
+		if err := p.strangers.enter(c.raw); err != nil {
+			return fmt.Errorf("client without certificate: %w", err)
 		}
 	}
 	if err := p.track(c); err != nil {

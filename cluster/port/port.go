@@ -55,8 +55,8 @@ type Config struct {
 
 	HandshakeTimeout time.Duration // default 5 s
 	DialTimeout      time.Duration // to connect and shake hands, when the context has no earlier end; default 2 s
-	MaxHandshakes    int           // under way at a time; default 256
-	MaxStrangers     int           // open connections without certificate; default 64
+	MaxHandshakes    int           // under way at a time, a quarter of them from one address; default 256
+	MaxStrangers     int           // open connections without certificate, a quarter of them from one address; default 256
 }
 
 // Port of one node. It works without listener: see Listen.
@@ -71,8 +71,9 @@ type Port struct {
 	server           *http.Server
 	handler          atomic.Pointer[http.Handler]
 	transport        *http.Transport
-	slots            chan struct{} // one in it per handshake under way
-	strangers        atomic.Int32
+	slots            chan struct{} // one in it per handshake under way, and one for the next
+	shaking          *crowd        // handshakes under way
+	strangers        *crowd        // open connections without certificate
 
 	mu       sync.Mutex // guards what follows
 	closed   bool
@@ -85,13 +86,14 @@ func New(cfg Config) *Port {
 	setDefault(&cfg.HandshakeTimeout, 5*time.Second)
 	setDefault(&cfg.DialTimeout, 2*time.Second)
 	setDefault(&cfg.MaxHandshakes, 256)
-	setDefault(&cfg.MaxStrangers, 64)
+	setDefault(&cfg.MaxStrangers, 256)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	p := &Port{
 		cfg: cfg, log: cfg.Log,
-		slots: make(chan struct{}, cfg.MaxHandshakes),
+		slots:   make(chan struct{}, cfg.MaxHandshakes),
+		shaking: newCrowd(cfg.MaxHandshakes), strangers: newCrowd(cfg.MaxStrangers),
 		conns: map[*Conn]struct{}{},
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -111,12 +113,18 @@ func setDefault[T comparable](v *T, d T) {
 // Self is who this node is on connections to itself: its certificate's peer, or
 // without certificate a manager of a cluster of its own.
 func (p *Port) Self() identity.Peer {
-	if p.cfg.Identity != nil {
-		if self, ok := p.cfg.Identity.Self(); ok {
-			return self
-		}
+	if self, ok := p.certified(); ok {
+		return self
 	}
 	return identity.Peer{Node: p.cfg.Node, Role: stack.RoleManager}
+}
+
+// certified is who this node's certificate says it is; false without one.
+func (p *Port) certified() (identity.Peer, bool) {
+	if p.cfg.Identity == nil {
+		return identity.Peer{}, false
+	}
+	return p.cfg.Identity.Self()
 }
 
 func (p *Port) authorize(c *Conn, proto string) error {
@@ -166,16 +174,18 @@ func (p *Port) Close() error {
 	}
 	p.closed = true
 	p.mu.Unlock()
-	p.cancel()
 	err := p.CloseListener()
+	// Connections first: a handler that sees its context end must not answer
+	// as if it had done its work, and TLS's last word would wait for peers that are gone.
+	for _, c := range p.open() {
+		c.abort()
+	}
+	p.cancel()
 	for _, d := range []*door{p.raft, p.grpc, p.http} {
 		d.shut()
 	}
 	p.server.Close()
 	p.transport.CloseIdleConnections()
-	for _, c := range p.open() {
-		c.abort()
-	}
 	p.wg.Wait()
 	return err
 }
