@@ -58,13 +58,13 @@ func (e *epoch) managers() []string {
 			ids[p.ID] = true
 		}
 	}
-	if e.managing() != nil {
-		ids[e.node] = true
-	}
 	if m := e.memberNow(); m != nil && len(ids) == 0 {
 		for _, c := range m.Managers {
 			ids[c.ID] = true
 		}
+	}
+	if e.managing() != nil {
+		ids[e.node] = true
 	}
 	return slices.Sorted(maps.Keys(ids))
 }

@@ -177,7 +177,7 @@ func (n *Node) present(ctx context.Context, token identity.Token, remote string,
 			return cluster.Papers{}, fmt.Errorf("%w: %w", runtime.ErrUnavailable, err)
 		}
 		var p cluster.Papers
-		err = post(ctx, c, "https://"+asked+port.JoinPath, q, &p)
+		err = post(ctx, c, "http://"+asked+port.JoinPath, q, &p)
 		c.CloseIdleConnections()
 		var other *misdirected
 		switch {
@@ -210,7 +210,7 @@ func (n *Node) enter(ctx context.Context, m *member, p cluster.Papers) error {
 	if err := writeMember(n.dir, m); err != nil {
 		return err
 	}
-	if err := n.now().forget(); err != nil {
+	if err := errors.Join(n.now().forget(), remove(filepath.Join(n.dir, "assignments.json"))); err != nil {
 		return err
 	}
 	n.log.Info("joined", "cluster", p.Cluster, "node", p.Node, "role", p.Role)
@@ -265,11 +265,7 @@ func (e *epoch) depart(ctx context.Context) error {
 func (n *Node) finishLeaving(ctx context.Context) error {
 	e := n.now()
 	err := errors.Join(n.cfg.Drop(ctx, e.cluster), e.forget(), n.id.Clear())
-	for _, name := range []string{"assignments.json", "seal.json"} {
-		if e := os.Remove(filepath.Join(n.dir, name)); e != nil && !errors.Is(e, os.ErrNotExist) {
-			err = errors.Join(err, e)
-		}
-	}
+	err = errors.Join(err, remove(filepath.Join(n.dir, "assignments.json")), remove(filepath.Join(n.dir, "seal.json")))
 	if err != nil {
 		return fmt.Errorf("leave: %w", err)
 	}
@@ -301,4 +297,12 @@ func (n *Node) forceNew(ctx context.Context) (string, error) {
 		}
 		return n.begin(ctx, &alone)
 	})
+}
+
+// remove removes a file that may be there.
+func remove(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
