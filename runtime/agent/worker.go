@@ -110,7 +110,7 @@ func (a *Agent) create(ctx context.Context, j job) (string, error) {
 	if as.Service == nil || as.Stack == nil {
 		return "", fmt.Errorf("version %d of the service is not known any more: %w", as.Task.Version, runtime.ErrNotFound)
 	}
-	img, err := a.images.ensure(ctx, as.Service.Container, func() { a.note(ctx, as.Task, "pulls "+as.Service.Container.Image) })
+	img, err := a.images.ensure(ctx, as.Service.Container, as.Auth, func(what string) { a.note(ctx, as.Task, what) })
 	if err != nil {
 		return "", err
 	}
