@@ -179,7 +179,9 @@ func (e *epoch) run(ctx context.Context) error {
 			return ctx.Err()
 		case <-e.client.Ready():
 		}
-		return e.n.cfg.Agent(ctx, e.node, e.cluster, e.client)
+		fence := newFence(ctx, e.client)
+		g.Go(func() error { return fence.run(ctx) })
+		return e.n.cfg.Agent(ctx, e.node, e.cluster, fence)
 	})
 	return g.Wait()
 }
