@@ -18,11 +18,12 @@ type board struct {
 	number  uint64
 	log     []entry // by number
 	logBase uint64  // entries up to this one are forgotten
-	view    View
+	nodes   int
 }
 
 type posted struct {
 	notice
+	item   item
 	number uint64
 }
 
@@ -41,22 +42,27 @@ const buckets = 256
 
 func newBoard() *board { return &board{items: map[string]posted{}} }
 
-// post takes in a view and reports whether anything changed.
+// post takes in a view and reports whether anything changed. What is as it was
+// is not encoded again.
 func (b *board) post(v View) (bool, error) {
-	fresh, err := notices(v)
-	if err != nil {
-		return false, err
-	}
 	before := b.number
-	seen := make(map[string]bool, len(fresh))
-	for _, n := range fresh {
-		seen[n.Key] = true
-		if old, ok := b.items[n.Key]; ok && old.Sum == n.Sum {
+	seen := make(map[string]bool, len(b.items))
+	for _, it := range items(v) {
+		seen[it.key] = true
+		old, ok := b.items[it.key]
+		if ok && it.same(old.item) {
+			continue
+		}
+		n, err := it.notice()
+		if err != nil {
+			return false, err
+		}
+		if ok && old.Sum == n.Sum {
 			continue
 		}
 		b.number++
-		b.items[n.Key] = posted{n, b.number}
-		b.log = append(b.log, entry{b.number, n.Key})
+		b.items[it.key] = posted{n, it, b.number}
+		b.log = append(b.log, entry{b.number, it.key})
 	}
 	for key := range b.items {
 		if !seen[key] {
@@ -69,34 +75,74 @@ func (b *board) post(v View) (bool, error) {
 		b.logBase = b.log[n-1].number
 		b.log = append([]entry(nil), b.log[n:]...)
 	}
-	b.view = v
+	b.nodes = len(v.Nodes)
 	return b.number != before, nil
 }
 
-// notices takes a view apart.
-func notices(v View) ([]notice, error) {
-	var out []notice
-	add := func(key string, item any) error {
-		data, err := json.Marshal(item)
-		if err != nil {
-			return fmt.Errorf("encode %s: %w", key, err)
-		}
-		out = append(out, notice{key, sum(data), data})
-		return nil
-	}
+// item is a part of a view; one of the values is set.
+type item struct {
+	key  string
+	node Node
+	net  *stack.Network
+	rest *View
+}
+
+// items takes a view apart.
+func items(v View) []item {
+	out := make([]item, 0, len(v.Nodes)+len(v.Networks)+1)
 	for _, n := range v.Nodes {
-		if err := add("node/"+n.ID, n); err != nil {
-			return nil, err
-		}
+		out = append(out, item{key: "node/" + n.ID, node: n})
 	}
-	for _, n := range v.Networks {
-		if err := add("network/"+n.Name, n); err != nil {
-			return nil, err
-		}
+	for i := range v.Networks {
+		out = append(out, item{key: "network/" + v.Networks[i].Name, net: &v.Networks[i]})
 	}
 	v.Nodes, v.Networks = nil, nil
-	err := add("cluster", v)
-	return out, err
+	return append(out, item{key: "cluster", rest: &v})
+}
+
+// same is true only if the items are equal.
+func (a item) same(b item) bool {
+	if a.net != nil || a.rest != nil {
+		return false // few; their sums are compared
+	}
+	return a == b
+}
+
+func (a item) notice() (notice, error) {
+	var v any = a.node
+	switch {
+	case a.net != nil:
+		v = a.net
+	case a.rest != nil:
+		v = a.rest
+	}
+	data, err := json.Marshal(v)
+	if err != nil {
+		return notice{}, fmt.Errorf("encode %s: %w", a.key, err)
+	}
+	return notice{a.key, sum(data), data}, nil
+}
+
+// copied is the item as a node keeps it, without the sum that only a leader gives.
+func (a item) copied() copied {
+	c := copied{net: a.net, rest: a.rest}
+	if c.net == nil && c.rest == nil {
+		c.node = &a.node
+	}
+	return c
+}
+
+// notices are all items of a view.
+func notices(v View) ([]notice, error) {
+	var out []notice
+	for _, it := range items(v) {
+		n, err := it.notice()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, n)
+	}
+	return out, nil
 }
 
 // since returns what a session that has seen number lacks; nil: nothing.
@@ -230,12 +276,12 @@ func (n *news) decode() (map[string]copied, error) {
 func (c *copyBoard) take(n *news, items map[string]copied) {
 	c.stale = c.stale && len(n.Clear) < buckets
 	if len(n.Clear) > 0 {
-		clear := map[int]bool{}
+		var empty [buckets]bool
 		for _, i := range n.Clear {
-			clear[i] = true
+			empty[i] = true
 		}
 		for key := range c.items {
-			if clear[bucketOf(key)] {
+			if empty[bucketOf(key)] {
 				delete(c.items, key)
 			}
 		}

@@ -3,6 +3,8 @@ package dispatch
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/dhow-project/dhow/stack"
@@ -14,7 +16,7 @@ const (
 	maxTasks       = 100_000  // of one node
 	maxNames       = 20_000   // images, volumes
 	maxText        = 4096     // bytes of a name
-	maxMessageText = 64 << 10 // bytes of a status message
+	maxMessageText = 16 << 10 // bytes of a status message
 )
 
 // check refuses a message that breaks the rules; first is the greeting.
@@ -61,20 +63,29 @@ func (r *report) check() error {
 	if len(r.Reports) > maxReports {
 		return fmt.Errorf("%d statuses in a report", len(r.Reports))
 	}
+	return nil
+}
+
+// usable are the statuses that can be stored, and why the first other one cannot.
+func (r *report) usable() (out []stack.TaskReport, bad error) {
+	out = make([]stack.TaskReport, 0, len(r.Reports))
 	for _, s := range r.Reports {
-		if !name(s.Task) {
-			return fmt.Errorf("task ID of %d bytes", len(s.Task))
+		err := checkStatus(s.Status)
+		if err == nil && !name(s.Task) {
+			err = fmt.Errorf("ID of %d bytes", len(s.Task))
 		}
-		if err := checkStatus(s.Status); err != nil {
-			return fmt.Errorf("task %s: %w", s.Task, err)
+		if err == nil {
+			out = append(out, s)
+		} else if bad == nil {
+			bad = fmt.Errorf("status of task %.64q: %w", s.Task, err)
 		}
 	}
-	return nil
+	return out, bad
 }
 
 // checkStatus lets a node only say what its agent could have seen.
 func checkStatus(s stack.TaskStatus) error {
-	if s.State < stack.TaskAssigned || s.State > stack.TaskRemoved {
+	if s.State < stack.TaskNew || s.State > stack.TaskRemoved {
 		return fmt.Errorf("state %d", s.State)
 	}
 	if len(s.Message) > maxMessageText {
@@ -122,6 +133,27 @@ func (d *Description) check() error {
 		}
 	}
 	return nil
+}
+
+// bounded leaves out what a leader would refuse.
+func (d Description) bounded() Description {
+	names := func(list []string) []string {
+		list = slices.DeleteFunc(slices.Clone(list), func(s string) bool { return !name(s) })
+		return list[:min(len(list), maxNames)]
+	}
+	d.Images, d.Volumes = names(d.Images), names(d.Volumes)
+	return d
+}
+
+// bounded cuts a message that a leader would refuse.
+func bounded(list []stack.TaskReport) []stack.TaskReport {
+	list = slices.Clone(list)
+	for i := range list {
+		if m := list[i].Status.Message; len(m) > maxMessageText {
+			list[i].Status.Message = strings.ToValidUTF8(m[:maxMessageText-3], "") + "..."
+		}
+	}
+	return list
 }
 
 func name(s string) bool { return s != "" && len(s) <= maxText }

@@ -145,7 +145,7 @@ func (c *Client) Report(ctx context.Context, reports []stack.TaskReport) error {
 		if err != nil {
 			return fmt.Errorf("report status: %w", err)
 		}
-		if err := to.report(ctx, part); err != nil {
+		if err := to.report(ctx, bounded(part)); err != nil {
 			return fmt.Errorf("report status: %w", err)
 		}
 		c.mirror.observed(part)
@@ -153,6 +153,9 @@ func (c *Client) Report(ctx context.Context, reports []stack.TaskReport) error {
 	}
 	return nil
 }
+
+// describe is what this node says of itself.
+func (c *Client) describe() Description { return c.cfg.Describe().bounded() }
 
 // session waits a while for one.
 func (c *Client) session(ctx context.Context) (call, error) {
@@ -192,9 +195,9 @@ func (c *Client) Run(ctx context.Context) error {
 	hint, fails := "", 0
 	for ctx.Err() == nil {
 		if core := c.local(); core != nil {
-			err := c.lead(ctx, core)
-			c.log.Debug("session with this node's own manager has ended", "error", err)
-			hint, fails = "", 0
+			c.log.Debug("session with this node's own manager has ended", "error", c.lead(ctx, core))
+			hint = ""
+			c.pause(ctx, 1) // its leadership may be coming or going
 			continue
 		}
 		next, err := c.follow(ctx, hint)

@@ -127,7 +127,7 @@ func (c *Client) try(ctx context.Context, stop context.CancelFunc, node string) 
 
 // greet sends the greeting and receives the answer.
 func (c *Client) greet(w *wire) (*fromServer, error) {
-	h := &hello{Protocol: protocol, Description: c.cfg.Describe()}
+	h := &hello{Protocol: protocol, Description: c.describe()}
 	c.mirror.greet(h)
 	if err := w.send(&fromClient{Hello: h}); err != nil {
 		return nil, err

@@ -120,7 +120,7 @@ func (r *remote) run(ctx context.Context) (next string, err error) {
 				return "", fmt.Errorf("a heartbeat has had no answer for %v", late.Round(time.Millisecond))
 			}
 		case <-r.client.described:
-			r.queue(&fromClient{Describe: ptr(r.client.cfg.Describe())})
+			r.queue(&fromClient{Describe: ptr(r.client.describe())})
 		case m := <-messages:
 			if m.Bye != nil {
 				return m.Bye.Leader, errors.New(m.Bye.Reason)

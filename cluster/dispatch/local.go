@@ -19,10 +19,19 @@ func (p inProcess) report(ctx context.Context, reports []stack.TaskReport) error
 	return p.core.Report(ctx, p.node, reports)
 }
 
+// verifyTime is how long a leader may take to make sure that it is one.
+const verifyTime = 5 * time.Second
+
 // lead is a session with this process's own manager, until it does not lead any more.
 func (c *Client) lead(ctx context.Context, core Core) error {
 	ctx, drop := context.WithCancelCause(ctx)
 	defer drop(nil)
+	vctx, cancel := context.WithTimeout(ctx, verifyTime)
+	err := core.Verify(vctx) // what the leader before has committed counts
+	cancel()
+	if err != nil {
+		return fmt.Errorf("verify leadership: %w", err)
+	}
 	c.use(inProcess{c.cfg.Node, core}, c.cfg.Node, drop)
 	defer c.use(nil, "", nil)
 	renewed := make(chan error, 1)
@@ -52,14 +61,14 @@ func (c *Client) lead(ctx context.Context, core Core) error {
 		case <-changed:
 		case <-wake:
 		case <-c.described:
-			c.describe(ctx, core)
+			c.hello(ctx, core)
 		}
 	}
 }
 
-// describe stores what this node says of itself.
-func (c *Client) describe(ctx context.Context, core Core) {
-	if err := core.Hello(ctx, c.cfg.Node, c.cfg.Describe()); err != nil && ctx.Err() == nil {
+// hello stores what this node says of itself.
+func (c *Client) hello(ctx context.Context, core Core) {
+	if err := core.Hello(ctx, c.cfg.Node, c.describe()); err != nil && ctx.Err() == nil {
 		c.log.Warn("store this node's description", "error", err)
 		time.AfterFunc(again, c.Refresh)
 	}

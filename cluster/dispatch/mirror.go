@@ -248,11 +248,9 @@ func (m *mirror) set(index uint64, list []stack.Assignment, v *View) {
 	}
 	if v != nil {
 		m.board = newCopyBoard()
-		if fresh, err := notices(*v); err == nil { // it could be encoded before
-			n := &news{Items: fresh}
-			if items, err := n.decode(); err == nil {
-				m.board.take(n, items)
-			}
+		m.board.stale = true
+		for _, it := range items(*v) {
+			m.board.items[it.key] = it.copied()
 		}
 	}
 	m.showLocked()

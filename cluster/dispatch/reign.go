@@ -12,7 +12,6 @@ type reign struct {
 	server *Server
 	core   Core
 	began  time.Time
-	lost   context.CancelCauseFunc // ends it
 
 	beats chan struct{}  // capacity 1: there are heartbeats to acknowledge
 	work  sync.WaitGroup // sessions
@@ -24,7 +23,7 @@ type reign struct {
 	index  uint64              // guarded by mu: state that sessions were last told of
 	ended  bool                // guarded by mu
 	ticked time.Time           // guarded by mu: when run last looked
-	grace  time.Time           // guarded by mu: no lease is taken for ended before
+	woke   time.Time           // guarded by mu: when this process last went on after it had stood still
 }
 
 // visitor is what a reign knows of a node.
@@ -42,10 +41,10 @@ type heard struct {
 	at      time.Time
 }
 
-func newReign(s *Server, core Core, lost context.CancelCauseFunc) *reign {
+func newReign(s *Server, core Core) *reign {
 	now := time.Now()
 	return &reign{
-		server: s, core: core, began: now, lost: lost, ticked: now,
+		server: s, core: core, began: now, ticked: now,
 		beats: make(chan struct{}, 1), nodes: map[string]*visitor{}, board: newBoard(),
 	}
 }
@@ -124,7 +123,7 @@ func (r *reign) look(now time.Time) {
 	var silent []*session
 	told := false
 	for _, v := range r.nodes {
-		if v.expired || now.Before(r.endLocked(v)) {
+		if _, ends := r.lastLocked(v); v.expired || now.Before(ends) {
 			continue
 		}
 		v.expired, told = true, true
@@ -146,18 +145,24 @@ func (r *reign) look(now time.Time) {
 func (r *reign) wakeLocked(now time.Time) {
 	terms := r.termsLocked()
 	if now.Sub(r.ticked) > max(terms.Beat, 4*tickEvery) {
-		r.grace = now.Add(terms.Lease)
+		r.woke = now
 		r.server.log.Warn("this process stood still", "for", now.Sub(r.ticked).Round(time.Millisecond))
 	}
 	r.ticked = now
 }
 
-// endLocked is when a node's lease is over for certain.
-func (r *reign) endLocked(v *visitor) time.Time {
-	if v.ends.Before(r.grace) {
-		return r.grace
+// lastLocked is the last moment at which the node may have been heard, and
+// when its lease is over for certain.
+func (r *reign) lastLocked(v *visitor) (heard, ends time.Time) {
+	heard, ends = v.heard, v.ends
+	if !r.woke.After(heard) {
+		return heard, ends
 	}
-	return v.ends
+	terms := r.termsLocked()
+	if grace := r.woke.Add(terms.Lease + terms.margin()); grace.After(ends) {
+		ends = grace
+	}
+	return r.woke, ends
 }
 
 // heard notes a heartbeat; the acknowledgement follows.
@@ -165,6 +170,10 @@ func (r *reign) heard(s *session, seq uint64) {
 	r.mu.Lock()
 	r.due = append(r.due, heard{s, seq, time.Now()})
 	r.mu.Unlock()
+	r.pokeBeats()
+}
+
+func (r *reign) pokeBeats() {
 	select {
 	case r.beats <- struct{}{}:
 	default:
@@ -173,7 +182,10 @@ func (r *reign) heard(s *session, seq uint64) {
 
 // gatherBeats is how long a heartbeat waits for others, that one look at the
 // leadership may serve them all.
-const gatherBeats = 20 * time.Millisecond
+const (
+	gatherBeats = 20 * time.Millisecond
+	deferBeats  = 100 * time.Millisecond // after the leadership could not be verified
+)
 
 // acknowledge grants leases. It makes sure first that this manager still leads:
 // one that was paused, or cut off, must not renew what its successor counts on ending.
@@ -197,17 +209,24 @@ func (r *reign) acknowledge(ctx context.Context) {
 		if len(due) == 0 {
 			continue
 		}
-		vctx, cancel := context.WithTimeout(ctx, terms.Lease/2)
+		vctx, cancel := context.WithTimeout(ctx, terms.Lease)
 		err := r.core.Verify(vctx)
 		cancel()
 		if err != nil {
-			if ctx.Err() == nil {
-				r.lost(fmt.Errorf("lead agent sessions: %w", err))
-			}
-			return
+			r.postpone(due)
+			continue
 		}
 		r.grant(due, terms)
 	}
+}
+
+// postpone keeps heartbeats for another try. If this manager does not lead any
+// more, its Lead is about to end.
+func (r *reign) postpone(due []heard) {
+	r.mu.Lock()
+	r.due = append(due, r.due...)
+	r.mu.Unlock()
+	time.AfterFunc(deferBeats, r.pokeBeats)
 }
 
 func (r *reign) grant(due []heard, terms Terms) {
@@ -305,7 +324,8 @@ func (r *reign) sessions() map[string]Session {
 	r.wakeLocked(time.Now())
 	out := make(map[string]Session, len(r.nodes))
 	for node, v := range r.nodes {
-		out[node] = Session{node, v.session != nil, v.heard, r.endLocked(v), v.description}
+		heard, ends := r.lastLocked(v)
+		out[node] = Session{node, v.session != nil, heard, ends, v.description}
 	}
 	return out
 }
@@ -317,5 +337,5 @@ func (r *reign) terms() Terms {
 }
 
 func (r *reign) termsLocked() Terms {
-	return r.server.cfg.Terms(max(len(r.nodes), len(r.board.view.Nodes)))
+	return r.server.cfg.Terms(max(len(r.nodes), r.board.nodes))
 }

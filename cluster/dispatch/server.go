@@ -59,12 +59,13 @@ func (s *Server) Serve(l net.Listener) error {
 // Stop ends all sessions and Serve.
 func (s *Server) Stop() { s.grpc.Stop() }
 
-// Lead serves sessions from core until ctx ends or core has lost its
-// leadership, and returns when the last one has ended.
+// Lead serves sessions from core until ctx ends, which is to be when core has
+// lost its leadership, and returns when the last one has ended.
 func (s *Server) Lead(ctx context.Context, core Core) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	r := newReign(s, core, cancel)
+	if err := core.Verify(ctx); err != nil { // what the leader before has committed counts
+		return fmt.Errorf("lead agent sessions: %w", err)
+	}
+	r := newReign(s, core)
 	if err := r.spread(); err != nil { // before the first session: an empty view says that there is no network
 		return fmt.Errorf("lead agent sessions: %w", err)
 	}
@@ -89,7 +90,7 @@ func (s *Server) Lead(ctx context.Context, core Core) error {
 type Session struct {
 	Node        string
 	Connected   bool
-	Heard       time.Time // last word; of this machine's monotonic clock
+	Heard       time.Time // last word, or when this process woke up after it; of this machine's monotonic clock
 	LeaseEnds   time.Time // when the node gives up by itself at the latest; likewise
 	Description Description
 }

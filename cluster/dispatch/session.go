@@ -159,7 +159,11 @@ func (s *session) write(ctx context.Context) {
 		s.says = nil
 		s.mu.Unlock()
 		if r != nil {
-			s.answer(r, s.reign.core.Report(ctx, s.node, r.Reports))
+			list, bad := r.usable()
+			if bad != nil {
+				s.reign.server.log.Warn("a node reports what cannot be", "node", s.node, "error", bad)
+			}
+			s.answer(r, s.reign.core.Report(ctx, s.node, list))
 		}
 		retry = nil
 		if d != nil && !s.hello(ctx, d) {
