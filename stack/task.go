@@ -93,6 +93,7 @@ type TaskStatus struct {
 	Paused       bool      `json:"paused,omitempty"`
 	RestartCount int       `json:"restartCount,omitempty"` // restarts in place by the restart policy
 	Restarts     uint64    `json:"restarts,omitempty"`     // Task.Restarts that the container has followed
+	NotStarted   bool      `json:"notStarted,omitempty"`   // with TaskFailed: no process ever ran, the node goes on trying
 	Time         time.Time `json:"time"`                   // by the node's clock
 
 	ImageID   string            `json:"imageID,omitempty"`   // of the container
@@ -112,7 +113,7 @@ func (t *Task) Inherited() map[string]string {
 // AnonymousVolumes are the names of the anonymous volumes that are the task's:
 // those of its container and those that it inherited.
 func (t *Task) AnonymousVolumes() []string {
-	names := slices.AppendSeq(slices.Collect(maps.Values(t.Anonymous)), maps.Values(t.Status.Anonymous))
+	names := slices.AppendSeq(slices.Collect(maps.Values(t.Inherited())), maps.Values(t.Status.Anonymous))
 	slices.Sort(names)
 	return slices.Compact(names)
 }

@@ -101,7 +101,10 @@ func (r *round) condition(d stack.Dependency) gate {
 	}
 	var first gate
 	for _, k := range s.keys {
-		g := taskCondition(d, s, k)
+		if r.asleep(k) {
+			continue // nobody waits for a node to come back
+		}
+		g := r.taskCondition(d, s, s.at[k])
 		if g.state == stack.TaskFailed {
 			return g
 		}
@@ -112,10 +115,21 @@ func (r *round) condition(d stack.Dependency) gate {
 	return first
 }
 
-func taskCondition(d stack.Dependency, s *service, k slotKey) gate {
-	t := s.at[k]
-	if t == nil || t.Version != s.Version || t.Desired == stack.DesiredRemove {
+// taskCondition looks at the task of a slot that is of the current version: the
+// one that fills it, or its successor.
+func (r *round) taskCondition(d stack.Dependency, s *service, sl *slot) gate {
+	if sl == nil || sl.main == nil {
 		return wait("waits for %s %s", d.Service, verb(d.Condition))
+	}
+	t := sl.main
+	if sl.next != nil && (t.Version != s.Version || r.cause(s, t) == lost) {
+		t = sl.next
+	}
+	if t.Version != s.Version {
+		return wait("waits for %s %s", d.Service, verb(d.Condition))
+	}
+	if r.cause(s, t) == lost {
+		return wait("waits for %s, whose node %s is down", d.Service, r.nameOf(t.Node))
 	}
 	if max(t.Wanted, t.Restarts) > t.Status.Restarts {
 		return wait("waits for %s %s", d.Service, verb(d.Condition))

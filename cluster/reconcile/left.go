@@ -36,16 +36,24 @@ func (r *round) leftovers(s *service) bool {
 	return swept
 }
 
-// collect adds what this round's ended tasks leave behind.
+// collect adds what this round's ended tasks leave behind, and what tasks that
+// were given another node than their volumes do not use.
 func (r *round) collect(s *service, left stack.Left) {
-	for k, t := range s.freed {
-		if t.Node != "" && r.nodes[t.Node] == nil || t.RemoveVolumes && t.Status.Followed == stack.DesiredRemove {
-			continue // nothing is there any more
-		}
+	for k, tasks := range s.freed {
 		heirs := slices.Collect(maps.Values(s.passed[k]))
-		names := slices.DeleteFunc(t.AnonymousVolumes(), func(name string) bool { return slices.Contains(heirs, name) })
-		if len(names) > 0 {
-			left[t.Node] = append(left[t.Node], names...)
+		for _, t := range tasks {
+			r.leaves(s, t, heirs, left)
+		}
+	}
+	for _, sl := range s.slots {
+		for _, t := range []*stack.Task{sl.main, sl.next} {
+			if t == nil || t.Node == "" || t.AnonymousNode == "" || t.AnonymousNode == t.Node {
+				continue
+			}
+			if r.nodes[t.AnonymousNode] != nil {
+				left[t.AnonymousNode] = slices.AppendSeq(left[t.AnonymousNode], maps.Values(t.Anonymous))
+			}
+			r.change(t, func(t *stack.Task) { t.Anonymous, t.AnonymousNode = nil, "" })
 		}
 	}
 	for node, names := range left {
@@ -55,11 +63,61 @@ func (r *round) collect(s *service, left stack.Left) {
 	}
 }
 
+// leaves adds the volumes of one task of which nothing else is left. A node
+// that is down when the service goes keeps them: nobody can be asked to remove them.
+func (r *round) leaves(s *service, t *stack.Task, heirs []string, left stack.Left) {
+	add := func(node string, volumes map[string]string) {
+		n := r.nodes[node]
+		if node != "" && (n == nil || n.Down && s.leaving()) {
+			return // nothing is there any more, or nothing can be done about it
+		}
+		for _, name := range volumes {
+			if !slices.Contains(heirs, name) {
+				left[node] = append(left[node], name)
+			}
+		}
+	}
+	if t.AnonymousNode != "" && t.AnonymousNode != t.Node {
+		add(t.AnonymousNode, t.Anonymous)
+	}
+	if t.RemoveVolumes && t.Status.Followed == stack.DesiredRemove {
+		return
+	}
+	add(t.Node, t.Inherited())
+	add(t.Node, t.Status.Anonymous)
+}
+
+// inherit gives a new task the anonymous volumes of the one before it in its
+// slot. They are of use only on the node where they are.
+func (r *round) inherit(s *service, k slotKey, t *stack.Task) {
+	for _, old := range slices.Backward(s.freed[k]) {
+		if old.RemoveVolumes {
+			continue
+		}
+		volumes, node := old.Status.Anonymous, old.Node
+		if volumes == nil {
+			volumes, node = old.Anonymous, old.Node
+			if old.AnonymousNode != "" {
+				node = old.AnonymousNode
+			}
+		}
+		if len(volumes) == 0 || node != "" && r.nodes[node] == nil {
+			continue
+		}
+		t.Anonymous, t.AnonymousNode = volumes, node
+		s.passed[k] = volumes
+		return
+	}
+}
+
 // sweep makes a task on each node that removes what was left there. What was
 // left nobody knows where is looked for on all nodes.
 func (r *round) sweep(s *service, left stack.Left) bool {
 	made := false
 	for _, n := range r.in.Nodes {
+		if n.Down {
+			continue
+		}
 		t := stack.Task{
 			Stack: r.in.Stack, Service: s.name, Pin: n.ID, Node: n.ID, Version: s.Version, Created: r.in.Now,
 			Desired: stack.DesiredRemove, RemoveVolumes: true, Anonymous: map[string]string{},

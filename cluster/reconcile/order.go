@@ -11,7 +11,7 @@ func (r *round) heldByDependents(s *service, removing bool) bool {
 			continue
 		}
 		for _, t := range d.tasks {
-			if removing && d.leaving() && t.Node != "" || up(t) {
+			if removing && d.leaving() && t.Node != "" && !r.down(t) || r.runs(t) {
 				return true
 			}
 		}
@@ -45,7 +45,8 @@ func (r *round) swap() {
 func (r *round) attached(network string) bool {
 	for _, s := range r.services {
 		for _, t := range s.tasks {
-			if t.Node != "" && uses(s.specOf(t.Version), network) {
+			gone := t.Node == "" || t.Desired == stack.DesiredRemove && r.down(t)
+			if !gone && uses(s.specOf(t.Version), network) {
 				return true
 			}
 		}

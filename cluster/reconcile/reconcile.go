@@ -14,7 +14,8 @@ type Input struct {
 	Services []Service // sorted by name
 	Tasks    []*stack.Task
 	Nodes    []*stack.Node
-	// Eligible tells whether a node may run tasks of a service (global services); nil: all nodes.
+	// Eligible tells whether a node may run tasks of a service; nil: all nodes.
+	// A task on a node that no longer is moves away.
 	Eligible func(*stack.Service, *stack.Node) bool
 	Stale    []string // keys of networks that are to be replaced once no container uses them
 	Now      int64    // Unix nanoseconds
@@ -50,7 +51,7 @@ type Change struct {
 // Result is what is to be done.
 type Result struct {
 	Changes []Change
-	Delete  []string              // IDs of tasks to forget: they never had a container
+	Delete  []string              // IDs of tasks to forget
 	Retire  []stack.Task          // tasks to forget but for the history of their slot
 	Rollout []Rollout             // of services whose update got further
 	Left    map[string]stack.Left // of services for which that changes
@@ -86,6 +87,8 @@ type round struct {
 	services []*service
 	byName   map[string]*service
 	nodes    map[string]*stack.Node
+	changed  map[*stack.Task]int // index in res.Changes
+	deleted  map[string]bool     // IDs of tasks without a node that this round forgets
 	res      Result
 }
 
@@ -94,29 +97,25 @@ type service struct {
 	Service
 	name       string
 	tasks      []*stack.Task                 // that stay in the state this round, by slot
-	at         map[slotKey]*stack.Task       // tasks by place
+	slots      []*slot                       // of tasks, in order
+	at         map[slotKey]*slot             // slots by place
 	keys       []slotKey                     // wanted, in order
 	want       map[slotKey]bool              // keys
-	freed      map[slotKey]*stack.Task       // tasks of which nothing is left
+	freed      map[slotKey][]*stack.Task     // tasks of which nothing is left
 	passed     map[slotKey]map[string]string // anonymous volumes that their successors inherit
 	dependents []*service
 }
 
-// slotKey is a task's place in its service: a number, or a node for global services.
-type slotKey struct {
-	slot int
-	pin  string
-}
-
-func keyOf(t *stack.Task) slotKey { return slotKey{t.Slot, t.Pin} }
-
 func newRound(in Input) *round {
-	r := &round{res: Result{Left: map[string]stack.Left{}}, in: in, byName: map[string]*service{}, nodes: map[string]*stack.Node{}}
+	r := &round{
+		in: in, res: Result{Left: map[string]stack.Left{}}, changed: map[*stack.Task]int{}, deleted: map[string]bool{},
+		byName: map[string]*service{}, nodes: make(map[string]*stack.Node, len(in.Nodes)),
+	}
 	for _, n := range in.Nodes {
 		r.nodes[n.ID] = n
 	}
 	for _, s := range in.Services {
-		sv := &service{Service: s, name: s.Spec.Name, freed: map[slotKey]*stack.Task{}, passed: map[slotKey]map[string]string{}}
+		sv := &service{Service: s, name: s.Spec.Name, freed: map[slotKey][]*stack.Task{}, passed: map[slotKey]map[string]string{}}
 		r.services = append(r.services, sv)
 		r.byName[sv.name] = sv
 	}
@@ -131,10 +130,8 @@ func newRound(in Input) *round {
 	for _, t := range in.Tasks {
 		if s := r.byName[t.Service]; s != nil {
 			s.tasks = append(s.tasks, t)
-		} else if gone(t, r.nodes) {
-			r.res.Delete = append(r.res.Delete, t.ID)
-		} else if t.Desired != stack.DesiredRemove {
-			r.change(t, func(t *stack.Task) { t.Desired = stack.DesiredRemove })
+		} else {
+			r.disown(t)
 		}
 	}
 	for _, s := range r.services {
@@ -143,45 +140,51 @@ func newRound(in Input) *round {
 	return r
 }
 
-func byPlace(a, b *stack.Task) int {
-	if a.Slot != b.Slot {
-		return a.Slot - b.Slot
-	}
-	if c := strings.Compare(a.Pin, b.Pin); c != 0 {
-		return c
-	}
-	return strings.Compare(a.ID, b.ID)
-}
-
-// gone reports whether nothing is left of a task on any node.
-func gone(t *stack.Task, nodes map[string]*stack.Node) bool {
-	if t.Node == "" {
-		return t.Desired == stack.DesiredRemove
-	}
-	return t.Status.State == stack.TaskRemoved || nodes[t.Node] == nil
-}
-
-// settle forgets the tasks of which nothing is left, which frees their slots,
-// and finds the slots that are wanted.
-func (r *round) settle(s *service) {
-	s.keys = r.wanted(s)
-	s.want = make(map[slotKey]bool, len(s.keys))
-	for _, k := range s.keys {
-		s.want[k] = true
-	}
-	s.tasks = slices.DeleteFunc(s.tasks, func(t *stack.Task) bool {
-		unplaced := t.Node == "" && (!s.want[keyOf(t)] || t.Version != s.Version)
-		if !unplaced && !gone(t, r.nodes) {
-			return false
-		}
+// disown ends a task whose service there is no more.
+func (r *round) disown(t *stack.Task) {
+	if r.gone(t) || r.down(t) {
 		r.res.Delete = append(r.res.Delete, t.ID)
-		s.freed[keyOf(t)] = t
-		return true
-	})
-	s.at = make(map[slotKey]*stack.Task, len(s.tasks))
-	for _, t := range s.tasks {
-		s.at[keyOf(t)] = t
+	} else if t.Desired != stack.DesiredRemove {
+		r.change(t, func(t *stack.Task) { t.Desired = stack.DesiredRemove })
 	}
+}
+
+// down reports whether a task's node is not heard of.
+func (r *round) down(t *stack.Task) bool {
+	n := r.nodes[t.Node]
+	return n != nil && n.Down
+}
+
+// runs is up for tasks whose nodes can say so.
+func (r *round) runs(t *stack.Task) bool {
+	n := r.nodes[t.Node]
+	return n != nil && !n.Down && up(t)
+}
+
+// leaseEnded reports whether a node that is lost or gone has certainly stopped
+// what may run only once.
+func (r *round) leaseEnded(s *service, node string) bool {
+	return !s.Spec.Exclusive || r.in.LeaseEnded == nil || r.in.LeaseEnded(node)
+}
+
+// again asks for another look at a time.
+func (r *round) again(at int64) {
+	if r.res.Again == 0 || at < r.res.Again {
+		r.res.Again = at
+	}
+}
+
+// change changes a task; several changes of a round become one.
+func (r *round) change(t *stack.Task, f func(*stack.Task)) { f(&r.changeOf(t).Task) }
+
+func (r *round) changeOf(t *stack.Task) *Change {
+	i, ok := r.changed[t]
+	if !ok {
+		i = len(r.res.Changes)
+		r.changed[t] = i
+		r.res.Changes = append(r.res.Changes, Change{Task: *t})
+	}
+	return &r.res.Changes[i]
 }
 
 // decide makes, changes and ends the tasks of s.
@@ -194,142 +197,13 @@ func (r *round) decide(s *service) {
 	}
 }
 
-// lead brings the tasks of s where they are wanted.
-func (r *round) lead(s *service) {
-	g := r.gate(s)
-	replace := r.replaceable(s, g)
-	for _, t := range s.tasks {
-		switch {
-		case t.Desired == stack.DesiredRemove:
-			if s.RemoveVolumes && s.leaving() && !t.RemoveVolumes {
-				r.change(t, func(t *stack.Task) { t.RemoveVolumes = true })
-			}
-		case s.leaving():
-			r.remove(s, t)
-		case !s.want[keyOf(t)] || replace[t.ID]:
-			r.change(t, func(t *stack.Task) { t.Desired, t.Grace = stack.DesiredRemove, s.Grace })
-		default:
-			r.steer(s, t, g)
-		}
-	}
-	r.fill(s, g)
-}
-
 // leaving reports whether no task of s is wanted at all.
 func (s *service) leaving() bool { return s.Removing || s.Desired == stack.DesiredRemove }
 
 // down reports whether s is wanted not to run.
 func (s *service) down() bool { return s.leaving() || s.Desired == stack.DesiredStop }
 
-// remove ends a task of a service that goes, after those of the services that depend on it.
-func (r *round) remove(s *service, t *stack.Task) {
-	if r.heldByDependents(s, true) {
-		return
-	}
-	r.change(t, func(t *stack.Task) {
-		t.Desired, t.Grace = stack.DesiredRemove, s.Grace
-		t.RemoveVolumes = s.RemoveVolumes
-	})
-}
-
-// steer turns a task that stays to what is wanted of its service.
-func (r *round) steer(s *service, t *stack.Task, g gate) {
-	if t.Node == "" {
-		r.open(s, t, g)
-		return
-	}
-	switch s.Desired {
-	case stack.DesiredStop:
-		if t.Desired != stack.DesiredStop && !r.heldByDependents(s, false) {
-			r.change(t, func(t *stack.Task) { t.Desired, t.Grace = stack.DesiredStop, s.Grace })
-		}
-	case stack.DesiredPause:
-		if t.Desired == stack.DesiredRun {
-			r.change(t, func(t *stack.Task) { t.Desired = stack.DesiredPause })
-		}
-	case stack.DesiredCreate: // what runs already goes on
-	default:
-		r.start(s, t, g)
-	}
-}
-
-// start lets a task with a node run, when its dependencies allow.
-func (r *round) start(s *service, t *stack.Task, g gate) {
-	if t.Desired == stack.DesiredPause && t.Wanted <= t.Restarts {
-		r.change(t, func(t *stack.Task) { t.Desired = stack.DesiredRun })
-		return
-	}
-	if t.Desired == stack.DesiredRun && t.Wanted <= t.Restarts || !g.open() {
-		return
-	}
-	r.change(t, func(t *stack.Task) {
-		t.Restarts = max(t.Wanted, t.Restarts)
-		if t.Desired != stack.DesiredRun && t.Restarts <= t.Status.Restarts {
-			t.Restarts = t.Status.Restarts + 1
-		}
-		t.Wanted = t.Restarts
-		t.Desired, t.Grace = stack.DesiredRun, s.Grace
-	})
-}
-
-// open lets a task without a node be placed, or says what it waits for.
-func (r *round) open(s *service, t *stack.Task, g gate) {
-	if s.Desired != stack.DesiredRun && s.Desired != stack.DesiredCreate {
-		g = gate{state: stack.TaskPending, message: "is not to run: " + string(s.Desired)}
-	}
-	if g.open() {
-		r.res.Changes = append(r.res.Changes, Change{Task: *t, Place: true})
-		return
-	}
-	if t.Status.State != g.state || t.Status.Message != g.message {
-		r.change(t, func(t *stack.Task) { t.Status = r.waiting(g) })
-	}
-}
-
-// fill makes the tasks of wanted slots that have none.
-func (r *round) fill(s *service, g gate) {
-	if s.Desired != stack.DesiredRun && s.Desired != stack.DesiredCreate || s.Removing {
-		return
-	}
-	busy := 0
-	for _, t := range s.tasks {
-		if t.Status.State < stack.TaskCompleted {
-			busy++
-		}
-	}
-	for _, k := range s.keys {
-		if s.at[k] != nil {
-			continue
-		}
-		if s.Spec.Mode == stack.ReplicatedJob && s.Spec.MaxConcurrent > 0 && busy >= s.Spec.MaxConcurrent {
-			return
-		}
-		busy++
-		r.make(s, k, g)
-	}
-}
-
-// make adds a task; it inherits the anonymous volumes of the one before it.
-func (r *round) make(s *service, k slotKey, g gate) {
-	t := stack.Task{
-		Stack: r.in.Stack, Service: s.name, Slot: k.slot, Pin: k.pin,
-		Version: s.Version, Desired: s.Desired, Created: r.in.Now,
-	}
-	if old := s.freed[k]; old != nil && !old.RemoveVolumes {
-		t.Anonymous = old.Status.Anonymous
-		if t.Anonymous == nil {
-			t.Anonymous = old.Anonymous
-		}
-		s.passed[k] = t.Anonymous
-	}
-	if !g.open() {
-		t.Status = r.waiting(g)
-	}
-	r.res.Changes = append(r.res.Changes, Change{Task: t, New: true, Place: g.open()})
-}
-
-func (r *round) change(t *stack.Task, f func(*stack.Task)) {
-	c := *t
-	f(&c)
-	r.res.Changes = append(r.res.Changes, Change{Task: c})
+// filling reports whether tasks of s are made.
+func (s *service) filling() bool {
+	return !s.Removing && (s.Desired == stack.DesiredRun || s.Desired == stack.DesiredCreate)
 }

@@ -39,6 +39,7 @@ type entry struct {
 	stale      bool // the container changed since it was looked at
 	busy       bool // a worker is at it
 	fails      int  // in a row
+	renamed    bool // its container was given its name, or cannot have it for now
 	retry      time.Time
 }
 
@@ -204,6 +205,7 @@ func (a *Agent) observe(e *entry, c *runtime.Container) {
 		return
 	}
 	delete(a.byID, old)
+	a.freed(e)
 	for task, other := range a.tasks {
 		if s := other.assignment.Service; s != nil && other.assignment.Task.Stack == e.assignment.Task.Stack && len(s.Shares()) > 0 {
 			a.dirty[task], other.retry = true, time.Time{}
@@ -313,7 +315,8 @@ func (a *Agent) step(ctx context.Context, id string, now time.Time) {
 	}
 	e.stale = false
 	peers := a.peers(e.assignment)
-	act, st := Step(e.assignment.Task, Observed{e.container, unfit(e.assignment, e.container, peers)})
+	rename := a.rename(e)
+	act, st := Step(e.assignment.Task, Observed{e.container, unfit(e.assignment, e.container, peers), rename != ""})
 	switch {
 	case act == None && e.orphan:
 		delete(a.tasks, id)
@@ -327,12 +330,12 @@ func (a *Agent) step(ctx context.Context, id string, now time.Time) {
 		if act == Remove { // what it has is worth knowing also when it goes before that was told
 			e.assignment.Task.Status.Anonymous = st.Anonymous
 		}
-		e.busy = true
+		e.busy, e.renamed = true, e.renamed || act == Rename
 		a.workers.Add(1)
 		go func(j job) {
 			defer a.workers.Done()
 			a.done <- a.work(ctx, j)
-		}(job{e.assignment, e.container, peers})
+		}(job{e.assignment, e.container, peers, rename})
 	}
 }
 
@@ -399,7 +402,7 @@ func (a *Agent) failed(e *entry, err error) {
 	if t.Desired == stack.DesiredRun && (e.container == nil || e.container.State.Status == runtime.Created) {
 		st.State = stack.TaskPreparing
 		if !errors.Is(err, errWaiting) && (final(err) || e.fails >= tries) {
-			st.State = stack.TaskFailed
+			st.State, st.NotStarted = stack.TaskFailed, true
 		}
 	}
 	a.set(e, st)

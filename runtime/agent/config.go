@@ -18,6 +18,7 @@ type Engine interface {
 	Restart(ctx context.Context, ref, signal string, grace *time.Duration) error
 	Pause(ctx context.Context, ref string) error
 	Unpause(ctx context.Context, ref string) error
+	Rename(ctx context.Context, ref, name string) error
 	Remove(ctx context.Context, ref string, opt runtime.RemoveOptions) error
 	Inspect(ctx context.Context, ref string) (*runtime.Container, error)
 	List(ctx context.Context, f runtime.Filter) ([]runtime.Container, error)

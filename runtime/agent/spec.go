@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,18 +67,14 @@ func networks(a stack.Assignment, c *stack.ContainerSpec) {
 // inheritVolumes mounts the anonymous volumes of the task before this one, where
 // the image or the service still wants one: a new version keeps its data.
 func inheritVolumes(t stack.Task, c *stack.ContainerSpec, img *runtime.Image) {
-	targets := make([]string, 0, len(t.Anonymous))
-	for target := range t.Anonymous {
-		targets = append(targets, target)
-	}
-	slices.Sort(targets)
-	for _, target := range targets {
+	volumes := t.Inherited()
+	for _, target := range slices.Sorted(maps.Keys(volumes)) {
 		i := slices.IndexFunc(c.Mounts, func(m stack.Mount) bool { return m.Target == target })
 		switch {
 		case i >= 0 && c.Mounts[i].Type == stack.MountVolume && c.Mounts[i].Source == "":
-			c.Mounts[i].Source = t.Anonymous[target]
+			c.Mounts[i].Source = volumes[target]
 		case i < 0 && slices.Contains(img.Config.Volumes, target):
-			c.Mounts = append(c.Mounts, stack.Mount{Type: stack.MountVolume, Source: t.Anonymous[target], Target: target, FromImage: true})
+			c.Mounts = append(c.Mounts, stack.Mount{Type: stack.MountVolume, Source: volumes[target], Target: target, FromImage: true})
 		}
 	}
 }

@@ -23,6 +23,7 @@ const (
 	Unpause  Action = "unpause"
 	Recreate Action = "recreate" // remove the container, because it no longer fits; the next step makes it again
 	Remove   Action = "remove"
+	Rename   Action = "rename"          // to the name of the slot, which has become free
 	Discard  Action = "discard volumes" // anonymous ones that the removed container did not take along
 )
 
@@ -30,6 +31,7 @@ const (
 type Observed struct {
 	Container *runtime.Container // nil: there is none
 	Unfit     bool               // it shares namespaces of a container that is gone
+	Rename    bool               // it was made beside the container that had its name, which is gone
 }
 
 // Step decides what to do next for a task, and what its status is until then.
@@ -106,6 +108,9 @@ func runStep(t stack.Task, o Observed, st stack.TaskStatus) (Action, stack.TaskS
 	case runtime.Running, runtime.Restarting:
 		if asked {
 			return Restart, st
+		}
+		if o.Rename {
+			return Rename, st
 		}
 	case runtime.Paused:
 		if asked || t.Status.Followed == stack.DesiredPause {

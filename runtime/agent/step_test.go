@@ -70,13 +70,13 @@ func TestStep(t *testing.T) {
 	}
 	for _, c := range cases {
 		task := stack.Task{ID: "t", Desired: c.desired, Restarts: c.restarts, Status: c.reported}
-		act, st := Step(task, Observed{c.c, c.unfit})
+		act, st := Step(task, Observed{Container: c.c, Unfit: c.unfit})
 		if act != c.want || st.State != c.state || st.Message != c.message {
 			t.Errorf("%s: %q %d %q, want %q %d %q", c.name, act, st.State, st.Message, c.want, c.state, c.message)
 		}
 		if act == None { // what was reported leads to the same
 			task.Status = st
-			if again, st2 := Step(task, Observed{c.c, c.unfit}); again != None || !same(st, st2) {
+			if again, st2 := Step(task, Observed{Container: c.c, Unfit: c.unfit}); again != None || !same(st, st2) {
 				t.Errorf("%s: not stable: %q %+v", c.name, again, st2)
 			}
 		}

@@ -16,6 +16,7 @@ type job struct {
 	assignment stack.Assignment
 	container  *runtime.Container
 	peers      map[string]string
+	rename     string // name that the container is to get; "": it has it
 }
 
 // outcome is what a worker came to.
@@ -34,7 +35,7 @@ func (a *Agent) work(ctx context.Context, j job) outcome {
 	t := j.assignment.Task
 	out := outcome{task: t.ID, container: j.container}
 	for range maxSteps {
-		act, _ := Step(t, Observed{out.container, unfit(j.assignment, out.container, j.peers)})
+		act, _ := Step(t, Observed{out.container, unfit(j.assignment, out.container, j.peers), j.rename != ""})
 		if act == None {
 			break
 		}
@@ -46,6 +47,9 @@ func (a *Agent) work(ctx context.Context, j job) outcome {
 			}
 		} else {
 			t.Status = follow(t, act)
+			if act == Rename {
+				j.rename = ""
+			}
 			if act == Recreate { // the next container goes on with its volumes
 				j.assignment.Task.Anonymous = anonymous(out.container)
 			}
@@ -85,6 +89,10 @@ func (a *Agent) do(ctx context.Context, act Action, j job, c *runtime.Container)
 	switch act {
 	case Start:
 		err = ignore(a.cfg.Engine.Start(ctx, c.ID), runtime.ErrNotModified)
+	case Rename: // when somebody else has taken the name, it stays as it is
+		if err := a.cfg.Engine.Rename(ctx, c.ID, j.rename); err != nil {
+			a.log.Warn("a container keeps its name", "id", c.ID, "wanted", j.rename, "error", err)
+		}
 	case Restart:
 		err = a.cfg.Engine.Restart(ctx, c.ID, "", j.assignment.Task.Grace)
 	case Stop:
