@@ -136,7 +136,7 @@ func (m *Manager) judge(ctx context.Context, v vigil) (time.Time, error) {
 	down, again := v.judge(m.store.Snapshot().Nodes(), m.cfg.Life.Look(), time.Now())
 	var changes []state.Change
 	for _, n := range down {
-		m.log.Warn("node is down", "node", n.ID, "host", n.Hostname, "why", n.Message)
+		m.log.Warn("node is down", "node", n.ID, "host", n.Hostname, "why", n.Message, "fenced", n.Fenced)
 		changes = append(changes, state.Change{Node: n})
 	}
 	_, err := m.propose(ctx, changes)

@@ -39,12 +39,24 @@ type vigil struct {
 // too, or when its session has been silent for a lease, whatever gossip says:
 // what cannot be told what to do does not count. Who has not called since this
 // manager leads has a lease's time to do so. Only a call brings a node back.
+//
+// A node that is down is fenced when its own lease has certainly ended too.
 func (v vigil) judge(nodes []*stack.Node, seen func(string) Sighting, now time.Time) (changed []*stack.Node, again time.Time) {
 	for _, n := range nodes {
-		if n.ID == v.self || n.Down || n.Addr == "" {
+		if n.ID == v.self || n.Fenced || n.Addr == "" {
 			continue
 		}
 		s := seen(n.ID)
+		if n.Down {
+			if end := v.fence(s); now.Before(end) {
+				again = earlier(again, end)
+			} else {
+				c := *n
+				c.Fenced = true
+				changed = append(changed, &c)
+			}
+			continue
+		}
 		silent := s.Heard
 		if silent.Before(v.leads) {
 			silent = v.leads
@@ -58,9 +70,7 @@ func (v vigil) judge(nodes []*stack.Node, seen func(string) Sighting, now time.T
 		}
 		end := silent.Add(patience)
 		if now.Before(end) {
-			if again.IsZero() || end.Before(again) {
-				again = end
-			}
+			again = earlier(again, end)
 			continue
 		}
 		c := *n
@@ -70,8 +80,26 @@ func (v vigil) judge(nodes []*stack.Node, seen func(string) Sighting, now time.T
 			c.Message = "does not answer the other nodes"
 		}
 		changed = append(changed, &c)
+		again = earlier(again, v.fence(s))
 	}
 	return changed, again
+}
+
+// fence is when a node has ended its exclusive tasks by itself at the latest. A
+// manager before this one may have granted a lease just before this one led.
+func (v vigil) fence(s Sighting) time.Time {
+	end := v.leads.Add(v.lease + v.lease/10)
+	if s.LeaseEnds.After(end) {
+		return s.LeaseEnds
+	}
+	return end
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
 }
 
 func sameNode(a, b *stack.Node) bool { return reflect.DeepEqual(a, b) }

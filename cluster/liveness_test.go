@@ -27,7 +27,7 @@ func TestWhoIsDown(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			nodes := []*stack.Node{{ID: "me", Addr: "a"}, {ID: "other", Addr: "b"}, {ID: "gone", Addr: "c", Down: true}}
+			nodes := []*stack.Node{{ID: "me", Addr: "a"}, {ID: "other", Addr: "b"}, {ID: "gone", Addr: "c", Down: true, Fenced: true}}
 			changed, again := v.judge(nodes, func(string) Sighting { return c.seen }, start.Add(c.after))
 			if down := len(changed) == 1; len(changed) > 1 || down != c.down {
 				t.Fatalf("changed %v", changed)
@@ -35,13 +35,29 @@ func TestWhoIsDown(t *testing.T) {
 			if c.down && (changed[0].ID != "other" || !changed[0].Down || changed[0].Message == "") {
 				t.Errorf("got %+v", changed[0])
 			}
-			want := time.Time{}
-			if c.again > 0 {
-				want = start.Add(c.again)
-			}
-			if !again.Equal(want) {
+			want := start.Add(c.again)
+			if !c.down && !again.Equal(want) {
 				t.Errorf("again %v, want %v", again, want)
 			}
 		})
+	}
+}
+
+func TestANodeIsFencedWhenItsLeaseIsOver(t *testing.T) {
+	start := time.Unix(1000, 0)
+	v := vigil{self: "me", leads: start, lease: 5 * time.Second, heartbeat: time.Second}
+	down := []*stack.Node{{ID: "other", Addr: "b", Down: true}}
+	for _, c := range []struct {
+		ends, now time.Duration
+		fenced    bool
+	}{{0, 5400 * time.Millisecond, false}, {0, 5500 * time.Millisecond, true}, {9 * time.Second, 8 * time.Second, false}, {9 * time.Second, 9 * time.Second, true}} {
+		s := Sighting{}
+		if c.ends > 0 {
+			s.LeaseEnds = start.Add(c.ends)
+		}
+		changed, again := v.judge(down, func(string) Sighting { return s }, start.Add(c.now))
+		if fenced := len(changed) == 1 && changed[0].Fenced; fenced != c.fenced || !fenced && !again.After(start.Add(c.now)) {
+			t.Errorf("lease ends %s, now %s: %v, again %v", c.ends, c.now, changed, again)
+		}
 	}
 }

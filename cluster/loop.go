@@ -31,7 +31,7 @@ func (m *Manager) reconcile(ctx context.Context) error {
 }
 
 func (m *Manager) loopConfig() loop.Config {
-	return loop.Config{Store: m.store, Propose: m.propose, NewID: newID, Inventory: m.cfg.Inventory, LeaseEnded: m.cfg.LeaseEnded, DrainGrace: m.cfg.DrainGrace}
+	return loop.Config{Store: m.store, Propose: m.propose, NewID: newID, Inventory: m.cfg.Inventory, LeaseEnded: m.leaseEnded, DrainGrace: m.cfg.DrainGrace}
 }
 
 // round keeps everybody else's commands away from what a round builds on.
@@ -44,4 +44,10 @@ func (m *Manager) round(ctx context.Context, l *loop.Loop) (time.Time, error) {
 // wait blocks until something changed or the time has come (zero: never); false when ctx ended.
 func wait(ctx context.Context, changed <-chan struct{}, at time.Time) bool {
 	return waitFor(ctx, changed, nil, at)
+}
+
+// leaseEnded reports whether a node that does not answer has certainly ended its exclusive tasks.
+func (m *Manager) leaseEnded(node string) bool {
+	n := m.store.Snapshot().Node(node)
+	return n == nil || n.Fenced
 }

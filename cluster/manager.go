@@ -87,7 +87,7 @@ func (m *Manager) self(snap *state.Snapshot, now int64) *stack.Node {
 		return &n
 	}
 	n := withFacts(*old, m.cfg.Node)
-	n.Down, n.Message = false, ""
+	n.Down, n.Fenced, n.Message = false, false, ""
 	n.Addr, n.Gossip, n.Issuer = old.Addr, old.Gossip, old.Issuer // its session tells them
 	if sameNode(old, &n) {
 		return nil

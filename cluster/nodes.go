@@ -182,7 +182,7 @@ func (m *Manager) Hello(ctx context.Context, facts stack.Node) error {
 	}
 	n := withFacts(*old, facts)
 	if n.Down {
-		n.Down, n.Message, n.Since = false, "", time.Now().UnixNano()
+		n.Down, n.Fenced, n.Message, n.Since = false, false, "", time.Now().UnixNano()
 	}
 	if sameNode(old, &n) {
 		return nil

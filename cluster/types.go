@@ -36,9 +36,8 @@ type Config struct {
 
 	// Of deciding while this manager leads:
 
-	Inventory  loop.Inventory         // nil: nothing is known of what nodes have
-	LeaseEnded func(node string) bool // whether a node that does not answer has certainly stopped its exclusive tasks; nil: it has
-	DrainGrace time.Duration          // between no new requests for a task and the wish to stop it
+	Inventory  loop.Inventory // nil: nothing is known of what nodes have
+	DrainGrace time.Duration  // between no new requests for a task and the wish to stop it
 }
 
 // SubnetPicker chooses address ranges for a network.

@@ -7,6 +7,7 @@ type Node struct {
 	Role         Role              `json:"role,omitempty"`
 	Availability Availability      `json:"availability,omitempty"`
 	Down         bool              `json:"down,omitempty"`    // its agent has not been heard of
+	Fenced       bool              `json:"fenced,omitempty"`  // down for longer than its lease: it has ended its exclusive tasks
 	Since        int64             `json:"since,omitempty"`   // of the last change of Down, Unix nanoseconds
 	Message      string            `json:"message,omitempty"` // why it is down
 	Addr         string            `json:"addr,omitempty"`    // host:port of its cluster port, as other nodes reach it; "": one node alone

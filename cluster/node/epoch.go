@@ -28,6 +28,7 @@ type epoch struct {
 	cluster string // ID
 	port    *port.Port
 	client  *dispatch.Client
+	stock   inventory // of the nodes, while this one leads
 
 	mu      sync.Mutex       // guards what follows
 	member  *member          // nil: solo
@@ -84,7 +85,7 @@ func (e *epoch) openManager(ctx context.Context) error {
 	cfg.Stream, cfg.Join, cfg.Seal, cfg.SealKeys = e.port.Raft(), e.memberNow() != nil, e.n.ring, e.n.ring.Export
 	cfg.Life = life{e}
 	cfg.AddSealKeys = e.n.ring.Import
-	cfg.Duties = []cluster.Duty{e.lead}
+	cfg.Inventory, cfg.Duties = &e.stock, []cluster.Duty{e.lead}
 	m, err := cluster.Open(cfg)
 	if err != nil {
 		return err

@@ -30,10 +30,9 @@ type Config struct {
 	Agent func(ctx context.Context, node, cluster string, source agent.Source) error
 	// Drop removes the containers of a cluster's tasks from this machine.
 	Drop func(ctx context.Context, cluster string) error
-	// Inventory tells which images (IDs and digests) and volumes this machine has, sorted.
+	// Inventory tells which images (IDs, digests and names) and volumes this
+	// machine has, sorted. It is asked again after Refresh.
 	Inventory func() (images, volumes []string, err error)
-	// InventoryChanged is closed when Inventory answers otherwise; nil: it is asked now and then.
-	InventoryChanged func() <-chan struct{}
 	// Ours tells the network interfaces that containers use; nil: none.
 	Ours func(name string) bool
 }

@@ -60,6 +60,11 @@ func (e *epoch) handler() http.Handler {
 			return struct{}{}, m.Depart(ctx, p.Node)
 		})
 	})
+	mux.HandleFunc("POST "+holdersPath, func(w http.ResponseWriter, r *http.Request) {
+		answer(e, w, r, func(_ context.Context, _ *cluster.Manager, q holders) (holders, error) {
+			return holders{Nodes: e.stock.holders(q.Key)}, nil
+		})
+	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		e.n.mu.Lock()
 		h := e.n.handler

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -52,12 +54,46 @@ func (n *node) inventory() (images, volumes []string, err error) {
 		return nil, nil, err
 	}
 	for _, i := range list {
-		images = append(images, i.ID)
+		images = append(images, i.ID, i.Manifest)
+		images = append(append(images, i.Tags...), i.Digests...)
 	}
 	names, err := volumeNames{n.volumes}.VolumeNames()
 	slices.Sort(images)
-	return images, slices.Sorted(maps.Keys(names)), err
+	return slices.Compact(images), slices.Sorted(maps.Keys(names)), err
 }
+
+// tellInventory tells the cluster when this node has other images or volumes.
+func (n *node) tellInventory(ctx context.Context) error {
+	events := n.bus.Subscribe(ctx, time.Time{}, time.Time{})
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case e, ok := <-events:
+			if !ok {
+				events = n.bus.Subscribe(ctx, time.Time{}, time.Time{})
+				n.cluster.Refresh()
+				break
+			}
+			if e.Type == "image" || e.Type == "volume" {
+				n.cluster.Refresh()
+			}
+		}
+	}
+}
+
+// imagePeers fits image.Peers: other nodes have images before there is a
+// cluster to ask for them.
+type imagePeers struct{ n *node }
+
+func (p imagePeers) Peers(ctx context.Context, key string) []string {
+	if p.n.cluster == nil {
+		return nil
+	}
+	return p.n.cluster.Holders(ctx, key)
+}
+func (p imagePeers) Client(node string) *http.Client { return p.n.cluster.Client(node) }
+func (p imagePeers) Name(node string) string         { return p.n.cluster.Name(node) }
 
 // stackVolumes fits agent.Volumes.
 type stackVolumes struct{ m *volumes.Manager }

@@ -74,7 +74,7 @@ func (n *node) openImages(context.Context) (err error) {
 	n.images, err = image.Open(image.Config{
 		DataDir: filepath.Join(n.cfg.DataDir, "images"), Log: n.cfg.Log.With("part", "image"),
 		Mirrors: n.cfg.Mirrors, InsecureRegistries: n.cfg.InsecureRegistries, CertsDirs: n.cfg.CertsDirs,
-		InUse: n.imageUsers, Publish: n.bus.Publish,
+		InUse: n.imageUsers, Publish: n.bus.Publish, Peers: imagePeers{n},
 	})
 	if err == nil {
 		n.closers = append(n.closers, n.images.Close)

@@ -1,0 +1,74 @@
+package node
+
+import (
+	"context"
+	"hash/fnv"
+	"slices"
+	"sync"
+
+	"github.com/dhow-project/dhow/cluster/dispatch"
+)
+
+// inventory is what the nodes that call this manager have, by node.
+type inventory struct {
+	mu   sync.Mutex
+	have map[string]stock // guarded by mu
+}
+
+// stock of one node; a new one of the same content has the same version.
+type stock struct {
+	images, volumes []string
+	version         uint64
+}
+
+// Inventory fits loop.Inventory.
+func (v *inventory) Inventory(node string) (images, volumes []string, version uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s := v.have[node]
+	return s.images, s.volumes, s.version
+}
+
+// holders are the nodes that have an image, by ID.
+func (v *inventory) holders(image string) (nodes []string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for node, s := range v.have {
+		if slices.Contains(s.images, image) {
+			nodes = append(nodes, node)
+		}
+	}
+	slices.Sort(nodes)
+	return nodes
+}
+
+// follow keeps up with the sessions while this manager leads.
+func (v *inventory) follow(ctx context.Context, s *dispatch.Server) error {
+	for {
+		changed := s.Changed()
+		have := map[string]stock{}
+		for node, c := range s.Sessions() {
+			have[node] = stock{c.Description.Images, c.Description.Volumes, digest(c.Description)}
+		}
+		v.mu.Lock()
+		v.have = have
+		v.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+func digest(d dispatch.Description) uint64 {
+	h := fnv.New64a()
+	for _, list := range [][]string{d.Images, d.Volumes} {
+		for _, s := range list {
+			h.Write([]byte(s)) // never fails
+			h.Write([]byte{0})
+		}
+		h.Write([]byte{1})
+	}
+	return max(h.Sum64(), 1)
+}
