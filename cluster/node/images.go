@@ -19,30 +19,32 @@ type holders struct {
 	Nodes []string `json:"nodes,omitempty"`
 }
 
-// Holders lists nodes that may have an image: those of which the leader knows it,
-// or some that are up when it does not answer.
+// Holders lists nodes that may have an image: those of which the leader knows it
+// first, then some others that are up.
 func (n *Node) Holders(ctx context.Context, key string) []string {
 	e := n.now()
 	if e.memberNow() == nil {
 		return nil
-	}
-	up := map[string]bool{}
-	for _, p := range e.peers() {
-		up[p.ID] = !p.Down
 	}
 	limited, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	var found holders
 	if m := e.managing(); m != nil && m.Leading() {
 		found.Nodes = e.stock.holders(key)
-	} else if err := e.ask(limited, holdersPath, holders{Key: key}, &found); err != nil {
-		for _, p := range e.peers() {
-			if len(found.Nodes) < maxStrays {
-				found.Nodes = append(found.Nodes, p.ID)
-			}
+	} else {
+		_ = e.ask(limited, holdersPath, holders{Key: key}, &found) // without an answer some nodes are asked themselves
+	}
+	var known, strays []string
+	for _, p := range e.peers() {
+		switch {
+		case p.Down:
+		case slices.Contains(found.Nodes, p.ID):
+			known = append(known, p.ID)
+		case len(strays) < maxStrays: // an image that came a moment ago is not on the leader's list yet
+			strays = append(strays, p.ID)
 		}
 	}
-	return slices.DeleteFunc(found.Nodes, func(id string) bool { return !up[id] })
+	return append(known, strays...)
 }
 
 // Client speaks to a node's port.

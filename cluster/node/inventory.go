@@ -4,6 +4,7 @@ import (
 	"context"
 	"hash/fnv"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/dhow-project/dhow/cluster/dispatch"
@@ -29,8 +30,9 @@ func (v *inventory) Inventory(node string) (images, volumes []string, version ui
 	return s.images, s.volumes, s.version
 }
 
-// holders are the nodes that have an image, by ID.
+// holders are the nodes that have an image, by ID, digest or name.
 func (v *inventory) holders(image string) (nodes []string) {
+	image = strings.TrimPrefix(strings.TrimPrefix(image, "docker.io/"), "library/")
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for node, s := range v.have {
