@@ -137,10 +137,14 @@ func (x *index) follow(w *want, sv *service) {
 	x.used = c.clock
 	x.w = want{c: c, need: w.need, service: sv, platforms: w.platforms, image: w.image}
 	x.w.sum.cpu, x.w.sum.memory, x.w.sum.generic, x.w.sum.ports = w.need.cpu, w.need.memory, w.need.generic, w.need.ports
-	changed, ok := c.changes.since(x.seen)
-	if x.set != c.changes.set || !ok || len(changed) > len(c.hosts) {
+	switch changed, ok := c.changes.since(x.seen); {
+	case x.set != c.changes.set:
 		x.build()
-	} else {
+	case !ok || len(changed) > len(c.hosts):
+		for _, h := range c.hosts {
+			x.update(h)
+		}
+	default:
 		for _, pos := range changed {
 			x.update(c.hosts[pos])
 		}
@@ -178,8 +182,11 @@ func (x *index) update(h *host) {
 		x.scores.set(h.pos, x.value(h))
 		return
 	}
-	x.spread.set(h.pos, x.value(h), int(x.w.service.own[h].live))
+	x.spread.set(h.pos, x.value(h), x.live(h))
 }
+
+// live is how many tasks of the service a host has.
+func (x *index) live(h *host) int { return int(x.w.service.own[h].live) }
 
 // pick finds the first host, with what is special about the request.
 func (x *index) pick(w *want) *host {
@@ -214,7 +221,7 @@ func (x *index) put(h *host, score uint64, more int) {
 		x.scores.set(h.pos, score)
 		return
 	}
-	x.spread.set(h.pos, score, int(x.w.service.own[h].live)+more)
+	x.spread.set(h.pos, score, x.live(h)+more)
 }
 
 func (x *index) first() (int, bool) {

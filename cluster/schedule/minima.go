@@ -40,7 +40,12 @@ func (m *minima) settle() {
 	}
 }
 
+func (m *minima) get(i int) uint64 { return m.levels[0][i] }
+
 func (m *minima) set(i int, score uint64) {
+	if m.levels[0][i] == score {
+		return
+	}
 	m.levels[0][i] = score
 	for l := 1; l < len(m.levels); l++ {
 		i /= fan

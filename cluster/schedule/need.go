@@ -17,7 +17,7 @@ type need struct {
 	spec    *stack.Service
 	filter  *Filter
 	near    []affinity
-	social  bool // wants to be with itself: one task of it changes the test of all nodes
+	social  bool  // wants to be with itself: one task of it changes the test of all nodes
 	cpu     int64 // billionths
 	memory  int64 // bytes
 	generic []amount

@@ -29,7 +29,7 @@ func newSpread(x *index) *spread {
 	for i, h := range hosts {
 		b := leaves[t.find(x.w.need.spread, h)]
 		s.leaf[i], s.slot[i] = b, len(b.hosts)
-		s.live[i] = int(x.w.service.own[h].live)
+		s.live[i] = x.live(h)
 		b.hosts = append(b.hosts, i)
 	}
 	s.root.fill(x)
@@ -72,15 +72,19 @@ func (b *branch) score() uint64 {
 	return uint64(b.live)
 }
 
+// set gives a host another score and number of tasks.
 func (s *spread) set(pos int, score uint64, live int) {
-	more := live - s.live[pos]
+	b, more := s.leaf[pos], live-s.live[pos]
 	s.live[pos] = live
-	b := s.leaf[pos]
 	b.scores.set(s.slot[pos], score)
 	b.live += more
 	for ; b.up != nil; b = b.up {
+		score := b.score()
+		if more == 0 && b.up.scores.get(b.place) == score {
+			return
+		}
 		b.up.live += more
-		b.up.scores.set(b.place, b.score())
+		b.up.scores.set(b.place, score)
 	}
 }
 
