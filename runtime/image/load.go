@@ -108,7 +108,7 @@ func (s *Store) unpackArchive(ctx context.Context, desc ocispec.Descriptor, p *p
 		if err != nil {
 			return nil, err
 		}
-		news = append(news, named{name, m})
+		news = append(news, named{record: name, target: m})
 	}
 	return news, nil
 }

@@ -109,6 +109,17 @@ func (s *Store) names(ctx context.Context, change func(ctx context.Context, all 
 type named struct {
 	record string // normalized; "" gives the image no name
 	target ocispec.Descriptor
+	pinned bool // the name came with an image that a deployment needed; no person said what it means here
+}
+
+// pinnedLabel marks such records. The next deployment may move them.
+const pinnedLabel = "dhow.pinned"
+
+func (n named) labels() map[string]string {
+	if n.pinned {
+		return map[string]string{pinnedLabel: "true"}
+	}
+	return nil
 }
 
 // setNames writes names, all or none. An image that loses its last name to
@@ -123,14 +134,16 @@ func (s *Store) setNames(ctx context.Context, news []named) error {
 				continue
 			}
 			old, exists := all[n.record]
-			r := images.Image{Name: n.record, Target: n.target}
+			r := images.Image{Name: n.record, Target: n.target, Labels: n.labels()}
 			var err error
 			switch {
 			case !exists:
 				r, err = s.images.Create(ctx, r)
 			case old.Target.Digest != n.target.Digest:
 				losers = append(losers, old.Target)
-				r, err = s.images.Update(ctx, r, "target")
+				r, err = s.images.Update(ctx, r, "target", "labels")
+			case old.Labels[pinnedLabel] != "" && !n.pinned:
+				r, err = s.images.Update(ctx, r, "labels")
 			default:
 				continue
 			}

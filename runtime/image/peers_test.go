@@ -204,6 +204,28 @@ func TestPinnedPullLeavesNames(t *testing.T) {
 	if get(t, n.by["b"].Store, "app:1").ID != old.ID || get(t, n.by["b"].Store, want.Target).ID != want.ID {
 		t.Error("the name has moved")
 	}
+	// A name that came with a deployment goes with the next one, until a person says what it means.
+	load(t, n.by["a"].Store, simple("other:1", "1"))
+	pin := func() *runtime.Image {
+		t.Helper()
+		want := get(t, n.by["a"].Store, "other:1")
+		if _, err := n.by["b"].Pull(t.Context(), "other:1", runtime.PullOptions{Digest: want.Target, ImageID: want.ID}); err != nil {
+			t.Fatal(err)
+		}
+		return want
+	}
+	first := pin()
+	load(t, n.by["a"].Store, simple("other:1", "2"))
+	second := pin()
+	if got := get(t, n.by["b"].Store, "other:1"); got.ID != second.ID || second.ID == first.ID {
+		t.Errorf("the name means %s, want %s", got.ID, second.ID)
+	}
+	load(t, n.by["b"].Store, simple("other:1", "2"))
+	load(t, n.by["a"].Store, simple("other:1", "3"))
+	pin()
+	if got := get(t, n.by["b"].Store, "other:1"); got.ID != second.ID {
+		t.Errorf("a person's name has moved to %s", got.ID)
+	}
 }
 
 // A peer that sends other bytes is found out, and others are asked.

@@ -69,7 +69,7 @@ func (s *Store) pull(ctx context.Context, name reference.Named, opt runtime.Pull
 	if opt.Digest == "" {
 		f.id = digest.Digest(opt.ImageID)
 	}
-	if err := f.run(ctx, record, target); err != nil {
+	if err := f.run(ctx, named{record, target, opt.Digest != "" || opt.ImageID != ""}); err != nil {
 		return nil, reg.explain(s.explainDisk(err))
 	}
 	if record == "" {
@@ -86,7 +86,7 @@ func (s *Store) pull(ctx context.Context, name reference.Named, opt runtime.Pull
 }
 
 // recordFor is the name that an image gets. One that was pinned takes no name
-// from another image: what a name means here is for people to say.
+// that a person gave to another image here.
 func (s *Store) recordFor(ctx context.Context, name reference.Named, opt runtime.PullOptions, target ocispec.Descriptor) (string, error) {
 	_, tagged := name.(reference.Tagged)
 	switch {
@@ -100,7 +100,7 @@ func (s *Store) recordFor(ctx context.Context, name reference.Named, opt runtime
 		return "", err
 	}
 	for _, r := range records {
-		if r.Name == name.String() && r.Target.Digest != target.Digest {
+		if r.Name == name.String() && r.Target.Digest != target.Digest && r.Labels[pinnedLabel] == "" {
 			return name.Name() + "@" + target.Digest.String(), nil
 		}
 	}
@@ -130,8 +130,8 @@ type fetch struct {
 
 // run fetches, unpacks and names the image, under a lease that outlives an
 // interrupted pull for a while, but not one that can never succeed.
-func (f *fetch) run(ctx context.Context, record string, target ocispec.Descriptor) error {
-	s := f.store
+func (f *fetch) run(ctx context.Context, n named) error {
+	s, target := f.store, n.target
 	ctx, l, err := s.lease(ctx, "pull", target.Digest)
 	if err != nil {
 		return err
@@ -140,7 +140,7 @@ func (f *fetch) run(ctx context.Context, record string, target ocispec.Descripto
 	if err == nil {
 		defer l.end(ctx)
 		s.cache.forget()
-		return s.setNames(ctx, []named{{record, target}})
+		return s.setNames(ctx, []named{n})
 	}
 	if resumable(ctx, err) {
 		l.keep()

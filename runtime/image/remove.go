@@ -27,7 +27,7 @@ func (s *Store) Tag(ctx context.Context, ref, newRef string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.setNames(ctx, []named{{name.String(), f.record.Target}}); err != nil {
+	if err := s.setNames(ctx, []named{{record: name.String(), target: f.record.Target}}); err != nil {
 		return fmt.Errorf("tag %s: %w", newRef, err)
 	}
 	s.publish("tag", f.image.info.ID, reference.FamiliarString(name))
