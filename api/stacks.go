@@ -73,4 +73,6 @@ type ServiceStatus struct {
 	Hash      string        `json:"hash"`
 	Ready     bool          `json:"ready"`             // all wanted tasks are of the current version and healthy, or completed
 	Message   string        `json:"message,omitempty"` // what it waits for, or why it failed
+
+	Update *stack.UpdateStatus `json:"update,omitempty"` // of the last update; nil: there has been none
 }

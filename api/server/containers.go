@@ -33,12 +33,20 @@ func (s *server) containerRoutes() {
 }
 
 // onContainer wraps handlers of one container, so that an unknown one has
-// Docker's words in its error: clients look for them.
+// Docker's words in its error: clients look for them. A container on another
+// node is served there.
 func (s *server) onContainer(pattern string, h handler) {
 	s.handle(pattern, func(w http.ResponseWriter, r *http.Request) error {
-		err := h(w, r)
+		ref := r.PathValue("id")
+		at, err := s.elsewhere(r, ref)
+		if err != nil {
+			return err
+		}
+		if at.node != "" {
+			return s.passContainer(w, r, at)
+		}
+		err = h(w, r)
 		if errors.Is(err, runtime.ErrNotFound) {
-			ref := r.PathValue("id")
 			if _, miss := s.Engine.Inspect(r.Context(), ref); errors.Is(miss, runtime.ErrNotFound) {
 				return notFound("No such container: %s", ref)
 			}

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"encoding/json"
 	"net/http"
 	"strings"
 	"time"
@@ -13,24 +12,26 @@ import (
 func (s *server) dhowRoutes() {
 	s.handle("GET /dhow/v1/system", s.system)
 	s.handle("POST /dhow/v1/containers", s.createFromSpec)
-	s.onStacks("GET /dhow/v1/stacks", s.listStacks)
-	s.onStacks("GET /dhow/v1/stacks/{name}", s.getStack)
-	s.onStacks("PUT /dhow/v1/stacks/{name}", s.applyStack)
-	s.onStacks("DELETE /dhow/v1/stacks/{name}", s.removeStack)
-	s.onStacks("GET /dhow/v1/stacks/{name}/watch", s.watchStack)
-	s.onStacks("POST /dhow/v1/stacks/{name}/control", s.controlStack)
-	s.onStacks("POST /dhow/v1/stacks/{name}/scale", s.scaleStack)
+	s.onStacks("GET /dhow/v1/stacks", read, s.listStacks)
+	s.onStacks("GET /dhow/v1/stacks/{name}", read, s.getStack)
+	s.onStacks("PUT /dhow/v1/stacks/{name}", again, s.applyStack)
+	s.onStacks("DELETE /dhow/v1/stacks/{name}", again, s.removeStack)
+	s.handle("GET /dhow/v1/stacks/{name}/watch", s.watchStack)
+	s.onStacks("POST /dhow/v1/stacks/{name}/control", again, s.controlStack)
+	s.onStacks("POST /dhow/v1/stacks/{name}/scale", again, s.scaleStack)
 	s.backupRoutes()
 }
 
-func (s *server) onStacks(pattern string, h handler) {
-	s.handle(pattern, func(w http.ResponseWriter, r *http.Request) error {
+func (s *server) onStacks(pattern string, rep repeat, h handler) {
+	s.onLeader(pattern, rep, func(w http.ResponseWriter, r *http.Request) error {
 		if s.Stacks == nil {
-			return notYet("stacks: this daemon manages none")
+			return errNoStacks
 		}
 		return h(w, r)
 	})
 }
+
+var errNoStacks = notYet("stacks: this daemon manages none")
 
 // createFromSpec makes a container from dhow's own noun, for one-off runs of a service.
 func (s *server) createFromSpec(w http.ResponseWriter, r *http.Request) error {
@@ -121,37 +122,4 @@ func (s *server) scaleStack(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return noContent(w, s.Stacks.Scale(r.Context(), r.PathValue("name"), req.Counts))
-}
-
-// watchStack sends the stack's status now and after every change, one JSON
-// object a line, until the client leaves or the stack is gone. What was applied
-// is in the first line and in those after it has changed: a stack in motion
-// changes with every word about a task, and its definition is most of the line.
-func (s *server) watchStack(w http.ResponseWriter, r *http.Request) error {
-	name := r.PathValue("name")
-	changed := s.Stacks.Changed()
-	st, news, err := s.Stacks.StackSince(name, 0)
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/jsonl")
-	w.WriteHeader(http.StatusOK)
-	enc, ctl := json.NewEncoder(w), http.NewResponseController(w)
-	for sent := uint64(0); ; {
-		if news {
-			if enc.Encode(toStackStatus(st)) != nil || ctl.Flush() != nil {
-				return nil //nolint:nilerr // the client has gone
-			}
-			sent = st.Index
-		}
-		select {
-		case <-r.Context().Done():
-			return nil
-		case <-changed:
-		}
-		changed = s.Stacks.Changed()
-		if st, news, err = s.Stacks.StackSince(name, sent); err != nil {
-			return nil //nolint:nilerr // removed: the end of the stream says so
-		}
-	}
 }

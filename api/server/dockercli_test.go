@@ -82,7 +82,7 @@ func TestDockerCLISystem(t *testing.T) {
 	c.run(words("system df"), "Images", "Containers", "Local Volumes", "Build Cache")
 	c.run(words("system df -v"), "busybox", "REPOSITORY")
 	c.fails(words("build -t x ."), "")
-	c.fails(words("node ls"), "swarm API")
+	c.fails(words("node ls"), "no part in clusters")
 }
 
 func TestDockerCLIContainers(t *testing.T) {

@@ -21,7 +21,14 @@ func (s *server) execRoutes() {
 
 func (s *server) onExec(pattern string, h handler) {
 	s.handle(pattern, func(w http.ResponseWriter, r *http.Request) error {
-		err := h(w, r)
+		at, err := s.elsewhereExec(r, r.PathValue("id"))
+		if err != nil {
+			return err
+		}
+		if at.node != "" {
+			return s.passExec(w, r, at.node)
+		}
+		err = h(w, r)
 		if errors.Is(err, runtime.ErrNotFound) {
 			return notFound("No such exec instance: %s", r.PathValue("id"))
 		}

@@ -94,8 +94,19 @@ func hijack(w http.ResponseWriter, r *http.Request, contentType string) (*wire, 
 
 // waitGone returns when the peer has closed both directions, or conn is
 // closed. It is called after the peer's direction has ended, when reading
-// tells nothing more: the kernel then reports a hang-up.
+// tells nothing more: the kernel then reports a hang-up. TLS ends one direction
+// without a word to the kernel, for which the end of one direction is then the
+// end of both.
 func waitGone(conn net.Conn) {
+	events := int16(unix.POLLHUP | unix.POLLERR | unix.POLLNVAL)
+	for {
+		inner, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		conn = inner.NetConn()
+		events |= unix.POLLRDHUP
+	}
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
 		return
@@ -105,8 +116,8 @@ func waitGone(conn net.Conn) {
 		return
 	}
 	_ = raw.Read(func(fd uintptr) bool { // the error says that conn was closed: gone too
-		fds := []unix.PollFd{{Fd: int32(fd)}} //nolint:gosec // descriptors are small
+		fds := []unix.PollFd{{Fd: int32(fd), Events: events & unix.POLLRDHUP}} //nolint:gosec // descriptors are small
 		n, err := unix.Poll(fds, 0)
-		return err == nil && n > 0 && fds[0].Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
+		return err == nil && n > 0 && fds[0].Revents&events != 0
 	})
 }

@@ -91,7 +91,7 @@ func TestVersionsAndPaths(t *testing.T) {
 		"/version": 200, "/v1.24/version": 200, "/v1.51/version": 200, "/v1.23/version": 400, "/v1.52/version": 400, "/v2.0/version": 400,
 		"/vx/version": 404, "/nothing": 404, "/v1.40/nothing": 404, "/containers/none/json": 404, "/images/none/json": 404,
 		"/networks/nosuch": 404, "/volumes/none": 404, "/exec/none/json": 404, "/dhow/v1/stacks/none": 404,
-		"/containers/none/nothing": 404, "/images/none/nothing": 404, "/swarm": 501, "/services": 501,
+		"/containers/none/nothing": 404, "/images/none/nothing": 404, "/swarm": 501, "/services": 200, "/tasks": 200, "/nodes": 501, "/services/none": 404, "/secrets": 200, "/configs/none": 404,
 		"/distribution/busybox/json": 501, "/images/search?term=x": 501,
 	} {
 		w.get(t, path, status, nil)

@@ -5,7 +5,8 @@ import "sync"
 // maxKeys bounds what clients that never start their execs can leave behind.
 const maxKeys = 4096
 
-// keyStore remembers the detach keys of execs between create and start.
+// keyStore remembers something about execs by their ID: the detach keys
+// between create and start, the node that has it.
 type keyStore struct {
 	mu   sync.Mutex
 	keys map[string]string // guarded by mu; by exec ID
@@ -26,4 +27,10 @@ func (k *keyStore) take(id string) string {
 	keys := k.keys[id]
 	delete(k.keys, id)
 	return keys
+}
+
+func (k *keyStore) get(id string) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.keys[id]
 }

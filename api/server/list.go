@@ -2,7 +2,9 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"sort"
 	"strconv"
@@ -11,6 +13,8 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/dhow-project/dhow/api"
+	"github.com/dhow-project/dhow/cluster"
 	"github.com/dhow-project/dhow/runtime"
 )
 
@@ -74,7 +78,38 @@ func (s *server) listContainers(w http.ResponseWriter, r *http.Request) error {
 			break
 		}
 	}
+	if r.URL.Query().Get("nodes") == "all" {
+		return ok(w, s.everywhere(w, r, out, limit))
+	}
 	return ok(w, out)
+}
+
+// everywhere adds the containers of all other nodes to those here, and to each its node.
+func (s *server) everywhere(w http.ResponseWriter, r *http.Request, here []container.Summary, limit int) []api.Container {
+	out := make([]api.Container, 0, len(here))
+	add := func(some []container.Summary, node api.NodeRef) {
+		for _, c := range some {
+			out = append(out, api.Container{Summary: c, Node: &node})
+		}
+	}
+	add(here, api.NodeRef{ID: s.Facts.NodeID, Hostname: s.Facts.Hostname})
+	if s.alone(r) {
+		return out
+	}
+	missing := s.askAll(r.Context(), "/containers/json?"+r.URL.RawQuery, func(p cluster.Peer, body io.Reader) error {
+		var there []container.Summary
+		if err := json.NewDecoder(body).Decode(&there); err != nil {
+			return err
+		}
+		add(there, api.NodeRef{ID: p.ID, Hostname: p.Hostname})
+		return nil
+	})
+	sayMissing(w, missing)
+	sort.SliceStable(out, func(i, j int) bool { return out[i].Created > out[j].Created })
+	if limit > 0 && len(out) > limit {
+		out = out[:limit]
+	}
+	return out
 }
 
 func alive(st runtime.Status) bool {

@@ -1,9 +1,12 @@
 package server
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/netip"
 	"sort"
@@ -12,16 +15,17 @@ import (
 
 	"github.com/moby/moby/api/types/network"
 
+	"github.com/dhow-project/dhow/cluster"
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
 )
 
 func (s *server) networkRoutes() {
 	s.handle("GET /networks", s.listNetworks)
-	s.handle("POST /networks/create", s.createNetwork)
-	s.handle("POST /networks/prune", s.pruneNetworks)
+	s.onLeader("POST /networks/create", once, s.createNetwork)
+	s.onLeader("POST /networks/prune", again, s.pruneNetworks)
 	s.handle("GET /networks/{id}", s.inspectNetwork)
-	s.handle("DELETE /networks/{id}", s.removeNetwork)
+	s.onLeader("DELETE /networks/{id}", again, s.removeNetwork)
 	s.handle("POST /networks/{id}/connect", s.connectNetwork)
 	s.handle("POST /networks/{id}/disconnect", s.disconnectNetwork)
 }
@@ -32,9 +36,10 @@ func builtinID(name string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// networks are the replicated ones and host and none, which every node has.
-func (s *server) networks() []stack.Network {
-	all := s.Networks.Networks()
+// networks are the replicated ones and host and none, which every node has. A
+// node that does not lead has those of the leader, or if there is none its own copy.
+func (s *server) networks(w http.ResponseWriter, r *http.Request) []stack.Network {
+	all := s.replicatedNetworks(w, r)
 	have := map[string]bool{}
 	for _, n := range all {
 		have[n.Name] = true
@@ -48,21 +53,51 @@ func (s *server) networks() []stack.Network {
 	return all
 }
 
-// network finds one by name, ID or unique beginning of an ID.
-func (s *server) network(ref string) (stack.Network, error) {
-	if n, found := s.Networks.Network(ref); found {
-		return n, nil
+func (s *server) replicatedNetworks(w http.ResponseWriter, r *http.Request) []stack.Network {
+	if s.alone(r) {
+		return s.Networks.Networks()
 	}
-	for _, name := range []string{"host", "none"} {
-		if ref == name || len(ref) >= 4 && strings.HasPrefix(builtinID(name), ref) {
-			for _, n := range s.networks() {
-				if n.Name == name {
-					return n, nil
-				}
-			}
+	kind := "stale"
+	defer func() { s.sayConsistency(w, kind) }()
+	leader, known := s.Cluster.Leader()
+	if stale, err := wantsStale(r); stale || err != nil || !known {
+		return s.Networks.Networks()
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), downTime)
+	defer cancel()
+	var all []stack.Network
+	if leader == s.Cluster.Self() {
+		if s.Cluster.Verify(ctx) == nil {
+			kind = "consistent"
+		}
+	} else if s.fetch(ctx, leader, "/dhow/v1/networks", &all) == nil {
+		kind = "consistent"
+		return all
+	}
+	return s.Networks.Networks()
+}
+
+// network finds one by name, ID or unique beginning of an ID.
+func (s *server) network(w http.ResponseWriter, r *http.Request, ref string) (stack.Network, error) {
+	all := s.networks(w, r)
+	for _, n := range all {
+		if n.Name == ref || n.ID == ref {
+			return n, nil
 		}
 	}
-	return stack.Network{}, notFound("network %s not found", ref)
+	var found []stack.Network
+	for _, n := range all {
+		if ref != "" && strings.HasPrefix(n.ID, ref) {
+			found = append(found, n)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return stack.Network{}, notFound("network %s not found", ref)
+	}
+	return stack.Network{}, invalid("network %s is ambiguous (%d matches found based on ID prefix)", ref, len(found))
 }
 
 func isBuiltin(name string) bool {
@@ -88,7 +123,7 @@ func (s *server) listNetworks(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	out := []network.Inspect{}
-	for _, n := range s.networks() {
+	for _, n := range s.networks(w, r) {
 		typ := "custom"
 		if isBuiltin(n.Name) {
 			typ = "builtin"
@@ -147,7 +182,7 @@ func (s *server) networkUsers(r *http.Request) (map[string][]runtime.Container, 
 }
 
 func (s *server) inspectNetwork(w http.ResponseWriter, r *http.Request) error {
-	n, err := s.network(r.PathValue("id"))
+	n, err := s.network(w, r, r.PathValue("id"))
 	if err != nil {
 		return err
 	}
@@ -252,7 +287,7 @@ func toSubnet(c network.IPAMConfig) stack.Subnet {
 }
 
 func (s *server) removeNetwork(w http.ResponseWriter, r *http.Request) error {
-	n, err := s.network(r.PathValue("id"))
+	n, err := s.network(w, r, r.PathValue("id"))
 	if err != nil {
 		return err
 	}
@@ -263,14 +298,34 @@ func (s *server) removeNetwork(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if users := used[n.Name]; len(users) > 0 {
-		names := []string{}
-		for _, c := range users {
-			names = append(names, c.Name)
-		}
+	if names := s.usersElsewhere(r, n.ID, used[n.Name]); len(names) > 0 {
 		return say(runtime.ErrForbidden, "error while removing network: network %s has active endpoints (%s)", n.Name, strings.Join(names, ", "))
 	}
 	return noContent(w, s.Networks.RemoveNetwork(r.Context(), n.ID))
+}
+
+// usersElsewhere are the names of the containers that live in a network: those
+// given, of this node, and those of all other nodes that answer.
+func (s *server) usersElsewhere(r *http.Request, id string, here []runtime.Container) []string {
+	names := []string{}
+	for _, c := range here {
+		names = append(names, c.Name)
+	}
+	if s.Cluster == nil || len(names) > 0 {
+		return names
+	}
+	s.askAll(r.Context(), "/networks/"+id, func(_ cluster.Peer, body io.Reader) error {
+		var there network.Inspect
+		if err := json.NewDecoder(body).Decode(&there); err != nil {
+			return err
+		}
+		for _, c := range there.Containers {
+			names = append(names, c.Name)
+		}
+		return nil
+	})
+	sort.Strings(names)
+	return names
 }
 
 func (s *server) pruneNetworks(w http.ResponseWriter, r *http.Request) error {
@@ -292,6 +347,9 @@ func (s *server) pruneNetworks(w http.ResponseWriter, r *http.Request) error {
 		if isBuiltin(n.Name) || n.Stack != "" || len(used[n.Name]) > 0 || !f.labels(n.Labels) || young {
 			continue // a stack's networks live and go with it
 		}
+		if len(s.usersElsewhere(r, n.ID, nil)) > 0 {
+			continue
+		}
 		err := s.Networks.RemoveNetwork(r.Context(), n.ID)
 		if errors.Is(err, runtime.ErrConflict) || errors.Is(err, runtime.ErrNotFound) {
 			continue
@@ -305,6 +363,9 @@ func (s *server) pruneNetworks(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) connectNetwork(w http.ResponseWriter, r *http.Request) error {
+	if done, err := s.passUser(w, r); done {
+		return err
+	}
 	var req network.ConnectRequest
 	if err := readJSON(w, r, &req); err != nil {
 		return err
@@ -313,7 +374,7 @@ func (s *server) connectNetwork(w http.ResponseWriter, r *http.Request) error {
 	if !can {
 		return notYet("connecting a running container to a network")
 	}
-	n, err := s.network(r.PathValue("id"))
+	n, err := s.network(w, r, r.PathValue("id"))
 	if err != nil {
 		return err
 	}
@@ -331,6 +392,9 @@ func (s *server) connectNetwork(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) disconnectNetwork(w http.ResponseWriter, r *http.Request) error {
+	if done, err := s.passUser(w, r); done {
+		return err
+	}
 	var req network.DisconnectRequest
 	if err := readJSON(w, r, &req); err != nil {
 		return err
@@ -339,7 +403,7 @@ func (s *server) disconnectNetwork(w http.ResponseWriter, r *http.Request) error
 	if !can {
 		return notYet("disconnecting a container from a network")
 	}
-	n, err := s.network(r.PathValue("id"))
+	n, err := s.network(w, r, r.PathValue("id"))
 	if err != nil {
 		return err
 	}

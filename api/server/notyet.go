@@ -14,13 +14,12 @@ func (s *server) notYetRoutes() {
 		"making an image of a container":                                  {"POST /commit"},
 		"attaching through a WebSocket: use POST /containers/{id}/attach": {"GET /containers/{id}/attach/ws"},
 		"checkpoints": {"GET /containers/{id}/checkpoints", "POST /containers/{id}/checkpoints", "DELETE /containers/{id}/checkpoints/{checkpoint}"},
-		"Docker's swarm API: use stacks under /dhow/v1": {
-			"GET /swarm", "POST /swarm/{rest...}", "GET /swarm/{rest...}",
-			"GET /nodes", "GET /nodes/{rest...}", "POST /nodes/{rest...}", "DELETE /nodes/{rest...}",
-			"GET /services", "GET /services/{rest...}", "POST /services/{rest...}", "DELETE /services/{rest...}",
-			"GET /tasks", "GET /tasks/{rest...}",
-			"GET /secrets", "GET /secrets/{rest...}", "POST /secrets/{rest...}", "DELETE /secrets/{rest...}",
-			"GET /configs", "GET /configs/{rest...}", "POST /configs/{rest...}", "DELETE /configs/{rest...}",
+		"changing services through Docker's swarm API: use `dhow up`, `scale` and `down`": {
+			"POST /services/{rest...}", "DELETE /services/{rest...}",
+		},
+		"logs of services through Docker's swarm API: use `dhow logs`": {"GET /services/{id}/logs", "GET /tasks/{id}/logs"},
+		"changing secrets and configs through Docker's swarm API: use those of stacks": {
+			"POST /secrets/{rest...}", "DELETE /secrets/{rest...}", "POST /configs/{rest...}", "DELETE /configs/{rest...}",
 		},
 		"plugins": {"POST /plugins/{rest...}", "GET /plugins/privileges", "DELETE /plugins/{rest...}"},
 		"asking a registry about an image without pulling it": {"GET /distribution/{rest...}"},

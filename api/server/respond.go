@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/dhow-project/dhow/api"
+	"github.com/dhow-project/dhow/cluster"
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
 )
@@ -74,7 +75,7 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 // status says the same: "port 80 is in use: conflict".
 func wordsOf(err error) string {
 	msg := err.Error()
-	for _, kind := range []error{runtime.ErrConflict, runtime.ErrInvalid, runtime.ErrForbidden} {
+	for _, kind := range []error{runtime.ErrConflict, runtime.ErrInvalid, runtime.ErrForbidden, runtime.ErrUnavailable, cluster.ErrInSwarm} {
 		if errors.Is(err, kind) {
 			msg = strings.TrimSuffix(msg, ": "+kind.Error())
 		}
@@ -98,6 +99,8 @@ func statusOf(err error) int {
 		return http.StatusBadRequest
 	case errors.Is(err, runtime.ErrForbidden):
 		return http.StatusForbidden
+	case errors.Is(err, cluster.ErrNotLeader), errors.Is(err, cluster.ErrLeaderLost), errors.Is(err, cluster.ErrUnreachable), errors.Is(err, cluster.ErrInSwarm), errors.Is(err, runtime.ErrUnavailable):
+		return http.StatusServiceUnavailable
 	case errors.Is(err, errNotYet):
 		return http.StatusNotImplemented
 	}

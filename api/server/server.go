@@ -20,6 +20,7 @@ type server struct {
 	mux *http.ServeMux
 
 	detach keyStore
+	execs  keyStore // of execs on other nodes: the node
 }
 
 // handler is an HTTP handler that may fail; the error becomes a JSON body with
@@ -41,6 +42,7 @@ func New(c Config) http.Handler {
 	s.systemRoutes()
 	s.notYetRoutes()
 	s.dhowRoutes()
+	s.clusterRoutes()
 	return s
 }
 
@@ -67,6 +69,12 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		s.fail(t, r, err)
+		return
+	}
+	if done, err := s.toNode(t, r); done {
+		if err != nil {
+			s.fail(t, r, err)
+		}
 		return
 	}
 	s.mux.ServeHTTP(t, r)

@@ -29,7 +29,7 @@ func (s *server) systemRoutes() {
 func (s *server) ping(w http.ResponseWriter, r *http.Request) error {
 	h := w.Header()
 	h.Set("Builder-Version", "1")
-	h.Set("Swarm", "inactive")
+	h.Set("Swarm", s.swarmWord())
 	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
 	h.Set("Pragma", "no-cache")
 	h.Set("Content-Type", "text/plain; charset=utf-8")
@@ -105,6 +105,7 @@ func (s *server) info(w http.ResponseWriter, r *http.Request) error {
 	if f.WarningsNow != nil {
 		out.Warnings = append(out.Warnings, f.WarningsNow()...)
 	}
+	s.describeSwarm(r.Context(), &out)
 	countStates(&out, all)
 	return ok(w, out)
 }
