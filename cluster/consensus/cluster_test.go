@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -354,8 +355,9 @@ func TestFarBehindFollowerGetsSnapshot(t *testing.T) {
 	lead := v.leader()
 	gone := v.others(lead.cfg.ID)[0]
 	v.crash(gone)
-	for i := range 100 {
-		v.write(command(i))
+	big := strings.Repeat("x", segmentSize/40) // entries can be read as long as their segment is there
+	for i := range 50 {
+		v.write(put(fmt.Sprint(i%4), big))
 	}
 	must(t, lead.Snapshot())
 	for i := range 30 {
@@ -363,7 +365,7 @@ func TestFarBehindFollowerGetsSnapshot(t *testing.T) {
 	}
 	n := v.start(gone, false)
 	v.equal()
-	if first, err := n.files.guard.FirstIndex(); err != nil || first < 80 {
+	if first, err := n.files.guard.FirstIndex(); err != nil || first < 50 {
 		t.Errorf("log begins at %d, %v: it was replayed", first, err)
 	}
 	must(t, n.Snapshot())
