@@ -71,7 +71,9 @@ func TestHandler(t *testing.T) {
 		repo + "/blobs/sha256:" + strings.Repeat("0", 64): 404, repo + "/blobs/../../etc/passwd": 400, repo + "/tags/list": 404, "/v1/": 404,
 	} {
 		r := ask(t, h, "GET", path)
-		var e struct{ Errors []struct{ Code, Message string } }
+		var e struct {
+			Errors []struct{ Code, Message string }
+		}
 		if err := json.Unmarshal([]byte(body(t, r)), &e); r.StatusCode != status || err != nil || len(e.Errors) != 1 || e.Errors[0].Code == "" {
 			t.Errorf("%s: %d %+v", path, r.StatusCode, e)
 		}
