@@ -53,6 +53,7 @@ type Member struct {
 type Gossip struct {
 	cfg  Config
 	log  *slog.Logger
+	addr string // host:port that others reach it at
 	list *memberlist.Memberlist
 	ring *memberlist.Keyring
 	tell *teller
@@ -83,6 +84,8 @@ func Open(cfg Config) (*Gossip, error) {
 	if g.list, err = memberlist.Create(mc); err != nil {
 		return nil, fmt.Errorf("open gossip on %s: %w", net.JoinHostPort(mc.BindAddr, strconv.Itoa(mc.BindPort)), err)
 	}
+	self := g.list.LocalNode() // later on it is memberlist's to change
+	g.addr = net.JoinHostPort(self.Addr.String(), strconv.Itoa(int(self.Port)))
 	return g, nil
 }
 
@@ -138,24 +141,22 @@ func split(addr string, port int) (string, int, error) {
 }
 
 // Addr is host:port that others reach this node's gossip at.
-func (g *Gossip) Addr() string {
-	n := g.list.LocalNode()
-	return net.JoinHostPort(n.Addr.String(), strconv.Itoa(int(n.Port)))
-}
+func (g *Gossip) Addr() string { return g.addr }
 
 // Join makes this node known to those at addrs (host:port of their gossip), and
 // them and all they know to it. It tries for as long as none of them answers.
 // The addresses are remembered: Run calls them again when this node is alone.
 func (g *Gossip) Join(ctx context.Context, addrs []string) error {
 	g.Know(addrs)
+	addrs = g.others(addrs)
+	if len(addrs) == 0 {
+		return errors.New("join gossip: no address of another node is known")
+	}
 	wait := 50 * time.Millisecond
 	for {
-		n, err := g.list.Join(g.others(addrs))
+		n, err := g.list.Join(addrs)
 		if n > 0 {
 			return nil
-		}
-		if len(addrs) == 0 {
-			return errors.New("join gossip: no address of another node is known")
 		}
 		select {
 		case <-ctx.Done():
