@@ -142,28 +142,29 @@ func nodesOf(v *view, services []*state.Service, tasks []*stack.Task) []*stack.N
 	if hasGlobal(services) {
 		return v.nodes
 	}
-	ids := map[string]bool{}
+	seen := make(map[string]bool, min(len(tasks), len(v.nodes)))
+	var out []*stack.Node
+	add := func(id string) {
+		if seen[id] {
+			return
+		}
+		seen[id] = true
+		if n := v.byID[id]; n != nil {
+			out = append(out, n)
+		}
+	}
 	for _, sv := range services {
-		for id := range sv.Left {
+		for _, id := range sortedKeys(sv.Left) {
 			if id == "" { // nobody knows where
 				return v.nodes
 			}
-			ids[id] = true
+			add(id)
 		}
 	}
-	last := ""
 	for _, t := range tasks {
-		if t.Node != last && t.Node != "" {
-			ids[t.Node], last = true, t.Node
-		}
-	}
-	if len(ids) > len(v.nodes)/2 {
-		return v.nodes
-	}
-	out := make([]*stack.Node, 0, len(ids))
-	for _, id := range sortedKeys(ids) {
-		if n := v.snap.Node(id); n != nil {
-			out = append(out, n)
+		add(t.Node)
+		if t.AnonymousNode != "" {
+			add(t.AnonymousNode)
 		}
 	}
 	return out

@@ -16,7 +16,8 @@ type view struct {
 	snap    *state.Snapshot // nil: nothing was followed yet
 	index   uint64          // up to which the feed was followed
 	cluster *schedule.Cluster
-	nodes   []*stack.Node                        // all, by ID
+	nodes   []*stack.Node // all, by ID
+	byID    map[string]*stack.Node
 	specs   map[[2]string]map[uint64]*specRecord // by stack and service, and version
 	filters filters
 	have    map[string]map[string]bool // volumes that nodes are known to have: node IDs by name
@@ -65,6 +66,10 @@ func (v *view) follow(store *state.Store) (touches, bool) {
 
 func (v *view) rebuild() {
 	v.nodes = v.snap.Nodes()
+	v.byID = make(map[string]*stack.Node, len(v.nodes))
+	for _, n := range v.nodes {
+		v.byID[n.ID] = n
+	}
 	v.cluster = schedule.NewCluster(v.nodes)
 	v.specs, v.filters = map[[2]string]map[uint64]*specRecord{}, filters{}
 	v.seen, v.have, v.asked = map[string]inventoryOf{}, map[string]map[string]bool{}, time.Time{}
@@ -111,8 +116,10 @@ func (v *view) touchNode(id string, old *state.Snapshot, t *touches) {
 	v.nodes = nil
 	if now == nil {
 		v.cluster.RemoveNode(id)
+		delete(v.byID, id)
 	} else {
 		v.cluster.SetNode(now)
+		v.byID[id] = now
 	}
 	if was == nil || now == nil || !sameForTasks(was, now) {
 		t.nodes = append(t.nodes, id)

@@ -27,6 +27,7 @@ type container struct {
 	fails  bool   // ends with an error as soon as it is started
 	job    bool   // ends well as soon as it is started
 	asked  bool   // an event is under way
+	unsaid bool   // its last event could not be reported
 }
 
 // slot is what at most one container is to run for.
@@ -57,7 +58,7 @@ func (a *Agent) see(w *World, id string, t *stack.Task) {
 		c.fails, c.job = w.behaviour(t)
 		a.containers[id] = c
 	}
-	if !c.behind(t) || c.asked && t.Desired == c.follow {
+	if !c.behind(t) && !c.unsaid || c.asked && t.Desired == c.follow {
 		return
 	}
 	c.follow, c.done, c.asked = t.Desired, t.Restarts, true

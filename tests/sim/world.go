@@ -31,6 +31,7 @@ type World struct {
 	index  uint64
 	ids    int
 	wake   time.Time // of the loop; zero: only a change
+	unseen int       // reports that the loop has not followed
 	told   uint64    // index up to which agents know
 	events calendar
 
@@ -182,15 +183,22 @@ func (w *World) Run(d time.Duration) error {
 // reportBatch is how many reports share a command, as when many agents speak at once.
 const reportBatch = 1000
 
+// decideAfter is how many reports at one moment the loop is behind at most: it
+// runs beside them.
+const decideAfter = 10_000
+
 // happen lets the agents do what is due and report it.
 func (w *World) happen() error {
 	var changes []state.Change
 	for _, e := range w.events.take(w.Now) {
 		a := w.Agents[e.node]
-		if a == nil || !a.act(e) || a.cut {
+		if a == nil || !a.act(e) {
 			continue
 		}
 		c := a.containers[e.task]
+		if c.unsaid = a.cut; a.cut {
+			continue
+		}
 		changes = append(changes, state.Change{Status: &state.Status{Task: e.task, Status: c.status(w.Now)}})
 		if c.state == stack.TaskRemoved {
 			delete(a.containers, e.task)
@@ -200,6 +208,13 @@ func (w *World) happen() error {
 				return err
 			}
 			changes = nil
+			if w.unseen += reportBatch; w.unseen < decideAfter {
+				continue
+			}
+			w.unseen = 0
+			if err := w.Decide(); err != nil {
+				return err
+			}
 		}
 	}
 	if len(changes) == 0 {

@@ -1,0 +1,59 @@
+package sim
+
+import (
+	"flag"
+	"strings"
+	"testing"
+	"time"
+)
+
+var seed = flag.Uint64("seed", 0, "of the one schedule of faults to run; 0: some")
+
+// TestFaults runs random schedules of faults, with what must be true checked
+// after every step, and what must come true when all is well again.
+func TestFaults(t *testing.T) {
+	seeds := []uint64{1, 2, 3}
+	if testing.Short() {
+		seeds = seeds[:1]
+	}
+	if *seed != 0 {
+		seeds = []uint64{*seed}
+	}
+	for _, s := range seeds {
+		f, err := NewFaults(s, 200, 60)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := newChecker(f)
+		if err := strikeAndHeal(c, 40); err != nil {
+			log := f.Log[max(0, len(f.Log)-25):]
+			t.Fatalf("go test ./tests/sim -run Faults -seed %d: at %v: %v\n%s", s, f.Now.Sub(Start), err, strings.Join(log, "\n"))
+		}
+		t.Logf("seed %d: %d things happened in %v, %+v", s, len(f.Log), f.Now.Sub(Start), f.Loop.Stats())
+	}
+}
+
+// strikeAndHeal strikes again and again, heals in between, and looks whether the cluster settles.
+func strikeAndHeal(c *checker, strikes int) error {
+	for i := range strikes {
+		if err := c.Strike(); err != nil {
+			return err
+		}
+		if err := c.Go(time.Duration(c.rng.IntN(3000))*time.Millisecond, c.Always); err != nil {
+			return err
+		}
+		if i%20 != 19 {
+			continue
+		}
+		if err := c.Heal(); err != nil {
+			return err
+		}
+		if err := c.Go(20*time.Minute, c.Always); err != nil {
+			return err
+		}
+		if err := c.Settled(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
