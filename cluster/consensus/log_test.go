@@ -21,6 +21,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("CONSENSUS_TEST_WRITER"); dir != "" {
 		writeUntilKilled(dir)
 	}
+	if id := os.Getenv("CONSENSUS_TEST_CHILD"); id != "" {
+		serveChild(os.Getenv("CONSENSUS_TEST_DIR"), id)
+	}
 	os.Exit(m.Run())
 }
 
