@@ -27,8 +27,27 @@ var levels = map[hclog.Level]slog.Level{
 	hclog.Error: slog.LevelError,
 }
 
+// common are errors to raft that are nothing out of the way in a cluster: a
+// manager that is gone is said to be gone once, by those who judge that, and not
+// several times a second for as long as it is.
+var common = map[string]bool{
+	"failed to heartbeat to":                     true,
+	"failed to appendEntries to":                 true,
+	"failed to contact":                          true,
+	"failed to make requestVote RPC":             true,
+	"failed to accept connection":                true, // closing
+	"failed to decode incoming command":          true, // the other end is gone
+	"failed to pipeline appendEntries":           true,
+	"appendEntries rejected, sending older logs": true,
+	"failed to get previous log":                 true, // of a manager that has just joined
+}
+
 func (l *logger) Log(level hclog.Level, msg string, args ...any) {
-	l.log.Log(context.Background(), levels[level], msg, plain(args)...)
+	to := levels[level]
+	if common[msg] {
+		to = slog.LevelDebug
+	}
+	l.log.Log(context.Background(), to, msg, plain(args)...)
 }
 
 // plain takes hclog's formatted values apart, which slog does not know.
