@@ -3,20 +3,24 @@ package identity
 import (
 	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"testing"
 	"time"
 
 	"github.com/dhow-project/dhow/stack"
 )
 
+// FuzzSign: whatever is in a request, the certificate speaks for whom the signer says.
 func FuzzSign(f *testing.F) {
 	ca := mustCA(f, "c1")
-	f.Add(csrOf(f, p256(f), x509.CertificateRequest{}))
-	f.Add(csrOf(f, p256(f), x509.CertificateRequest{DNSNames: []string{"a", "b"}}))
-	f.Add(ca.Cert)
+	for _, tpl := range []x509.CertificateRequest{{}, {DNSNames: []string{"a", "b"}, Subject: pkix.Name{CommonName: "x"}}} {
+		b, _ := pem.Decode(csrOf(f, p256(f), tpl))
+		f.Add(b.Bytes)
+	}
 	want := Peer{"n1", "c1", stack.RoleWorker}
-	f.Fuzz(func(t *testing.T, csr []byte) {
-		out, err := ca.Sign(csr, want, time.Hour, start)
+	f.Fuzz(func(t *testing.T, der []byte) {
+		out, err := ca.Sign(pem.EncodeToMemory(&pem.Block{Type: pemCSR, Bytes: der}), want, time.Hour, start)
 		if err != nil {
 			return
 		}
@@ -26,6 +30,43 @@ func FuzzSign(f *testing.F) {
 		}
 		if got, err := peerIn(certs[0]); err != nil || got != want {
 			t.Fatalf("%+v, %v", got, err)
+		}
+	})
+}
+
+// FuzzVerify: a chain is accepted only when its first certificate says, byte by
+// byte, what the authority signed.
+func FuzzVerify(f *testing.F) {
+	ca := mustCA(f, "c1")
+	next, err := ca.Rotate(start)
+	if err != nil {
+		f.Fatal(err)
+	}
+	out, err := next.Sign(csrOf(f, p256(f), x509.CertificateRequest{}), Peer{"n1", "c1", stack.RoleWorker}, time.Hour, start)
+	if err != nil {
+		f.Fatal(err)
+	}
+	chain, err := parseCerts(out)
+	if err != nil {
+		f.Fatal(err)
+	}
+	roots, err := parseRoots(ca.Roots)
+	if err != nil {
+		f.Fatal(err)
+	}
+	old := newTrust(roots)
+	f.Add(chain[0].Raw, chain[1].Raw)
+	f.Add(chain[1].Raw, chain[0].Raw)
+	f.Add(roots[0].Raw, []byte{})
+	f.Fuzz(func(t *testing.T, leaf, cross []byte) {
+		var shown []*x509.Certificate
+		for _, der := range [][]byte{leaf, cross} {
+			if c, err := x509.ParseCertificate(der); err == nil {
+				shown = append(shown, c)
+			}
+		}
+		if _, err := old.verify(shown, x509.ExtKeyUsageClientAuth, start); err == nil && !bytes.Equal(shown[0].RawTBSCertificate, chain[0].RawTBSCertificate) {
+			t.Fatalf("accepted: %x", leaf)
 		}
 	})
 }

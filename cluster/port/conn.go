@@ -3,7 +3,8 @@ package port
 import (
 	"errors"
 	"net"
-	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/dhow-project/dhow/cluster/identity"
 	"github.com/dhow-project/dhow/stack"
@@ -18,7 +19,8 @@ type Conn struct {
 	local    bool // with the own node
 	proto    string
 	port     *Port
-	once     sync.Once
+	watch    *time.Timer // nil: not looked after
+	done     atomic.Bool // released
 }
 
 // Peer is who is at the other end; the zero Peer: it showed no certificate.
@@ -51,10 +53,14 @@ func (c *Conn) abort() {
 }
 
 func (c *Conn) release() {
-	c.once.Do(func() {
-		c.port.forget(c)
-		if c.stranger {
-			c.port.strangers.leave(c.raw)
-		}
-	})
+	if c.done.Swap(true) {
+		return
+	}
+	if c.watch != nil {
+		c.watch.Stop()
+	}
+	c.port.forget(c)
+	if c.stranger {
+		c.port.strangers.leave(c.raw)
+	}
 }

@@ -174,6 +174,7 @@ func (p *Port) admit(c *Conn) error {
 			return fmt.Errorf("client without certificate: %w", err)
 		}
 	}
+	watchConn(c)
 	if err := p.track(c); err != nil {
 		c.release()
 		return err
