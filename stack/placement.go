@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,7 +24,7 @@ func (v Volume) OneNode() bool {
 }
 
 // LocalVolumes are the volumes of the stack that pin the tasks of a service to
-// the node that has them, by key, without repeats. A service with a task on
+// the node that has them, by name, without repeats. A service with a task on
 // each node has a volume on each.
 func (s Stack) LocalVolumes(svc *Service) []Volume {
 	if svc.Mode == Global || svc.Mode == GlobalJob {
@@ -36,7 +37,7 @@ func (s Stack) LocalVolumes(svc *Service) []Volume {
 			out = append(out, v)
 		}
 	}
-	slices.SortFunc(out, func(a, b Volume) int { return strings.Compare(a.Key, b.Key) })
+	slices.SortFunc(out, func(a, b Volume) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 
@@ -61,4 +62,29 @@ func (s Stack) HomeOf(svc *Service) string {
 		}
 	}
 	return ""
+}
+
+// placement checks constraints and preferences.
+func (v *validator) placement(path string, svc Service) {
+	for i, expr := range svc.Deploy.Constraints {
+		at := fmt.Sprintf("%s.constraints[%d]", path, i)
+		c, err := ParseConstraint(expr)
+		if err != nil {
+			v.add(at, "%s", err)
+			continue
+		}
+		for _, name := range c.Values {
+			if c.OfService() && !strings.Contains(name, "/") {
+				v.needService(at, name)
+			}
+		}
+	}
+	for i, text := range svc.Deploy.Preferences {
+		if _, err := ParseSpread(text); err != nil {
+			v.add(fmt.Sprintf("%s.preferences[%d].spread", path, i), "%s", err)
+		}
+	}
+	if svc.Deploy.MaxReplicasPerNode < 0 {
+		v.add(path+".max_replicas_per_node", "%d is less than 0", svc.Deploy.MaxReplicasPerNode)
+	}
 }

@@ -51,6 +51,9 @@ func (s Stack) Validate() error {
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.Volumes)) {
 		v.resource("volumes."+key, s.Volumes[key].Name)
+		if scope, ok := s.Volumes[key].Labels[ScopeLabel]; ok && scope != ScopeNode {
+			v.add("volumes."+key+".labels."+ScopeLabel, "%q is not a scope; with %s each node has a volume of its own, without the label one node has the only one", scope, ScopeNode)
+		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.Secrets)) {
 		v.resource("secrets."+key, s.Secrets[key].Name)
@@ -114,6 +117,7 @@ func (v *validator) service(name string, svc Service) {
 		v.add(path, "has no image")
 	}
 	v.scale(path, svc)
+	v.placement(path+".deploy.placement", svc)
 	for _, d := range svc.DependsOn {
 		at := path + ".depends_on." + d.Service
 		if _, ok := v.stack.Services[d.Service]; !ok && !d.Optional {

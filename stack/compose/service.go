@@ -50,9 +50,31 @@ func (l *load) extensions(path string, s types.ServiceConfig, svc *stack.Service
 				l.fail(path+"."+key, "has to be true or false")
 			}
 			svc.Container.Restart.Unhealthy = on
+		case key == "x-dhow":
+			l.own(path+"."+key, s.Extensions[key], svc)
 		case strings.HasPrefix(key, "x-dhow-"):
 			l.fail(path+"."+key, "unknown key; x-dhow- keys are dhow's own, of a service: x-dhow-restart-unhealthy")
 		}
+	}
+}
+
+// own reads the x-dhow section of a service.
+func (l *load) own(path string, section any, svc *stack.Service) {
+	keys, ok := section.(map[string]any)
+	if !ok {
+		l.fail(path, "has to be a mapping, such as {exclusive: true}")
+		return
+	}
+	for _, key := range sortedKeys(keys) {
+		if key != "exclusive" {
+			l.fail(path+"."+key, "unknown key; x-dhow has exclusive")
+			continue
+		}
+		on, err := strconv.ParseBool(fmt.Sprint(keys[key]))
+		if err != nil {
+			l.fail(path+"."+key, "has to be true or false")
+		}
+		svc.Exclusive = on
 	}
 }
 

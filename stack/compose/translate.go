@@ -185,6 +185,8 @@ func (l *load) validate(st stack.Stack) {
 	}
 }
 
+const constraintsKey = ".deploy.placement.constraints"
+
 // placeAll records problems of a stack at their places in the files.
 func (l *load) placeAll(st stack.Stack, problems stack.Problems) {
 	for _, p := range problems {
@@ -196,6 +198,9 @@ func (l *load) placeAll(st stack.Stack, problems stack.Problems) {
 		case isItem && strings.HasSuffix(path, ".volumes"):
 			target := st.Services[serviceIn(path)].Container.Mounts[index].Target
 			l.failItem(path, index, matchMount(target), "%s", p.Msg)
+		case isItem && strings.HasSuffix(path, constraintsKey):
+			expr := st.Services[strings.TrimSuffix(strings.TrimPrefix(path, "services."), constraintsKey)].Deploy.Constraints[index]
+			l.failItem(path, index, func(n *yaml.Node) bool { return n.Value == expr }, "%s", p.Msg)
 		case isItem && strings.HasSuffix(path, ".devices"):
 			source := st.Services[serviceIn(path)].Container.Devices[index].Source
 			l.failItem(path, index, matchDevice(source), "%s", p.Msg)
