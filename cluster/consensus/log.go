@@ -46,6 +46,7 @@ type Log struct {
 	closed chan struct{} // closed by Close
 
 	running atomic.Pointer[raft.Raft] // raft once it runs, for who may ask before
+	silent  atomic.Bool               // the disk does not answer: to the others this manager is dead
 	settled atomic.Uint64             // the term in which this leader has applied all of the past
 
 	mu      sync.Mutex
@@ -55,13 +56,16 @@ type Log struct {
 
 // Leader returns the node ID of the leader, "" when it is not known.
 func (l *Log) Leader() string {
+	if l.silent.Load() {
+		return ""
+	}
 	_, id := l.raft.LeaderWithID()
 	return string(id)
 }
 
 // Leading reports whether this manager leads. It may have lost the leadership
 // without knowing yet: what rests on it goes through Apply or Verify.
-func (l *Log) Leading() bool { return l.raft.State() == raft.Leader }
+func (l *Log) Leading() bool { return !l.silent.Load() && l.raft.State() == raft.Leader }
 
 func (l *Log) runningLeads() bool {
 	r := l.running.Load()
@@ -92,15 +96,26 @@ func (l *Log) watch() {
 		for {
 			select {
 			case <-notices:
-				l.mu.Lock()
-				close(l.changed)
-				l.changed = make(chan struct{})
-				l.mu.Unlock()
+				l.notify()
 			case <-l.closed:
 				return
 			}
 		}
 	})
+}
+
+func (l *Log) notify() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// fallSilent makes this manager dead to the others, or alive again.
+func (l *Log) fallSilent(on bool) {
+	l.silent.Store(on)
+	l.net.layer.mute(on)
+	l.notify()
 }
 
 // LastContact is when this manager last heard of the leader; now, when it leads.

@@ -71,7 +71,7 @@ func (l *Log) start() error {
 	} else {
 		l.net = newTransport(l.cfg.ID, l.cfg.Stream, newLogger(l.cfg.Log), f.guard.fit)
 		l.trans = l.net
-		f.guard.silent = l.net.layer.mute
+		f.guard.silent = l.fallSilent
 	}
 	f.guard.closed, f.guard.leading = l.closed, l.runningLeads
 	exists, err := raft.HasExistingState(f.guard, f.guard, f.snaps)
