@@ -230,7 +230,11 @@ func (n *Node) Leave(ctx context.Context, force bool) error {
 	if m.Role == stack.RoleManager && !force {
 		return fmt.Errorf("this node is a manager; `dhow node demote` it first, or use --force, which can leave the others without a majority: %w", runtime.ErrConflict)
 	}
-	if err := e.depart(ctx); err != nil {
+	patience := askTimeout
+	if force {
+		patience = 3 * time.Second
+	}
+	if err := e.depart(ctx, patience); err != nil {
 		if !force && !errors.Is(err, runtime.ErrForbidden) {
 			return fmt.Errorf("tell the cluster: %w; --force leaves without", err)
 		}
@@ -245,8 +249,8 @@ func (n *Node) Leave(ctx context.Context, force bool) error {
 }
 
 // depart tells the cluster that this node goes. The last manager has nobody to tell.
-func (e *epoch) depart(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, askTimeout)
+func (e *epoch) depart(ctx context.Context, patience time.Duration) error {
+	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if m := e.managing(); m != nil {
 		if len(m.Peers()) == 0 {

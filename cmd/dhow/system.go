@@ -205,7 +205,7 @@ func (a *app) prune(ctx context.Context, c *client.Client, all, volumes bool) er
 func resetCmd(a *app) *cobra.Command {
 	var volumes, force bool
 	c := &cobra.Command{
-		Use: "reset", Short: "Remove all stacks and containers of this daemon; volumes and images stay", Args: cobra.NoArgs,
+		Use: "reset", Short: "Leave the cluster, and remove all stacks and containers of this machine; volumes and images stay", Args: cobra.NoArgs,
 		Example: "  dhow system reset\n  dhow system reset --volumes     and every volume, with its data",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !force {
@@ -225,7 +225,18 @@ func resetCmd(a *app) *cobra.Command {
 	return c
 }
 
+// reset does not need the others of a cluster: this machine leaves it first,
+// and is alone then.
 func (a *app) reset(ctx context.Context, c *client.Client, volumes bool) error {
+	info, err := c.Info(ctx)
+	if err != nil {
+		return err
+	}
+	if info.Swarm.LocalNodeState != "" && info.Swarm.LocalNodeState != "inactive" {
+		if err := c.LeaveSwarm(ctx, true); err != nil {
+			return err
+		}
+	}
 	stacks, err := c.Stacks(ctx)
 	if err != nil {
 		return err
