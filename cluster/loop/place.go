@@ -56,13 +56,34 @@ func (p *placer) place(t *stack.Task) schedule.Assignment {
 	if spec == nil {
 		return schedule.Assignment{Why: t.Service + ": its service is gone"}
 	}
-	r := schedule.Request{Task: t, Service: spec, Failures: p.failed(t.Service)}
+	r := schedule.Request{
+		Task: t, Service: spec, Failures: p.failed(t.Service),
+		Volumes: p.volumes(spec), Home: p.stack.Spec.HomeOf(spec),
+	}
 	if t.Replaces != "" {
 		if old := p.view.snap.Task(t.Replaces); old != nil {
 			r.Replaces = old.Node
 		}
 	}
 	return p.view.cluster.Place([]schedule.Request{r})[0]
+}
+
+// volumes are those that pin a task, with the node that each is on.
+func (p *placer) volumes(spec *stack.Service) []schedule.Volume {
+	if len(spec.Container.Mounts) == 0 {
+		return nil
+	}
+	var out []schedule.Volume
+	for _, v := range p.stack.Spec.LocalVolumes(spec) {
+		want := schedule.Volume{Name: v.Name, External: v.External}
+		if rec := p.view.snap.Volume(v.Name); rec != nil {
+			want.Node = rec.Node
+		} else {
+			want.Nodes = sortedKeys(p.view.have[v.Name])
+		}
+		out = append(out, want)
+	}
+	return out
 }
 
 // bind is the record of a volume that this stack declares.

@@ -14,13 +14,8 @@ import (
 // Size of a cluster that is measured.
 type Size struct {
 	Nodes, Tasks int
+	PerStack     int // tasks of a stack, in five services
 }
-
-// perStack is the number of tasks of a stack, in services of perService.
-const (
-	perStack   = 1000
-	perService = 200
-)
 
 // Measure is one thing that happened and its price.
 type Measure struct {
@@ -42,7 +37,7 @@ func (m Measure) Total() time.Duration { return m.Decide + m.Store }
 
 // Scale builds a cluster and measures what happens to it.
 func Scale(size Size, log func(Measure)) ([]Measure, error) {
-	s := &scale{World: NewWorld(1), log: log}
+	s := &scale{World: NewWorld(1), size: size, log: log}
 	if err := s.nodes(size.Nodes); err != nil {
 		return nil, err
 	}
@@ -50,12 +45,12 @@ func Scale(size Size, log func(Measure)) ([]Measure, error) {
 		what string
 		do   func() error
 	}{
-		{"initial placement", func() error { return s.deploy(size.Tasks) }},
+		{"initial placement", s.deploy},
 		{"all tasks start and report", s.settle},
 		{"one node lost", s.loseNode},
 		{"replacements start and report", s.settle},
 		{"node returns, its surplus goes", s.returnNode},
-		{"one service of 200 updated, rolling", s.update},
+		{"one service updated, rolling", s.update},
 		{"leader change: snapshot restored", s.restore},
 		{"leader change: first rounds", s.takeOver},
 		{"nothing to do", s.Decide},
@@ -64,11 +59,12 @@ func Scale(size Size, log func(Measure)) ([]Measure, error) {
 			return s.found, fmt.Errorf("%s: %w", step.what, err)
 		}
 	}
-	return s.found, s.settled(size.Tasks)
+	return s.found, s.settled()
 }
 
 type scale struct {
 	*World
+	size  Size
 	log   func(Measure)
 	found []Measure
 	lost  string
@@ -118,12 +114,12 @@ func (s *scale) nodes(n int) error {
 }
 
 // deploy applies stacks one after the other; the leader decides after each.
-func (s *scale) deploy(tasks int) error {
-	for i := range tasks / perStack {
+func (s *scale) deploy() error {
+	for i := range s.size.Tasks / s.size.PerStack {
 		name := fmt.Sprintf("stack%04d", i)
 		changes := []state.Change{{Stack: &state.Stack{Name: name, Spec: stack.Stack{Name: name}, Created: s.Now.UnixNano()}}}
-		for j := range perStack / perService {
-			changes = append(changes, service(name, fmt.Sprint("web", j), "web:1"))
+		for j := range services {
+			changes = append(changes, s.service(name, fmt.Sprint("web", j), "web:1"))
 		}
 		if err := s.Propose(changes...); err != nil {
 			return err
@@ -136,8 +132,11 @@ func (s *scale) deploy(tasks int) error {
 	return nil
 }
 
-func service(stackName, name, image string) state.Change {
-	spec := stack.Service{Name: name, Replicas: perService, Container: stack.ContainerSpec{Image: image}}
+// services of a stack.
+const services = 5
+
+func (s *scale) service(stackName, name, image string) state.Change {
+	spec := stack.Service{Name: name, Replicas: s.size.PerStack / services, Container: stack.ContainerSpec{Image: image}}
 	spec.Container.Resources.ReservedMemory, spec.Container.Resources.ReservedNanoCPUs = 64<<20, 1e7
 	spec.Deploy.Update = &stack.UpdateRule{Parallelism: 10, Order: "stop-first"}
 	return state.Change{Service: &state.ServiceChange{
@@ -172,7 +171,7 @@ func (s *scale) returnNode() error {
 }
 
 func (s *scale) update() error {
-	if err := s.Propose(service("stack0001", "web1", "web:2")); err != nil {
+	if err := s.Propose(s.service("stack0001", "web1", "web:2")); err != nil {
 		return err
 	}
 	return s.settle()
@@ -194,8 +193,8 @@ func (s *scale) takeOver() error {
 }
 
 // settled checks that every task runs, once, on a node that is up.
-func (s *scale) settled(want int) error {
-	running := 0
+func (s *scale) settled() error {
+	running, want := 0, s.size.Tasks
 	s.Store.Snapshot().EachTask(func(t *stack.Task) bool {
 		c := s.Agents[t.Node].containers[t.ID]
 		if t.Desired == stack.DesiredRun && t.Status.State == stack.TaskRunning && c != nil && c.state == stack.TaskRunning {
