@@ -22,11 +22,12 @@ type teller struct {
 
 	mu     sync.Mutex
 	nodes  map[string]Member // guarded by mu
+	moved  map[string]string // guarded by mu: by node, an address that it is said to be at instead
 	change chan struct{}     // guarded by mu: closed at the next change
 }
 
 func newTeller(self string) *teller {
-	return &teller{self: self, nodes: map[string]Member{}, change: make(chan struct{})}
+	return &teller{self: self, nodes: map[string]Member{}, moved: map[string]string{}, change: make(chan struct{})}
 }
 
 func (t *teller) NotifyJoin(n *memberlist.Node)   { t.set(n, true) }
@@ -39,14 +40,40 @@ func (t *teller) set(n *memberlist.Node, alive bool) {
 	defer t.mu.Unlock()
 	was, known := t.nodes[n.Name]
 	m := Member{Node: n.Name, Gossip: net.JoinHostPort(n.Addr.String(), strconv.Itoa(int(n.Port))), Alive: alive, Since: was.Since}
-	m.Left = !alive && n.State == memberlist.StateLeft
 	m.Meta, _ = parseMeta(n.Meta) // filtered by NotifyAlive
+	m.Left = !alive && m.Meta.Leaving
 	if !known || was.Alive != alive {
 		m.Since = time.Now()
 	}
 	t.nodes[n.Name] = m
+	if alive {
+		delete(t.moved, n.Name)
+	}
 	close(t.change)
 	t.change = make(chan struct{})
+}
+
+// seen notes another address of a node.
+func (t *teller) seen(node, addr string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.moved[node] = addr
+}
+
+// lost are the addresses of nodes that died, and of them those that are said to have moved.
+func (t *teller) lost() (all, moved []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, m := range t.nodes {
+		if m.Alive || m.Left || m.Node == t.self {
+			continue
+		}
+		all = append(all, m.Gossip)
+		if addr, ok := t.moved[m.Node]; ok {
+			moved = append(moved, addr)
+		}
+	}
+	return all, moved
 }
 
 func (t *teller) members() []Member {
@@ -78,6 +105,7 @@ func (t *teller) forget(node string) {
 	defer t.mu.Unlock()
 	if m, ok := t.nodes[node]; ok && !m.Alive {
 		delete(t.nodes, node)
+		delete(t.moved, node)
 	}
 }
 
@@ -136,16 +164,13 @@ func (delegate) GetBroadcasts(int, int) [][]byte { return nil }
 func (delegate) LocalState(bool) []byte          { return nil }
 func (delegate) MergeRemoteState([]byte, bool)   {}
 
-// conflict hears that a node is said to be at two addresses.
+// conflict hears that a node is said to be at two addresses: it came back at
+// another one before the others found it dead at the old one.
 type conflict struct{ g *Gossip }
 
 func (c conflict) NotifyConflict(existing, other *memberlist.Node) {
-	if existing.Name != c.g.cfg.Node {
-		return
+	if existing.Name == c.g.cfg.Node {
+		return // the others call when they have found the old address dead
 	}
-	// Others still believe that this node is at its address before the restart.
-	select {
-	case c.g.rejoin <- struct{}{}:
-	default:
-	}
+	c.g.tell.seen(other.Name, net.JoinHostPort(other.Addr.String(), strconv.Itoa(int(other.Port))))
 }

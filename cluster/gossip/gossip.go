@@ -37,6 +37,7 @@ type Meta struct {
 	Addr     string     `json:"a,omitempty"` // host:port of its cluster port
 	Hostname string     `json:"h,omitempty"`
 	Role     stack.Role `json:"r,omitempty"`
+	Leaving  bool       `json:"l,omitempty"` // set by Leave
 }
 
 // Member is a node that gossip has heard of.
@@ -53,12 +54,11 @@ type Member struct {
 type Gossip struct {
 	cfg  Config
 	log  *slog.Logger
+	mlog *lines
 	addr string // host:port that others reach it at
 	list *memberlist.Memberlist
 	ring *memberlist.Keyring
 	tell *teller
-
-	rejoin chan struct{} // capacity 1: others do not know this node's address yet
 
 	mu      sync.Mutex
 	known   []string // guarded by mu: addresses that Join was given
@@ -74,8 +74,8 @@ func Open(cfg Config) (*Gossip, error) {
 	if cfg.Tuning == (Tuning{}) {
 		cfg.Tuning = LAN
 	}
-	g := &Gossip{cfg: cfg, log: cfg.Log.With("part", "gossip"), meta: cfg.Meta, rejoin: make(chan struct{}, 1)}
-	g.tell = newTeller(cfg.Node)
+	g := &Gossip{cfg: cfg, log: cfg.Log.With("part", "gossip"), meta: cfg.Meta}
+	g.tell, g.mlog = newTeller(cfg.Node), &lines{log: g.log}
 	mc, err := g.config()
 	if err != nil {
 		return nil, fmt.Errorf("open gossip: %w", err)
@@ -115,7 +115,7 @@ func (g *Gossip) config() (*memberlist.Config, error) {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
 	mc.Transport = g.cfg.Transport
-	mc.Logger = newLogger(g.log)
+	mc.Logger = newLogger(g.mlog)
 	mc.Delegate = delegate{g}
 	mc.Events = g.tell
 	mc.Alive = aliveFilter{}
@@ -245,7 +245,13 @@ func (g *Gossip) Leave(ctx context.Context) error {
 	if d, ok := ctx.Deadline(); ok {
 		wait = max(time.Until(d), 0)
 	}
-	err := g.list.Leave(wait)
+	g.mu.Lock()
+	g.meta.Leaving = true
+	g.mu.Unlock()
+	err := g.list.UpdateNode(wait / 2)
+	if err == nil {
+		err = g.list.Leave(wait / 2)
+	}
 	if cerr := g.Close(); cerr != nil {
 		err = errors.Join(err, cerr)
 	}
@@ -264,5 +270,6 @@ func (g *Gossip) Close() error {
 	if was {
 		return nil
 	}
+	defer g.mlog.close()
 	return g.list.Shutdown()
 }

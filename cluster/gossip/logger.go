@@ -5,29 +5,41 @@ import (
 	"context"
 	"log"
 	"log/slog"
+	"sync"
 )
 
-// newLogger gives memberlist's log lines to slog. What it calls an error is
-// mostly a probe that failed, which is its daily work: nothing of it is more than a debug
-// message but warnings about the configuration of the network.
-func newLogger(l *slog.Logger) *log.Logger { return log.New(lines{l}, "", 0) }
+// newLogger gives memberlist's log lines to slog, as debug messages: what it
+// calls an error is a probe that failed, which is its daily work.
+func newLogger(l *lines) *log.Logger { return log.New(l, "", 0) }
 
-type lines struct{ log *slog.Logger }
+// lines takes memberlist's lines until it is closed: some of its goroutines
+// outlive its Shutdown by a probe.
+type lines struct {
+	log *slog.Logger
 
-func (w lines) Write(p []byte) (int, error) {
-	level, msg := slog.LevelDebug, bytes.TrimSpace(p)
-	for _, prefix := range []struct {
-		text  string
-		level slog.Level
-	}{{"[DEBUG] ", slog.LevelDebug - 2}, {"[INFO] ", slog.LevelDebug}, {"[WARN] ", slog.LevelDebug}, {"[ERR] ", slog.LevelDebug}} {
-		if rest, ok := bytes.CutPrefix(msg, []byte(prefix.text)); ok {
-			level, msg = prefix.level, rest
-			break
-		}
+	mu     sync.RWMutex
+	closed bool // guarded by mu
+}
+
+func (w *lines) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+}
+
+func (w *lines) Write(p []byte) (int, error) {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if w.closed {
+		return len(p), nil
+	}
+	msg := bytes.TrimSpace(p)
+	for _, level := range []string{"[DEBUG] ", "[INFO] ", "[WARN] ", "[ERR] "} {
+		msg = bytes.TrimPrefix(msg, []byte(level))
 	}
 	msg = bytes.TrimPrefix(msg, []byte("memberlist: "))
-	if w.log.Enabled(context.Background(), level) {
-		w.log.Log(context.Background(), level, string(msg))
+	if w.log.Enabled(context.Background(), slog.LevelDebug) {
+		w.log.Debug(string(msg))
 	}
 	return len(p), nil
 }

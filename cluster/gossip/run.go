@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"time"
 )
@@ -9,68 +10,67 @@ import (
 // again is how long a node waits before it calls others once more.
 const again = time.Second
 
-// Run calls others again while this node is alone, or while they think that it
-// is at another address, until ctx ends.
+// Run calls others until ctx ends: all that are known while this node is alone,
+// and the dead now and then, so that halves of a cluster that took each other
+// for dead, and nodes that came back somewhere else, are found.
 func (g *Gossip) Run(ctx context.Context) error {
+	retry := time.NewTimer(jitter(again))
+	defer retry.Stop()
 	for {
 		changed := g.Changed()
-		var retry <-chan time.Time
-		if g.alone() {
-			retry = time.After(jitter(again))
+		if _, moved := g.tell.lost(); len(moved) > 0 {
+			g.call(moved)
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-changed:
-		case <-retry:
-			g.call()
-		case <-g.rejoin:
-			// They believe it once they have found the old address dead.
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(jitter(again / 4)):
-				g.call()
-			}
+		case <-retry.C:
+			retry.Reset(jitter(g.retry()))
 		}
 	}
 }
 
-// alone says that others are known and none of them is alive.
-func (g *Gossip) alone() bool {
+// retry calls whom there is to call, and returns when to do so again: all nodes
+// together try the dead about as often, however many they are.
+func (g *Gossip) retry() time.Duration {
 	members := g.Members()
-	if slices.ContainsFunc(members, func(m Member) bool { return m.Alive && m.Node != g.cfg.Node }) {
-		return false
+	live := 0
+	for _, m := range members {
+		if m.Alive && m.Node != g.cfg.Node {
+			live++
+		}
 	}
-	return len(g.addresses(members)) > 0
+	if live == 0 {
+		g.call(g.addresses(members))
+		return again
+	}
+	if all, _ := g.tell.lost(); len(all) > 0 {
+		g.call([]string{all[rand.IntN(len(all))]})
+	}
+	return again * time.Duration(1+live/5)
 }
 
-// call tells the others of this node. Nobody there is no error: Run comes again.
-func (g *Gossip) call() {
-	addrs := g.addresses(g.Members())
+// call exchanges all that is known with those at addrs. Nobody there is no error: Run comes again.
+func (g *Gossip) call(addrs []string) {
+	if addrs = g.others(addrs); len(addrs) == 0 {
+		return
+	}
 	if n, err := g.list.Join(addrs); n == 0 && err != nil {
 		g.log.Debug("nobody answers", "addresses", addrs, "error", err)
 	}
 }
 
-// addresses are those to call: of nodes that live, or else all that are known.
+// addresses are all that are known of others.
 func (g *Gossip) addresses(members []Member) []string {
-	var live, all []string
-	for _, m := range members {
-		if m.Node == g.cfg.Node || m.Left {
-			continue
-		}
-		all = append(all, m.Gossip)
-		if m.Alive {
-			live = append(live, m.Gossip)
-		}
-	}
-	if len(live) > 0 {
-		return live
-	}
 	g.mu.Lock()
-	all = append(all, g.known...)
+	all := slices.Clone(g.known)
 	g.mu.Unlock()
+	for _, m := range members {
+		if m.Node != g.cfg.Node && !m.Left {
+			all = append(all, m.Gossip)
+		}
+	}
 	slices.Sort(all)
-	return g.others(slices.Compact(all))
+	return slices.Compact(all)
 }
