@@ -26,6 +26,7 @@ type pace struct {
 	rule   stack.UpdateRule
 
 	outdated  int      // slots whose task is of an old version
+	givenUp   int      // of these: those whose new task failed beside the old one, which therefore stays
 	unsettled int      // slots whose new task is not there, or not yet watched for long enough
 	failed    []string // slots whose new task failed while it was watched and has not recovered
 	reason    string   // of the first of them
@@ -106,6 +107,9 @@ func (p *pace) look(sl *slot, k slotKey) bool {
 		return since+int64(p.rule.Monitor+p.rule.Delay) > p.r.in.Now && p.lookAgain(since+int64(p.rule.Monitor+p.rule.Delay))
 	case !passed && p.bad(t):
 		p.fail(k, t)
+		if t == sl.next {
+			p.givenUp++
+		}
 		return false
 	}
 	p.unsettled++

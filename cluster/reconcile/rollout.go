@@ -38,7 +38,7 @@ func (r *round) judge(s *service, p *pace) {
 // done reports whether all slots have a task of the current version that has
 // shown to be good, or that was allowed to fail.
 func (p *pace) done() bool {
-	if p.outdated > 0 {
+	if p.outdated > p.givenUp {
 		return false
 	}
 	return p.unsettled == 0 || !p.s.filling() || p.s.Desired == stack.DesiredCreate || job(p.s.Spec.Mode)

@@ -21,6 +21,9 @@ func updating(rule stack.UpdateRule, now time.Time, states ...stack.TaskState) I
 		t.Status = stack.TaskStatus{State: stack.TaskRunning, Time: time.Unix(100, 0)}
 		if slot <= len(states) {
 			t.Version, t.Status.State = 2, states[slot-1]
+			if t.Status.State == stack.TaskRunning {
+				t.Serving = time.Unix(100, 0).UnixNano()
+			}
 		}
 		in.Tasks = append(in.Tasks, t)
 	}
@@ -41,25 +44,28 @@ func replaced(r Result) []string {
 
 func TestUpdateRules(t *testing.T) {
 	at := func(s int64) time.Time { return time.Unix(s, 0) }
+	run, failed := stack.TaskRunning, stack.TaskFailed
 	for _, tc := range []struct {
 		name   string
 		rule   stack.UpdateRule
 		now    time.Time
-		states []stack.TaskState
+		states []stack.TaskState // running: since 100
 		want   []string
 		again  int64 // seconds
 	}{
 		{"two at once", stack.UpdateRule{Parallelism: 2}, at(100), nil, []string{"a", "b"}, 0},
-		{"the next when the first runs", stack.UpdateRule{Parallelism: 1}, at(100), []stack.TaskState{stack.TaskRunning}, []string{"b"}, 0},
+		{"the next when the first has run for a moment", stack.UpdateRule{Parallelism: 1}, at(101), []stack.TaskState{run}, []string{"b"}, 105},
+		{"which takes a second", stack.UpdateRule{Parallelism: 1}, at(100), []stack.TaskState{run}, nil, 101},
 		{"not before the first runs", stack.UpdateRule{Parallelism: 1}, at(100), []stack.TaskState{stack.TaskPreparing}, nil, 0},
-		{"watched for a time", stack.UpdateRule{Parallelism: 1, Monitor: 5 * time.Second}, at(104), []stack.TaskState{stack.TaskRunning}, nil, 105},
-		{"then the delay", stack.UpdateRule{Parallelism: 1, Monitor: 5 * time.Second, Delay: 2 * time.Second}, at(106), []stack.TaskState{stack.TaskRunning}, nil, 107},
-		{"and on", stack.UpdateRule{Parallelism: 1, Monitor: 5 * time.Second}, at(105), []stack.TaskState{stack.TaskRunning}, []string{"b"}, 0},
-		{"a failure pauses", stack.UpdateRule{Parallelism: 2}, at(200), []stack.TaskState{stack.TaskRunning, stack.TaskFailed}, nil, 0},
-		{"unless so many may fail", stack.UpdateRule{Parallelism: 2, MaxFailureRatio: 0.25}, at(200), []stack.TaskState{stack.TaskRunning, stack.TaskFailed}, []string{"c", "d"}, 0},
-		{"or failures do not matter", stack.UpdateRule{Parallelism: 2, FailureAction: "continue"}, at(200), []stack.TaskState{stack.TaskFailed, stack.TaskFailed}, []string{"c", "d"}, 0},
+		{"watched for a time", stack.UpdateRule{Parallelism: 1, Monitor: 5 * time.Second}, at(104), []stack.TaskState{run}, nil, 105},
+		{"then the delay", stack.UpdateRule{Parallelism: 1, Monitor: 5 * time.Second, Delay: 2 * time.Second}, at(106), []stack.TaskState{run}, nil, 107},
+		{"and on", stack.UpdateRule{Parallelism: 1, Monitor: 5 * time.Second}, at(105), []stack.TaskState{run}, []string{"b"}, 0},
+		{"a failure pauses", stack.UpdateRule{Parallelism: 2}, at(200), []stack.TaskState{run, failed}, nil, 0},
+		{"unless so many may fail", stack.UpdateRule{Parallelism: 2, MaxFailureRatio: 0.25}, at(200), []stack.TaskState{run, failed}, []string{"c", "d"}, 0},
+		{"or failures do not matter", stack.UpdateRule{Parallelism: 2, FailureAction: "continue"}, at(200), []stack.TaskState{failed, failed}, []string{"c", "d"}, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			tc.rule.Order = "stop-first"
 			r := Stack(updating(tc.rule, tc.now, tc.states...))
 			if got := replaced(r); !slices.Equal(got, tc.want) {
 				t.Errorf("replaces %q, want %q", got, tc.want)
