@@ -16,15 +16,34 @@ import (
 	"github.com/dhow-project/dhow/stack/plan"
 )
 
-// ApplyStack makes s the wish for its stack, in one command, and returns the
-// plan and the index of the state that holds it. A dryRun returns the plan only
+// Deployment is a stack to be applied, with what came along with it.
+type Deployment struct {
+	Stack   stack.Stack
+	Options plan.Options
+	DryRun  bool                 // only the plan
+	Pins    map[string]stack.Pin // images of the node where a person deploys, by service (PinLocal); nil: that is this node
+	Logins  Logins               // of the person who deploys; those of earlier deployments stay for registries that are not among them
+}
+
+// ApplyStack deploys s from this node.
+func (m *Manager) ApplyStack(ctx context.Context, s stack.Stack, opt plan.Options, dryRun bool) (*plan.Plan, uint64, error) {
+	return m.Deploy(ctx, Deployment{Stack: s, Options: opt, DryRun: dryRun})
+}
+
+// Deploy makes d the wish for its stack, in one command, and returns the plan
+// and the index of the state that holds it. A dry run returns the plan only
 // (index 0). A plan with refusals is returned together with the error that joins
 // them. The loop brings about what was wished for; this does not wait for it.
-func (m *Manager) ApplyStack(ctx context.Context, s stack.Stack, opt plan.Options, dryRun bool) (*plan.Plan, uint64, error) {
+func (m *Manager) Deploy(ctx context.Context, d Deployment) (*plan.Plan, uint64, error) {
+	s, opt := d.Stack, d.Options
 	if err := check(s); err != nil {
 		return nil, 0, fmt.Errorf("stack %s: %w: %w", s.Name, runtime.ErrInvalid, err)
 	}
-	pins := m.localImages(ctx, s)
+	pins := maps.Clone(d.Pins)
+	if pins == nil {
+		pins = PinLocal(ctx, s, m.cfg.Images)
+	}
+	notes := m.pinElsewhere(ctx, s, pins, d.Logins)
 	m.write.Lock()
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
@@ -32,6 +51,7 @@ func (m *Manager) ApplyStack(ctx context.Context, s stack.Stack, opt plan.Option
 	if err != nil {
 		return nil, 0, fmt.Errorf("stack %s: %w", s.Name, err)
 	}
+	p.Notes = append(p.Notes, notes...)
 	if err := p.Err(); err != nil {
 		return p, 0, fmt.Errorf("stack %s: %w: %w", s.Name, runtime.ErrConflict, err)
 	}
@@ -42,8 +62,11 @@ func (m *Manager) ApplyStack(ctx context.Context, s stack.Stack, opt plan.Option
 	if err != nil {
 		return p, 0, fmt.Errorf("stack %s: %w", s.Name, err)
 	}
-	if dryRun {
+	if d.DryRun {
 		return p, 0, nil
+	}
+	if changes, err = m.withLogins(snap, p.Stack, changes, d.Logins); err != nil {
+		return p, 0, fmt.Errorf("stack %s: %w", s.Name, err)
 	}
 	index, err := m.propose(ctx, changes)
 	if err != nil {
@@ -142,7 +165,7 @@ func (m *Manager) applyChanges(snap *state.Snapshot, p *plan.Plan, opt plan.Opti
 	}
 	rec := state.Stack{Name: name, Spec: header(p.Stack), Created: now, Updated: now}
 	if old != nil {
-		rec.Created = old.Created
+		rec.Created, rec.Logins = old.Created, old.Logins
 	}
 	changes := []state.Change{{Stack: &rec}}
 	networks, err := m.networkChanges(snap, p.Stack, func(key string) bool {

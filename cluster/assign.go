@@ -34,6 +34,7 @@ func (m *Manager) Assignments(node string) []Assignment {
 			a.Service, a.Hash = sv.SpecOf(t.Version)
 		}
 		if a.Service != nil {
+			a.Auth = m.login(s, a.Service)
 			a.Secrets = contents(a.Service.Container.Secrets, func(key string) ([]byte, bool) {
 				rec := snap.Secret(s.Spec.Secrets[key].Name)
 				if rec == nil {

@@ -23,6 +23,8 @@ type Manager struct {
 	store *state.Store
 	raft  *consensus.Log
 
+	logins loginCache
+
 	// write is held from reading what a command builds on until it is applied,
 	// so that no two commands build on the same past. Reports do not need it:
 	// they write fields of their own.

@@ -1,26 +1,25 @@
 package cluster
 
 import (
-	"context"
 	"log/slog"
 	"time"
 
 	"github.com/dhow-project/dhow/cluster/consensus"
 	"github.com/dhow-project/dhow/cluster/loop"
-	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
 )
 
 // Config of a Manager. Only DataDir is required.
 type Config struct {
-	DataDir string     // the manager keeps its state in DataDir/cluster
-	NodeID  string     // "": the one of the last start, or a new one
-	Node    stack.Node // facts about this machine; ID, Role and Created are filled in
-	Log     *slog.Logger
-	Subnets SubnetPicker // nil: networks must name their subnets
-	Images  Images       // nil: images are not pinned when a stack is applied
-	Volumes VolumeNames  // nil: external volumes are not checked when a stack is applied
-	Host    HostCheck    // nil: host paths and devices are not checked when a stack is applied
+	DataDir  string     // the manager keeps its state in DataDir/cluster
+	NodeID   string     // "": the one of the last start, or a new one
+	Node     stack.Node // facts about this machine; ID, Role and Created are filled in
+	Log      *slog.Logger
+	Subnets  SubnetPicker // nil: networks must name their subnets
+	Images   Images       // of this node; nil: it has none to pin when a stack is applied
+	Resolver Resolver     // of images that this node does not have; nil: they are not pinned
+	Volumes  VolumeNames  // nil: external volumes are not checked when a stack is applied
+	Host     HostCheck    // nil: host paths and devices are not checked when a stack is applied
 
 	// Of a manager among several:
 
@@ -45,11 +44,6 @@ type SubnetPicker interface {
 	// Pick returns the subnets of want, complete with gateways: those it asks
 	// for, checked against used, or free ones.
 	Pick(want stack.Network, used []stack.Network) ([]stack.Subnet, error)
-}
-
-// Images tells which image a reference means on this node now.
-type Images interface {
-	Image(ctx context.Context, ref, platform string) (*runtime.Image, error)
 }
 
 // VolumeNames lists the real names of the volumes that exist.

@@ -17,6 +17,7 @@ type Stack struct {
 	Updated       int64       `json:"updated"`                 // of the last apply
 	Index         uint64      `json:"index"`                   // of the last change to it, its services, tasks or networks
 	Defined       uint64      `json:"defined,omitempty"`       // of the last change to it or its services
+	Logins        []byte      `json:"logins,omitempty"`        // of the registries of its images, sealed
 }
 
 // Service is the wish for one service.

@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dhow-project/dhow/runtime"
+	"github.com/dhow-project/dhow/stack"
 )
 
 // source decides where one pull takes its image from.
@@ -140,18 +141,21 @@ func (s *source) from() string {
 	return reference.Domain(s.name)
 }
 
-// Resolve asks the registry, or a mirror, which index or manifest a reference
-// means now. Nothing is fetched.
-func (s *Store) Resolve(ctx context.Context, ref string, auth *runtime.RegistryAuth) (digest string, err error) {
+// Resolve finds out which index or manifest a reference means: to other nodes,
+// when opt says Anywhere or NoRegistry, or else to the registry. Nothing is
+// fetched; the image's ID is known only when a node has said it.
+func (s *Store) Resolve(ctx context.Context, ref string, opt runtime.PullOptions) (stack.Pin, error) {
 	name, err := parseName(ref)
 	if err != nil {
-		return "", err
+		return stack.Pin{}, err
 	}
-	reg := s.registry(name, auth)
+	reg := s.registry(name, opt.Auth)
 	defer reg.close()
-	d, _, err := (&source{name: name, registry: reg}).fromRegistry(s.context(ctx))
+	p := newProgress(nil, "")
+	src := &source{name: name, opt: opt, registry: reg, peers: s.peerSource(name, p), progress: p}
+	d, _, err := src.resolve(s.context(ctx))
 	if err != nil {
-		return "", fmt.Errorf("resolve %s: %w", reference.FamiliarString(name), err)
+		return stack.Pin{}, fmt.Errorf("resolve %s: %w", reference.FamiliarString(name), err)
 	}
-	return d.Digest.String(), nil
+	return stack.Pin{Digest: d.Digest.String()}, nil
 }
