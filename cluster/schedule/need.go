@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -66,7 +67,7 @@ func newNeed(key string, s *stack.Service) *need {
 		limit: s.Deploy.MaxReplicasPerNode, image: s.Container.ImageID, ports: hostPorts(&s.Container),
 	}
 	if n.image == "" {
-		n.image = s.Container.Image
+		n.image = cmp.Or(s.Container.Digest, s.Container.Image)
 	}
 	for _, kind := range slices.Sorted(maps.Keys(s.Container.Resources.Generic)) {
 		n.generic = append(n.generic, amount{kind, s.Container.Resources.Generic[kind]})
@@ -115,6 +116,14 @@ func (n *need) signature() string {
 		fmt.Fprintf(&b, "%t%q|", a.with, a.names)
 	}
 	return b.String()
+}
+
+// platforms are what the image of a request can run on.
+func (n *need) platforms(r *Request) []string {
+	if r.Platforms == nil && n.spec != nil {
+		return n.spec.Container.Platforms
+	}
+	return r.Platforms
 }
 
 // hostPorts are the ports that a container takes on its node for itself alone.

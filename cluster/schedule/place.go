@@ -46,7 +46,7 @@ func (c *Cluster) place(r *Request) Assignment {
 // want reads a request.
 func (c *Cluster) want(r *Request) *want {
 	n := c.need(r.Task, r.Service)
-	w := &want{c: c, task: r.Task, need: n, service: c.service(n.service), platforms: r.Platforms, pin: r.Task.Pin, home: r.Home, volumes: r.Volumes, mates: r.Mates}
+	w := &want{c: c, task: r.Task, need: n, service: c.service(n.service), platforms: n.platforms(r), pin: r.Task.Pin, home: r.Home, volumes: r.Volumes, mates: r.Mates}
 	w.sum.cpu, w.sum.memory, w.sum.generic, w.sum.ports = n.cpu, n.memory, n.generic, n.ports
 	for i := range r.Mates {
 		w.mate(&r.Mates[i])
@@ -71,9 +71,18 @@ func (c *Cluster) want(r *Request) *want {
 	return w
 }
 
+// stays is the node of a mate, "" when it has none or will have to leave it.
+func (c *Cluster) stays(m *Mate) string {
+	h := c.byID[m.Task.Node]
+	if h == nil || h.node == nil || h.node.Down || h.node.Availability == stack.Drain {
+		return ""
+	}
+	return h.id
+}
+
 // mate adds what a mate that has no node yet will need beside the task.
 func (w *want) mate(m *Mate) {
-	if m.Task.Node != "" || m.Service == nil {
+	if w.c.stays(m) != "" || m.Service == nil {
 		return
 	}
 	n := w.c.need(m.Task, m.Service)
@@ -146,7 +155,7 @@ func (w *want) ids() ([]string, bool) {
 		return []string{w.home}, true
 	}
 	for i := range w.mates {
-		if at := w.mates[i].Task.Node; at != "" {
+		if at := w.c.stays(&w.mates[i]); at != "" {
 			return []string{at}, true
 		}
 	}

@@ -24,11 +24,12 @@ type Request struct {
 	// Mates are the other tasks that must be on the task's node: those it shares
 	// namespaces or volumes with, directly or not (Mates finds them). Those that
 	// have a node decide where the task goes; the needs of those that have none
-	// count as well, so that all find room where the first one goes.
+	// count as well, so that all find room where the first one goes; so do those
+	// whose node is down or drained, as they will move.
 	Mates []Mate
 
 	// Platforms are what the image can run on: "linux/amd64", "linux/arm64/v8".
-	// Nil: not known, any node will do.
+	// Nil: as the spec says (ContainerSpec.Platforms); nothing known, any node will do.
 	Platforms []string
 
 	// Failures counts by node ID how often the service's tasks failed lately
@@ -67,5 +68,5 @@ type Assignment struct {
 // Inventory is what a node has besides resources. Not knowing it costs a
 // preference, nothing more.
 type Inventory struct {
-	Images []string // IDs, and references as services write them
+	Images []string // IDs, digests, and references as services write them
 }

@@ -110,8 +110,8 @@ func (w *want) places(h *host) verdict {
 			return verdict{lacksVolume, i}
 		}
 	}
-	for i, m := range w.mates {
-		if m.Task.Node != "" && m.Task.Node != h.id {
+	for i := range w.mates {
+		if at := w.c.stays(&w.mates[i]); at != "" && at != h.id {
 			return verdict{offMate, i}
 		}
 	}
