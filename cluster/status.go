@@ -67,13 +67,17 @@ func serviceStatus(snap *state.Snapshot, sv *state.Service) ServiceStatus {
 	if sv.Removing {
 		st.Desired = stack.DesiredRemove
 	}
-	ready := 0
+	ready, old := 0, 0
 	job := sv.Spec.Mode == stack.ReplicatedJob || sv.Spec.Mode == stack.GlobalJob
 	for _, t := range snap.ServiceTasks(sv.Stack, sv.Name) {
 		if st.Message == "" && t.Status.Message != "" {
 			st.Message = t.Status.Message
 		}
-		if t.Version != sv.Version || t.Desired == stack.DesiredRemove || lost(snap, t) {
+		if lost(snap, t) {
+			continue
+		}
+		if t.Version != sv.Version || t.Desired == stack.DesiredRemove {
+			old += count(t.Version != sv.Version && t.Node != "" && t.Status.State < stack.TaskCompleted)
 			continue
 		}
 		st.Updated++
@@ -83,7 +87,7 @@ func serviceStatus(snap *state.Snapshot, sv *state.Service) ServiceStatus {
 			st.Running++
 			if h == "" || h == "healthy" {
 				st.Healthy++
-				ready += count(!behind && !job)
+				ready += count(!behind && !job && !beside(snap, t))
 			}
 		case stack.TaskCompleted:
 			st.Completed++
@@ -92,8 +96,17 @@ func serviceStatus(snap *state.Snapshot, sv *state.Service) ServiceStatus {
 			st.Failed++
 		}
 	}
-	st.Ready = sv.Desired == stack.DesiredRun && !sv.Removing && ready >= st.Wanted
+	st.Ready = sv.Desired == stack.DesiredRun && !sv.Removing && ready >= st.Wanted && old == 0
 	return st
+}
+
+// beside reports whether the task whose place t takes is still wanted.
+func beside(snap *state.Snapshot, t *stack.Task) bool {
+	if t.Replaces == "" {
+		return false
+	}
+	other := snap.Task(t.Replaces)
+	return other != nil && other.Desired != stack.DesiredRemove && !lost(snap, other)
 }
 
 // lost reports whether nobody knows if a task runs, as its node does not answer.

@@ -187,12 +187,13 @@ func (p *pace) parallelism() int {
 }
 
 // turn says what may be done about the task of a slot, which is of an old
-// version, and counts it. One that does not run has nothing to lose.
+// version, and counts it. One that does not run has nothing to lose, and before
+// a network is replaced all have to leave it.
 func (p *pace) turn(sl *slot) turn {
 	switch {
 	case !p.could || p.r.occupied(p.s, sl):
 		return hold
-	case !p.r.runs(sl.main):
+	case !p.r.runs(sl.main) || p.r.stale(p.s) != "":
 		return stopFirst
 	case p.budget <= 0:
 		return hold
