@@ -3,7 +3,6 @@ package state
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 
@@ -87,95 +86,4 @@ func write[K, T any](p *persister, table Table, t *tree[K, T]) {
 		p.record(table, r)
 		return p.err == nil
 	})
-}
-
-// Restore replaces the state by what Persist wrote. When r is damaged or cut
-// off it fails and leaves the state as it was.
-func (s *Store) Restore(r io.Reader) error {
-	t := newTables()
-	if err := t.load(r); err != nil {
-		return fmt.Errorf("restore state: %w", err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tables = t
-	s.feed.reset(t.index)
-	s.notifyLocked()
-	return nil
-}
-
-func (t *tables) load(r io.Reader) error {
-	dec := json.NewDecoder(bufio.NewReaderSize(r, 64<<10))
-	var h header
-	if err := dec.Decode(&h); err != nil {
-		return fmt.Errorf("header: %w", err)
-	}
-	if h.Magic != magic || h.Format != format {
-		return fmt.Errorf("not a state of this format: %q %d", h.Magic, h.Format)
-	}
-	t.index = h.Index
-	if count, err := t.loadRecords(dec); err != nil {
-		return fmt.Errorf("record %d: %w", count+1, err)
-	}
-	return nil
-}
-
-// loadRecords reads up to the end line and returns the number of records.
-func (t *tables) loadRecords(dec *json.Decoder) (int, error) {
-	e := &edit{}
-	for count := 0; ; count++ {
-		var l line
-		if err := dec.Decode(&l); err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return count, err
-		}
-		if l.Table == tableEnd {
-			if l.Count != count {
-				return count, fmt.Errorf("the end speaks of %d records", l.Count)
-			}
-			return count, nil
-		}
-		if err := t.loadRecord(e, l); err != nil {
-			return count, err
-		}
-	}
-}
-
-func (t *tables) loadRecord(e *edit, l line) (err error) {
-	switch l.Table {
-	case TableCluster:
-		err = load(l, func(c *Cluster) { t.cluster = c })
-	case TableNode:
-		err = load(l, func(n *stack.Node) { t.nodes.put(e, n) })
-	case TableStack:
-		err = load(l, func(s *Stack) { t.stacks.put(e, s) })
-	case TableService:
-		err = load(l, func(s *Service) { t.services.put(e, s) })
-	case TableTask:
-		err = load(l, func(task *stack.Task) { t.putTask(e, task) })
-	case TablePast:
-		err = load(l, func(task *stack.Task) { t.past.replace(e, nil, task) })
-	case TableNetwork:
-		err = load(l, func(n *Network) { t.putNetwork(e, n) })
-	case TableVolume:
-		err = load(l, func(v *Volume) { t.volumes.put(e, v) })
-	case TableSecret:
-		err = load(l, func(s *Secret) { t.secrets.put(e, s) })
-	case TableConfig:
-		err = load(l, func(c *Config) { t.configs.put(e, c) })
-	default:
-		err = fmt.Errorf("table %q is not known", l.Table)
-	}
-	return err
-}
-
-func load[T any](l line, put func(*T)) error {
-	r := new(T)
-	if err := json.Unmarshal(l.Value, r); err != nil {
-		return fmt.Errorf("%s: %w", l.Table, err)
-	}
-	put(r)
-	return nil
 }
