@@ -6,8 +6,9 @@ import (
 	"sync"
 )
 
-// crowd counts what is bounded as a whole and by source address: one source gets
-// a quarter at most, so that no single stranger keeps the others out.
+// crowd counts what is bounded as a whole and by source address: once it is half
+// full, one source gets a quarter at most, so that no single stranger keeps the
+// others out, and the burst of a node passes while there is room.
 type crowd struct {
 	max int
 
@@ -24,7 +25,7 @@ func (c *crowd) enter(conn net.Conn) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	src := source(conn)
-	if c.all >= c.max || c.sources[src] >= max(c.max/4, 1) {
+	if c.all >= c.max || c.all >= c.max/2 && c.sources[src] >= max(c.max/4, 1) {
 		return errCrowded
 	}
 	c.all++

@@ -43,6 +43,11 @@ func (p *Port) dialPeer(ctx context.Context, node, proto string) (*Conn, error) 
 	defer cancel()
 	stop := context.AfterFunc(p.ctx, cancel)
 	defer stop()
+	leave, err := p.lanes.enter(ctx, node)
+	if err != nil {
+		return nil, fmt.Errorf("%s: too many connections are being made: %w", addr, err)
+	}
+	defer leave()
 	d := net.Dialer{KeepAliveConfig: keepAlive}
 	raw, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {

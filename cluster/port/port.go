@@ -55,8 +55,8 @@ type Config struct {
 
 	HandshakeTimeout time.Duration // default 5 s
 	DialTimeout      time.Duration // to connect and shake hands, when the context has no earlier end; default 2 s
-	MaxHandshakes    int           // under way at a time, a quarter of them from one address; default 256
-	MaxStrangers     int           // open connections without certificate, a quarter of them from one address; default 256
+	MaxHandshakes    int           // under way at a time; from one address a quarter of it when half are; default 256
+	MaxStrangers     int           // open connections without certificate, in the same way; default 256
 }
 
 // Port of one node. It works without listener: see Listen.
@@ -74,6 +74,7 @@ type Port struct {
 	slots            chan struct{} // one in it per handshake under way, and one for the next
 	shaking          *crowd        // handshakes under way
 	strangers        *crowd        // open connections without certificate
+	lanes            lanes         // dials under way
 
 	mu       sync.Mutex // guards what follows
 	closed   bool

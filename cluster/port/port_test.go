@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -339,4 +340,37 @@ func TestAHandlerMayStreamBothWays(t *testing.T) {
 	if out.Scan() {
 		t.Fatalf("and %q", out.Text())
 	}
+}
+
+// TestABurstOfRequestsPasses: more at once than one address may shake hands.
+func TestABurstOfRequestsPasses(t *testing.T) {
+	w := newWorld(t)
+	a := w.add("n1", stack.RoleManager, func(c *Config) { c.DialTimeout = 20 * time.Second })
+	b := w.add("n2", stack.RoleManager)
+	b.HandleHTTP(http.HandlerFunc(whoami))
+	var wg sync.WaitGroup
+	for range 400 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if _, err := get(t.Context(), a.HTTPClient("n2"), "http://n2/"); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	wg.Wait()
+	// A request that got another's connection leaves its own dial to end by itself.
+	end := time.Now().Add(20 * time.Second)
+	for lanesOf(a) > 0 && time.Now().Before(end) {
+		time.Sleep(time.Millisecond)
+	}
+	if n := lanesOf(a); n != 0 {
+		t.Errorf("%d lanes are left", n)
+	}
+}
+
+func lanesOf(n *node) int {
+	n.lanes.mu.Lock()
+	defer n.lanes.mu.Unlock()
+	return len(n.lanes.nodes)
 }

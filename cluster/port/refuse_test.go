@@ -273,11 +273,11 @@ func TestHalfOpenConnectionsAreBounded(t *testing.T) {
 		}
 		return open
 	}
-	// One source that says nothing gets two of eight; the third is closed at once.
-	silent := flood("127.0.0.9", 3)
-	silent[2].SetReadDeadline(time.Now().Add(200 * time.Millisecond))
-	if _, err := silent[2].Read(make([]byte, 1)); err == nil || isTimeout(err) {
-		t.Errorf("the third is kept: %v", err)
+	// One source that says nothing gets half of eight; the fifth is closed at once.
+	silent := flood("127.0.0.9", 5)
+	silent[4].SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	if _, err := silent[4].Read(make([]byte, 1)); err == nil || isTimeout(err) {
+		t.Errorf("the fifth is kept: %v", err)
 	}
 	if _, err := get(t.Context(), b.HTTPClient("n1"), "http://n1/"); err != nil {
 		t.Errorf("another node is kept out: %v", err)
@@ -308,7 +308,7 @@ func TestStrangersAreBounded(t *testing.T) {
 	b := w.add("n2", stack.RoleWorker)
 	a.HandleHTTP(http.HandlerFunc(whoami))
 	var kept []net.Conn
-	for range 2 {
+	for range 4 {
 		c, err := stranger(a.Addr().String(), ProtoHTTP)
 		if err != nil {
 			t.Fatal(err)
@@ -316,16 +316,18 @@ func TestStrangersAreBounded(t *testing.T) {
 		kept = append(kept, c)
 		defer c.Close()
 	}
-	for strangersOf(a) < 2 { // counted after the handshake
+	for strangersOf(a) < 4 { // counted after the handshake
 		time.Sleep(time.Millisecond)
 	}
 	if !refused(stranger(a.Addr().String(), ProtoHTTP)) {
-		t.Error("a third of one source is let in")
+		t.Error("a fifth of one source is let in")
 	}
 	if _, err := get(t.Context(), b.HTTPClient("n1"), "http://n1/"); err != nil {
 		t.Errorf("a node is kept out: %v", err)
 	}
-	kept[0].Close()
+	for _, c := range kept[:3] {
+		c.Close()
+	}
 	for strangersOf(a) > 1 {
 		time.Sleep(time.Millisecond)
 	}
