@@ -12,6 +12,11 @@ type ApplyRequest struct {
 	Stack   stack.Stack  `json:"stack"`
 	Options plan.Options `json:"options"`
 	DryRun  bool         `json:"dryRun,omitempty"`
+	// Logins of the user for the registries of the stack's images, by host
+	// ("docker.io"). They are kept like secrets, for the nodes that pull.
+	Logins map[string]stack.RegistryAuth `json:"logins,omitempty"`
+	// Pins are the images of the node where the request arrived, by service. It adds them itself.
+	Pins map[string]stack.Pin `json:"pins,omitzero"`
 }
 
 // ApplyResponse says what an apply does, or with DryRun would do.
@@ -55,6 +60,14 @@ type StackStatus struct {
 	Index    uint64          `json:"index"`   // of the last change to any of this
 	Created  int64           `json:"created"` // Unix nanoseconds
 	Updated  int64           `json:"updated"` // of the last apply, Unix nanoseconds
+
+	Nodes map[string]StackNode `json:"nodes,omitempty"` // those that tasks are on, by ID; empty for one node alone
+}
+
+// StackNode is a node that tasks of a stack are on.
+type StackNode struct {
+	Hostname string `json:"hostname"`
+	Down     bool   `json:"down,omitempty"`
 }
 
 // ServiceStatus sums up the tasks of one service.

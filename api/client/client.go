@@ -86,6 +86,10 @@ func IsNotFound(err error) bool { return StatusOf(err) == http.StatusNotFound }
 // IsConflict reports whether err is the daemon's word that the state does not allow it.
 func IsConflict(err error) bool { return StatusOf(err) == http.StatusConflict }
 
+// IsUnavailable reports whether err is the daemon's word that something cannot
+// be reached at the moment: another node, or the cluster's leader.
+func IsUnavailable(err error) bool { return StatusOf(err) == http.StatusServiceUnavailable }
+
 // StatusOf is the HTTP status of err, 0 when the daemon did not say it.
 func StatusOf(err error) int {
 	var e *Error

@@ -29,8 +29,37 @@ type ListOptions struct {
 
 func containerPath(ref, rest string) string { return docker + "/containers/" + ref + rest }
 
-// Containers lists containers, the newest first.
+// Containers lists containers of the daemon's node, the newest first.
 func (c *Client) Containers(ctx context.Context, opt ListOptions) ([]container.Summary, error) {
+	var out []container.Summary
+	err := c.get(ctx, docker+"/containers/json", opt.query(), &out)
+	return out, err
+}
+
+// ContainersEverywhere lists the containers of all nodes, the newest first, and
+// the nodes that did not answer.
+func (c *Client) ContainersEverywhere(ctx context.Context, opt ListOptions) ([]api.Container, []api.Missing, error) {
+	q := opt.query()
+	q.Set("nodes", "all")
+	resp, err := c.send(ctx, request{method: http.MethodGet, path: docker + "/containers/json", query: q})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer resp.Body.Close() //nolint:errcheck // it is only read
+	var out []api.Container
+	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
+		return nil, nil, fmt.Errorf("read list of containers: %w", plain(ctx, err))
+	}
+	var missing []api.Missing
+	if text := resp.Header.Get(api.MissingHeader); text != "" {
+		if err := json.Unmarshal([]byte(text), &missing); err != nil {
+			return nil, nil, fmt.Errorf("read %s: %w", api.MissingHeader, err)
+		}
+	}
+	return out, missing, nil
+}
+
+func (opt ListOptions) query() url.Values {
 	q := url.Values{}
 	set(q, "all", opt.All)
 	set(q, "size", opt.Size)
@@ -38,9 +67,7 @@ func (c *Client) Containers(ctx context.Context, opt ListOptions) ([]container.S
 		q.Set("limit", strconv.Itoa(opt.Limit))
 	}
 	opt.Filters.add(q)
-	var out []container.Summary
-	err := c.get(ctx, docker+"/containers/json", q, &out)
-	return out, err
+	return q
 }
 
 // CreateContainer makes a container from dhow's own noun; name may be "".

@@ -17,8 +17,13 @@ func stackPath(name, rest string) string { return "/dhow/v1/stacks/" + name + re
 
 // ApplyStack makes s what is wanted of its stack; dryRun only tells the plan.
 func (c *Client) ApplyStack(ctx context.Context, s stack.Stack, opt plan.Options, dryRun bool) (api.ApplyResponse, error) {
+	return c.Deploy(ctx, api.ApplyRequest{Stack: s, Options: opt, DryRun: dryRun})
+}
+
+// Deploy is ApplyStack with what else may come along.
+func (c *Client) Deploy(ctx context.Context, req api.ApplyRequest) (api.ApplyResponse, error) {
 	var out api.ApplyResponse
-	err := c.call(ctx, request{method: http.MethodPut, path: stackPath(s.Name, ""), body: api.ApplyRequest{Stack: s, Options: opt, DryRun: dryRun}}, &out)
+	err := c.call(ctx, request{method: http.MethodPut, path: stackPath(req.Stack.Name, ""), body: req}, &out)
 	return out, err
 }
 

@@ -56,3 +56,13 @@ func (c *Client) Events(ctx context.Context, since, until time.Time, f Filters, 
 	f.add(q)
 	return lines(ctx, c, request{method: http.MethodGet, path: docker + "/events", query: q}, each)
 }
+
+// EventsOf is Events of another node: by ID or hostname.
+func (c *Client) EventsOf(ctx context.Context, node string, since, until time.Time, f Filters, each func(api.EventMessage) error) error {
+	q := url.Values{}
+	setTime(q, "since", since)
+	setTime(q, "until", until)
+	f.add(q)
+	header := http.Header{api.NodeHeader: {node}}
+	return lines(ctx, c, request{method: http.MethodGet, path: docker + "/events", query: q, header: header}, each)
+}

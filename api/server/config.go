@@ -108,7 +108,7 @@ type Volumes interface {
 
 // Stacks is the cluster's desired state and what was observed of it.
 type Stacks interface {
-	ApplyStack(ctx context.Context, s stack.Stack, opt plan.Options, dryRun bool) (*plan.Plan, uint64, error)
+	Deploy(ctx context.Context, d cluster.Deployment) (*plan.Plan, uint64, error)
 	RemoveStack(ctx context.Context, name string, opt cluster.RemoveOptions) error
 	Control(ctx context.Context, name string, action cluster.Action, opt cluster.ControlOptions) error
 	Scale(ctx context.Context, name string, counts map[string]int) error

@@ -7,6 +7,7 @@ import (
 
 	"github.com/dhow-project/dhow/api"
 	"github.com/dhow-project/dhow/cluster"
+	"github.com/dhow-project/dhow/stack"
 )
 
 func (s *server) dhowRoutes() {
@@ -14,7 +15,7 @@ func (s *server) dhowRoutes() {
 	s.handle("POST /dhow/v1/containers", s.createFromSpec)
 	s.onStacks("GET /dhow/v1/stacks", read, s.listStacks)
 	s.onStacks("GET /dhow/v1/stacks/{name}", read, s.getStack)
-	s.onStacks("PUT /dhow/v1/stacks/{name}", again, s.applyStack)
+	s.handle("PUT /dhow/v1/stacks/{name}", s.withPins(s.leading(again, s.withStacks(s.applyStack))))
 	s.onStacks("DELETE /dhow/v1/stacks/{name}", again, s.removeStack)
 	s.handle("GET /dhow/v1/stacks/{name}/watch", s.watchStack)
 	s.onStacks("POST /dhow/v1/stacks/{name}/control", again, s.controlStack)
@@ -23,12 +24,16 @@ func (s *server) dhowRoutes() {
 }
 
 func (s *server) onStacks(pattern string, rep repeat, h handler) {
-	s.onLeader(pattern, rep, func(w http.ResponseWriter, r *http.Request) error {
+	s.onLeader(pattern, rep, s.withStacks(h))
+}
+
+func (s *server) withStacks(h handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
 		if s.Stacks == nil {
 			return errNoStacks
 		}
 		return h(w, r)
-	})
+	}
 }
 
 var errNoStacks = notYet("stacks: this daemon manages none")
@@ -47,25 +52,10 @@ func (s *server) createFromSpec(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (s *server) applyStack(w http.ResponseWriter, r *http.Request) error {
-	var req api.ApplyRequest
-	if err := readJSON(w, r, &req); err != nil {
-		return err
-	}
-	if name := r.PathValue("name"); req.Stack.Name != name {
-		return invalid("stack.name: %q is not the name in the address, %q", req.Stack.Name, name)
-	}
-	p, index, err := s.Stacks.ApplyStack(r.Context(), req.Stack, req.Options, req.DryRun)
-	if err != nil {
-		return err
-	}
-	return ok(w, api.ApplyResponse{Plan: p, Index: index})
-}
-
 func (s *server) listStacks(w http.ResponseWriter, _ *http.Request) error {
 	out := []api.StackStatus{}
 	for _, st := range s.Stacks.Stacks() {
-		out = append(out, toStackStatus(st))
+		out = append(out, s.toStackStatus(&st))
 	}
 	return ok(w, out)
 }
@@ -75,14 +65,40 @@ func (s *server) getStack(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return ok(w, toStackStatus(st))
+	return ok(w, s.toStackStatus(&st))
 }
 
-func toStackStatus(st cluster.StackStatus) api.StackStatus {
+func (s *server) toStackStatus(st *cluster.StackStatus) api.StackStatus {
 	out := api.StackStatus{Stack: st.Stack, Services: []api.ServiceStatus{}, Tasks: list(st.Tasks),
 		Removing: st.Removing, Index: st.Index, Created: st.Created, Updated: st.Updated}
 	for _, svc := range st.Services {
 		out.Services = append(out.Services, api.ServiceStatus(svc)) // fails to compile when they drift apart
+	}
+	out.Nodes = s.nodesOf(st.Tasks)
+	return out
+}
+
+// nodesOf are the nodes of some tasks, in a cluster of several.
+func (s *server) nodesOf(tasks []stack.Task) map[string]api.StackNode {
+	if s.Cluster == nil {
+		return nil
+	}
+	peers := s.Cluster.Peers()
+	if len(peers) == 0 {
+		return nil
+	}
+	used := map[string]bool{}
+	for i := range tasks {
+		used[tasks[i].Node] = true
+	}
+	out := map[string]api.StackNode{}
+	if self := s.Cluster.Self(); used[self] {
+		out[self] = api.StackNode{Hostname: s.Facts.Hostname}
+	}
+	for _, p := range peers {
+		if used[p.ID] {
+			out[p.ID] = api.StackNode{Hostname: p.Hostname, Down: p.Down}
+		}
 	}
 	return out
 }

@@ -13,13 +13,14 @@ import (
 
 // fakeStacks keeps stacks and a log of what was asked.
 type fakeStacks struct {
-	mu      sync.Mutex
-	all     map[string]cluster.StackStatus // guarded by mu
-	defined map[string]uint64              // guarded by mu: index of the last apply, by name
-	given   int                            // guarded by mu: statuses handed out
-	index   uint64                         // guarded by mu
-	changed chan struct{}                  // guarded by mu; closed and replaced at every change
-	calls   []string                       // guarded by mu
+	mu       sync.Mutex
+	all      map[string]cluster.StackStatus // guarded by mu
+	defined  map[string]uint64              // guarded by mu: index of the last apply, by name
+	given    int                            // guarded by mu: statuses handed out
+	index    uint64                         // guarded by mu
+	changed  chan struct{}                  // guarded by mu; closed and replaced at every change
+	calls    []string                       // guarded by mu
+	deployed []cluster.Deployment           // guarded by mu
 }
 
 func newFakeStacks() *fakeStacks {
@@ -31,6 +32,13 @@ func (f *fakeStacks) touchLocked(call string) {
 	f.index++
 	close(f.changed)
 	f.changed = make(chan struct{})
+}
+
+func (f *fakeStacks) Deploy(ctx context.Context, d cluster.Deployment) (*plan.Plan, uint64, error) {
+	f.mu.Lock()
+	f.deployed = append(f.deployed, d)
+	f.mu.Unlock()
+	return f.ApplyStack(ctx, d.Stack, d.Options, d.DryRun)
 }
 
 func (f *fakeStacks) ApplyStack(_ context.Context, s stack.Stack, opt plan.Options, dryRun bool) (*plan.Plan, uint64, error) {

@@ -62,7 +62,12 @@ func forwarded(r *http.Request) bool { return r.Context().Value(forwardedKey{}) 
 
 // onLeader registers a handler of the cluster's state: it runs on the node that leads.
 func (s *server) onLeader(pattern string, rep repeat, h handler) {
-	s.handle(pattern, func(w http.ResponseWriter, r *http.Request) error {
+	s.handle(pattern, s.leading(rep, h))
+}
+
+// leading makes h run on the node that leads, wherever a request arrives.
+func (s *server) leading(rep repeat, h handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
 		if s.Cluster == nil {
 			return h(w, r)
 		}
@@ -79,7 +84,7 @@ func (s *server) onLeader(pattern string, rep repeat, h handler) {
 			return s.leadForwarded(w, r, rep, h)
 		}
 		return s.lead(w, r, rep, h)
-	})
+	}
 }
 
 func wantsStale(r *http.Request) (bool, error) {

@@ -76,7 +76,7 @@ func (s *server) watchHere(ctx context.Context, name string, out *lineWriter) er
 			return err
 		}
 		if news {
-			data, err := json.Marshal(toStackStatus(st))
+			data, err := json.Marshal(s.toStackStatus(&st))
 			if err != nil {
 				return err
 			}

@@ -9,9 +9,10 @@ import (
 
 // Groups of commands in the help text.
 const (
-	groupStack  = "stack"
-	groupInside = "inside"
-	groupNode   = "node"
+	groupStack   = "stack"
+	groupInside  = "inside"
+	groupNode    = "node"
+	groupCluster = "cluster"
 )
 
 func newRoot(a *app) *cobra.Command {
@@ -46,6 +47,7 @@ The file is compose.yaml in this directory or one above, or what -f and COMPOSE_
 		&cobra.Group{ID: groupStack, Title: "Stacks:"},
 		&cobra.Group{ID: groupInside, Title: "Inside a stack:"},
 		&cobra.Group{ID: groupNode, Title: "This machine:"},
+		&cobra.Group{ID: groupCluster, Title: "The cluster:"},
 	)
 	add := func(group string, cmds ...*cobra.Command) {
 		for _, c := range cmds {
@@ -57,6 +59,7 @@ The file is compose.yaml in this directory or one above, or what -f and COMPOSE_
 		startCmd(a), stopCmd(a), restartCmd(a), pauseCmd(a), unpauseCmd(a), killCmd(a), rmCmd(a))
 	add(groupInside, logsCmd(a), execCmd(a), runCmd(a), cpCmd(a), topCmd(a), statsCmd(a), portCmd(a), eventsCmd(a))
 	add(groupNode, imagesCmd(a), loadCmd(a), volumeCmd(a), networkCmd(a), systemCmd(a), daemonCmd(a), versionCmd(a))
+	add(groupCluster, swarmCmd(a), nodeCmd(a))
 	for _, c := range root.Commands() {
 		a.acceptGlobalFlags(c)
 	}
