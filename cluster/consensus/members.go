@@ -157,8 +157,10 @@ func (l *Log) Remove(ctx context.Context, id string, force bool) error {
 	if !ok {
 		return nil
 	}
-	if err := l.mayRemove(m, force); err != nil {
-		return fmt.Errorf("remove manager %s: %w", id, err)
+	if m.Voter {
+		if err := l.restIsMajority(ctx, id, force); err != nil {
+			return fmt.Errorf("remove manager %s: %w", id, err)
+		}
 	}
 	if id == l.cfg.ID {
 		if err := l.Transfer(ctx); err != nil {
@@ -172,27 +174,37 @@ func (l *Log) Remove(ctx context.Context, id string, force bool) error {
 	return l.changeError("remove manager "+id, err)
 }
 
-func (l *Log) mayRemove(m Member, force bool) error {
-	if !m.Voter {
-		return nil
-	}
-	rest, answer := 0, 0
-	for _, o := range l.Members() {
-		if !o.Voter || o.ID == m.ID {
-			continue
+// restIsMajority refuses the removal of a voter without which those that answer
+// would be no majority. A new leader gives the others time to answer it.
+func (l *Log) restIsMajority(ctx context.Context, id string, force bool) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	patience := time.After(lease)
+	for {
+		rest, answer := 0, 0
+		for _, o := range l.Members() {
+			if !o.Voter || o.ID == id {
+				continue
+			}
+			rest++
+			if reachable(o) {
+				answer++
+			}
 		}
-		rest++
-		if reachable(o) {
-			answer++
+		switch {
+		case rest == 0:
+			return errors.New("it is the only manager; promote another node first")
+		case answer > rest/2 || force:
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-patience:
+			return fmt.Errorf("of the %d managers that remain only %d answer, no majority: the cluster would stand still; remove those that do not answer first, or bring them back", rest, answer)
 		}
 	}
-	if rest == 0 {
-		return errors.New("it is the only manager; promote another node first")
-	}
-	if answer <= rest/2 && !force {
-		return fmt.Errorf("of the %d managers that remain only %d answer, no majority: the cluster would stand still; remove those that do not answer first, or bring them back", rest, answer)
-	}
-	return nil
 }
 
 func (l *Log) changeError(what string, err error) error {
@@ -208,13 +220,12 @@ func (l *Log) Transfer(ctx context.Context) error {
 	if !l.Leading() {
 		return fmt.Errorf("transfer leadership: %w", l.notLeader())
 	}
-	others := slices.DeleteFunc(l.Members(), func(m Member) bool { return !m.Voter || m.ID == l.cfg.ID || !reachable(m) })
-	if len(others) == 0 {
-		return errors.New("transfer leadership: no other manager answers")
+	heirs, err := l.heirs(ctx)
+	if err != nil {
+		return fmt.Errorf("transfer leadership: %w", err)
 	}
-	slices.SortStableFunc(others, func(a, b Member) int { return cmp.Compare(b.Match, a.Match) })
 	var errs []error
-	for _, m := range others {
+	for _, m := range heirs {
 		_, err := wait(ctx, l, func(time.Duration) raft.Future {
 			return l.raft.LeadershipTransferToServer(raft.ServerID(m.ID), raft.ServerAddress(m.ID))
 		})
@@ -224,6 +235,29 @@ func (l *Log) Transfer(ctx context.Context) error {
 		errs = append(errs, fmt.Errorf("to %s: %w", m.ID, err))
 	}
 	return fmt.Errorf("transfer leadership: %w", errors.Join(errs...))
+}
+
+// heirs returns the other voters that answer, the furthest first. A new leader
+// gives them time to answer it.
+func (l *Log) heirs(ctx context.Context) ([]Member, error) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	patience := time.After(lease)
+	for !l.alone() {
+		out := slices.DeleteFunc(l.Members(), func(m Member) bool { return !m.Voter || m.ID == l.cfg.ID || !reachable(m) })
+		if len(out) > 0 {
+			slices.SortStableFunc(out, func(a, b Member) int { return cmp.Compare(b.Match, a.Match) })
+			return out, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-patience:
+			return nil, errors.New("no other manager answers")
+		}
+	}
+	return nil, errors.New("this is the only manager")
 }
 
 // waitSuccessor waits until some leader is known.

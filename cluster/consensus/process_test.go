@@ -213,6 +213,7 @@ func TestPausedLeaderCommitsNothing(t *testing.T) {
 	askLeader(t, cs, "put k before")
 	_, old := askLeader(t, cs, "get k")
 	must(t, old.cmd.Process.Signal(syscall.SIGSTOP))
+	mustBeStopped(t, old.cmd.Process.Pid)
 	var rest []*child
 	for _, c := range cs {
 		if c != old {
@@ -236,4 +237,24 @@ func TestPausedLeaderCommitsNothing(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	mustSameSums(t, cs)
+}
+
+// mustBeStopped waits until no thread of a process runs any more.
+func mustBeStopped(t *testing.T, pid int) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		must(t, err)
+		stopped := 0
+		for _, name := range stats {
+			data, _ := os.ReadFile(name) // a thread may have ended
+			if _, after, ok := strings.Cut(string(data), ") "); ok && after[0] == 'T' {
+				stopped++
+			}
+		}
+		if stopped > 0 && stopped == len(stats) {
+			return
+		}
+	}
+	t.Fatal("the process was not stopped")
 }
