@@ -3,7 +3,9 @@ package compose
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
 
@@ -46,10 +48,9 @@ func (l *load) deploy(path string, s types.ServiceConfig, svc *stack.Service) {
 	for _, pref := range d.Placement.Preferences {
 		svc.Deploy.Preferences = append(svc.Deploy.Preferences, pref.Spread)
 	}
-	l.updateRule(path+".update_config", svc.Deploy.Update)
-	if d.RollbackConfig != nil {
-		l.fail(path+".rollback_config", "is not honoured yet: nothing rolls back by itself")
-	}
+	svc.Deploy.Rollback = updateRule(d.RollbackConfig)
+	l.updateRule(path+".update_config", svc.Deploy.Update, "pause", "continue", "rollback")
+	l.updateRule(path+".rollback_config", svc.Deploy.Rollback, "pause", "continue")
 	l.restartPolicy(path+".restart_policy", d.RestartPolicy, &svc.Container.Restart)
 }
 
@@ -71,21 +72,16 @@ func updateRule(u *types.UpdateConfig) *stack.UpdateRule {
 	return r
 }
 
-func (l *load) updateRule(path string, r *stack.UpdateRule) {
+// updateRule checks a rule; actions are what may be done about failures, the default first.
+func (l *load) updateRule(path string, r *stack.UpdateRule, actions ...string) {
 	if r == nil {
 		return
 	}
-	switch r.FailureAction {
-	case "", "pause", "continue":
-	case "rollback":
-		l.fail(path+".failure_action", "rollback is not honoured yet; use pause or continue")
-	default:
-		l.fail(path+".failure_action", "%q is neither pause nor continue", r.FailureAction)
+	if r.FailureAction != "" && !slices.Contains(actions, r.FailureAction) {
+		l.fail(path+".failure_action", "%q is none of %s", r.FailureAction, strings.Join(actions, ", "))
 	}
 	switch r.Order {
-	case "", "stop-first":
-	case "start-first":
-		l.fail(path+".order", "start-first is not honoured yet: a container stops before its replacement starts")
+	case "", "stop-first", "start-first":
 	default:
 		l.fail(path+".order", "%q is neither start-first nor stop-first", r.Order)
 	}

@@ -82,6 +82,7 @@ func (l *load) translate(p *types.Project) stack.Stack {
 	st.Configs = l.configs(p)
 	l.validate(st)
 	l.warnUnreachable(st)
+	l.warnOrder(st)
 	return st
 }
 
