@@ -157,16 +157,17 @@ func (c *Cluster) Add(t *stack.Task, s *stack.Service) {
 		return
 	}
 	now := held{c.host(t.Node), c.need(t, s), t.Desired != stack.DesiredRemove}
-	if had && old == now && t.ID != "" {
+	if had && old == now {
 		return
 	}
-	if had && t.ID != "" {
+	c.count(now, 1) // first: a host without node goes with its last task
+	if t.ID == "" {
+		return
+	}
+	if had {
 		c.count(old, -1)
 	}
-	c.count(now, 1)
-	if t.ID != "" {
-		c.held[t.ID] = now
-	}
+	c.held[t.ID] = now
 }
 
 // Remove forgets a task, by ID. What is not known is no error.
