@@ -114,10 +114,10 @@ func hasGlobal(services []*state.Service) bool {
 
 func input(v *view, s *state.Stack, services []*state.Service, networks []*state.Network, now time.Time) reconcile.Input {
 	in := reconcile.Input{
-		Stack: s.Name, Tasks: v.snap.Tasks(s.Name), Now: now.UnixNano(), Eligible: v.filters.fits,
+		Stack: s.Name, Tasks: v.snap.Tasks(s.Name), Now: now.UnixNano(),
+		Nodes: v.nodes, Node: func(id string) *stack.Node { return v.byID[id] }, Eligible: v.filters.fits,
 		Past: func(service string) []*stack.Task { return v.snap.Past(s.Name, service) },
 	}
-	in.Nodes = nodesOf(v, services, in.Tasks)
 	for _, sv := range services {
 		w := reconcile.Service{
 			Spec: &sv.Spec, Version: sv.Version, Desired: sv.Desired, Removing: sv.Removing, RemoveVolumes: sv.RemoveVolumes,
@@ -134,40 +134,6 @@ func input(v *view, s *state.Stack, services []*state.Service, networks []*state
 		}
 	}
 	return in
-}
-
-// nodesOf returns the nodes that a decision may ask about: those that something
-// of the stack is on, or all when a service is wanted on each of them.
-func nodesOf(v *view, services []*state.Service, tasks []*stack.Task) []*stack.Node {
-	if hasGlobal(services) {
-		return v.nodes
-	}
-	seen := make(map[string]bool, min(len(tasks), len(v.nodes)))
-	var out []*stack.Node
-	add := func(id string) {
-		if seen[id] {
-			return
-		}
-		seen[id] = true
-		if n := v.byID[id]; n != nil {
-			out = append(out, n)
-		}
-	}
-	for _, sv := range services {
-		for _, id := range sortedKeys(sv.Left) {
-			if id == "" { // nobody knows where
-				return v.nodes
-			}
-			add(id)
-		}
-	}
-	for _, t := range tasks {
-		add(t.Node)
-		if t.AnonymousNode != "" {
-			add(t.AnonymousNode)
-		}
-	}
-	return out
 }
 
 // swap puts the successors of networks in their place.

@@ -102,25 +102,13 @@ func (p *placer) bind(name, node string) *state.Volume {
 	return nil
 }
 
-// failureWindow is how long a node is held responsible for a failure.
-const failureWindow = 5 * time.Minute
-
 // failed counts by node how often tasks of a service failed lately.
 func (p *placer) failed(service string) map[string]int {
-	if counts, ok := p.failures[service]; ok {
-		return counts
+	counts, ok := p.failures[service]
+	if !ok {
+		name, snap := p.stack.Name, p.view.snap
+		counts = reconcile.Failures(snap.ServiceTasks(name, service), snap.Past(name, service), p.now.UnixNano())
+		p.failures[service] = counts
 	}
-	var counts map[string]int
-	since := p.now.Add(-failureWindow).UnixNano()
-	for _, t := range p.view.snap.Past(p.stack.Name, service) {
-		if t.Node == "" || t.End == nil || t.End.State != stack.TaskFailed || t.End.Time < since {
-			continue
-		}
-		if counts == nil {
-			counts = map[string]int{}
-		}
-		counts[t.Node]++
-	}
-	p.failures[service] = counts
 	return counts
 }

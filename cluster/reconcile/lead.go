@@ -150,7 +150,7 @@ func (r *round) occupied(s *service, sl *slot) bool {
 		return false
 	}
 	for _, t := range sl.leaving {
-		n := r.nodes[t.Node]
+		n := r.node(t.Node)
 		lost := n == nil || n.Down
 		if !lost {
 			return true

@@ -50,7 +50,7 @@ func (r *round) collect(s *service, left stack.Left) {
 			if t == nil || t.Node == "" || t.AnonymousNode == "" || t.AnonymousNode == t.Node {
 				continue
 			}
-			if r.nodes[t.AnonymousNode] != nil {
+			if r.node(t.AnonymousNode) != nil {
 				left[t.AnonymousNode] = slices.AppendSeq(left[t.AnonymousNode], maps.Values(t.Anonymous))
 			}
 			r.change(t, func(t *stack.Task) { t.Anonymous, t.AnonymousNode = nil, "" })
@@ -67,7 +67,7 @@ func (r *round) collect(s *service, left stack.Left) {
 // that is down when the service goes keeps them: nobody can be asked to remove them.
 func (r *round) leaves(s *service, t *stack.Task, heirs []string, left stack.Left) {
 	add := func(node string, volumes map[string]string) {
-		n := r.nodes[node]
+		n := r.node(node)
 		if node != "" && (n == nil || n.Down && s.leaving()) {
 			return // nothing is there any more, or nothing can be done about it
 		}
@@ -101,7 +101,7 @@ func (r *round) inherit(s *service, k slotKey, t *stack.Task) {
 				node = old.AnonymousNode
 			}
 		}
-		if len(volumes) == 0 || node != "" && r.nodes[node] == nil {
+		if len(volumes) == 0 || node != "" && r.node(node) == nil {
 			continue
 		}
 		t.Anonymous, t.AnonymousNode = volumes, node

@@ -14,6 +14,8 @@ type Input struct {
 	Services []Service // sorted by name
 	Tasks    []*stack.Task
 	Nodes    []*stack.Node
+	// Node finds one of Nodes by ID, nil when it is not among them; nil: it is looked for.
+	Node func(id string) *stack.Node
 	// Eligible tells whether a node may run tasks of a service; nil: all nodes.
 	// A task on a node that no longer is moves away.
 	Eligible func(*stack.Service, *stack.Node) bool
@@ -86,7 +88,7 @@ type round struct {
 	in       Input
 	services []*service
 	byName   map[string]*service
-	nodes    map[string]*stack.Node
+	node     func(string) *stack.Node
 	changed  map[*stack.Task]int // index in res.Changes
 	deleted  map[string]bool     // IDs of tasks without a node that this round forgets
 	res      Result
@@ -106,13 +108,21 @@ type service struct {
 	dependents []*service
 }
 
+func among(nodes []*stack.Node) func(string) *stack.Node {
+	byID := make(map[string]*stack.Node, len(nodes))
+	for _, n := range nodes {
+		byID[n.ID] = n
+	}
+	return func(id string) *stack.Node { return byID[id] }
+}
+
 func newRound(in Input) *round {
 	r := &round{
 		in: in, res: Result{Left: map[string]stack.Left{}}, changed: map[*stack.Task]int{}, deleted: map[string]bool{},
-		byName: map[string]*service{}, nodes: make(map[string]*stack.Node, len(in.Nodes)),
+		byName: map[string]*service{}, node: in.Node,
 	}
-	for _, n := range in.Nodes {
-		r.nodes[n.ID] = n
+	if r.node == nil {
+		r.node = among(in.Nodes)
 	}
 	for _, s := range in.Services {
 		sv := &service{Service: s, name: s.Spec.Name, freed: map[slotKey][]*stack.Task{}, passed: map[slotKey]map[string]string{}}
@@ -151,13 +161,13 @@ func (r *round) disown(t *stack.Task) {
 
 // down reports whether a task's node is not heard of.
 func (r *round) down(t *stack.Task) bool {
-	n := r.nodes[t.Node]
+	n := r.node(t.Node)
 	return n != nil && n.Down
 }
 
 // runs is up for tasks whose nodes can say so.
 func (r *round) runs(t *stack.Task) bool {
-	n := r.nodes[t.Node]
+	n := r.node(t.Node)
 	return n != nil && !n.Down && up(t)
 }
 

@@ -36,7 +36,7 @@ const (
 
 // cause looks at a task in a wanted slot.
 func (r *round) cause(s *service, t *stack.Task) cause {
-	n := r.nodes[t.Node]
+	n := r.node(t.Node)
 	over := ended(t) && t.Version == s.Version && !restarted(t)
 	switch {
 	case t.Node == "" || !s.filling() || over:
@@ -100,7 +100,7 @@ func (r *round) replaceLost(s *service, sl *slot, g gate) {
 
 // move brings a task to another node.
 func (r *round) move(s *service, sl *slot, g gate) {
-	t, n := sl.main, r.nodes[sl.main.Node]
+	t, n := sl.main, r.node(sl.main.Node)
 	why := fmt.Sprintf("node %s is drained", name(n))
 	if n.Availability != stack.Drain {
 		why = fmt.Sprintf("node %s fits no more", name(n))
@@ -146,7 +146,7 @@ func (r *round) handOver(s *service, sl *slot, g gate) {
 }
 
 func (r *round) nameOf(node string) string {
-	if n := r.nodes[node]; n != nil {
+	if n := r.node(node); n != nil {
 		return name(n)
 	}
 	return node

@@ -11,7 +11,7 @@ func (r *round) gone(t *stack.Task) bool {
 	if t.Node == "" {
 		return t.Desired == stack.DesiredRemove
 	}
-	return t.Status.State == stack.TaskRemoved || r.nodes[t.Node] == nil
+	return t.Status.State == stack.TaskRemoved || r.node(t.Node) == nil
 }
 
 // settle forgets the tasks of which nothing is left, which frees their slots,
@@ -42,7 +42,7 @@ func (r *round) settled(s *service, t *stack.Task) bool {
 		return r.gone(t) || !s.want[keyOf(t)] || t.Version != s.Version
 	case r.down(t):
 		return s.leaving() || t.Status.State == stack.TaskRemoved
-	case r.nodes[t.Node] != nil:
+	case r.node(t.Node) != nil:
 		return t.Status.State == stack.TaskRemoved
 	case s.leaving():
 		return true
@@ -65,7 +65,7 @@ func (r *round) forget(s *service, t *stack.Task) {
 	c := *t
 	if c.End == nil {
 		why := "removed"
-		if r.nodes[t.Node] == nil {
+		if r.node(t.Node) == nil {
 			why = "node " + t.Node + " is no more"
 		}
 		c.Desired, c.End = stack.DesiredRemove, r.end(t, why)

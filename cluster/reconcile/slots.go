@@ -123,7 +123,7 @@ func job(m stack.Mode) bool { return m == stack.ReplicatedJob || m == stack.Glob
 
 // asleep reports whether nothing can be done about a place before its node is back.
 func (r *round) asleep(k slotKey) bool {
-	n := r.nodes[k.pin]
+	n := r.node(k.pin)
 	return k.pin != "" && (n == nil || n.Down)
 }
 

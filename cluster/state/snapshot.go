@@ -51,17 +51,6 @@ func (s *Snapshot) Stacks() []*Stack { return s.tables.stacks.list() }
 // Stack returns one stack or nil.
 func (s *Snapshot) Stack(name string) *Stack { return s.tables.stacks.get(name) }
 
-// StacksSince returns the stacks that changed after index.
-func (s *Snapshot) StacksSince(index uint64) (out []*Stack) {
-	s.tables.stacks.all(func(st *Stack) bool {
-		if st.Index > index {
-			out = append(out, st)
-		}
-		return true
-	})
-	return out
-}
-
 // Services returns the services of a stack.
 func (s *Snapshot) Services(stackName string) (out []*Service) {
 	s.tables.services.from(pair{stackName, ""}, func(sv *Service) bool {
@@ -105,8 +94,17 @@ func (s *Snapshot) CountTasks(stackName string) (n int) {
 	return n
 }
 
-// EachTask calls f for each task, by ID, until it returns false.
-func (s *Snapshot) EachTask(f func(*stack.Task) bool) { s.tables.tasks.all(f) }
+// EachTask calls f for each task, by stack, service, slot, ID, until it returns false.
+func (s *Snapshot) EachTask(f func(*stack.Task) bool) {
+	s.tables.byService.all(func(g *taskGroup) bool {
+		more := true
+		g.tree.all(func(t *stack.Task) bool {
+			more = f(t)
+			return more
+		})
+		return more
+	})
+}
 
 // ServiceTasks returns the tasks of a service, by slot, ID.
 func (s *Snapshot) ServiceTasks(stackName, service string) []*stack.Task {
