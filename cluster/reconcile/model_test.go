@@ -194,7 +194,7 @@ func (m *model) obey(t *stack.Task, exit int) bool {
 	case t.Desired == stack.DesiredRun && (st.State < stack.TaskRunning || st.NotStarted || t.Restarts > st.Restarts || st.State == stack.TaskRunning && !running[t.ID]):
 		st.State, st.Health, st.Restarts, st.Followed, st.Message, st.NotStarted = stack.TaskRunning, "healthy", t.Restarts, stack.DesiredRun, "", false
 		if m.bad(t) {
-			st.Health = "" // nobody tells its health
+			st.Health = "starting"
 		}
 		running[t.ID] = true
 		m.mount(t, &st)

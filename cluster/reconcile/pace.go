@@ -195,7 +195,7 @@ func (p *pace) turn(sl *slot) turn {
 		return hold
 	case !p.r.runs(sl.main) || p.r.stale(p.s) != "":
 		return stopFirst
-	case p.budget <= 0:
+	case p.budget <= 0 && !p.retries(sl.key):
 		return hold
 	}
 	p.budget--
@@ -209,6 +209,13 @@ func (p *pace) turn(sl *slot) turn {
 		return stopFirst
 	}
 	return startFirst
+}
+
+// retries reports whether the new task of a slot failed beside the old one and
+// was ended to be tried again elsewhere: that is no further step of the update.
+func (p *pace) retries(k slotKey) bool {
+	u := p.s.Update
+	return u.Active() && slices.Contains(u.Failed, k.String()) && p.rule.Order != "stop-first" && p.r.stopFirst(p.s, p.s.at[k], false) == ""
 }
 
 // replacementCouldStart is true for the users of a stale network too: it can be
