@@ -87,6 +87,37 @@ func TestDamagedArchiveChangesNothing(t *testing.T) {
 	mustClose(t, l)
 }
 
+// keptLog never deletes, as a daemon that is killed just before.
+type keptLog struct{ raft.LogStore }
+
+func (keptLog) DeleteRange(uint64, uint64) error { return errBroken }
+
+func TestKilledBetweenSnapshotAndLog(t *testing.T) {
+	long, _ := mustOpen(t, t.TempDir())
+	mustApply(t, long, 0, 200)
+	var file bytes.Buffer
+	_, err := long.Save(&file, nil)
+	must(t, err)
+	mustClose(t, long)
+
+	cfg := Config{Dir: t.TempDir(), ID: "two", Store: state.New(), WrapLog: func(s raft.LogStore) raft.LogStore { return keptLog{s} }}
+	l, err := Open(cfg)
+	must(t, err)
+	mustApply(t, l, 0, 5)
+	if _, err := l.Restore(t.Context(), &file); err == nil {
+		t.Error("stored behind a gap") // nothing was acknowledged
+	}
+	mustClose(t, l)
+	cfg.WrapLog, cfg.Store = nil, state.New()
+	l, err = Open(cfg)
+	must(t, err)
+	mustApply(t, l, 200, 210)
+	if n := len(cfg.Store.Snapshot().Tasks("s")); n != 210 {
+		t.Errorf("%d tasks", n)
+	}
+	mustClose(t, l)
+}
+
 func TestRecoverFromLostQuorum(t *testing.T) {
 	t.Parallel()
 	v := mustVoters(t, 3, nil)

@@ -32,6 +32,14 @@ func (f *files) verify(m *fsm) error {
 		return fmt.Errorf("log ends at %d although %d was stored: its end is damaged; %s", end, f.mark.index, wayOut)
 	}
 	m.loaded = snapIndex
+	if last > 0 && last < snapIndex {
+		// A crash came between a snapshot from elsewhere and the removal of the
+		// log that it replaces; behind the gap nothing could be stored.
+		if err := f.guard.DeleteRange(first, last); err != nil {
+			return fmt.Errorf("log: remove what the snapshot replaces: %w", err)
+		}
+		return nil
+	}
 	for i := first; i > 0 && i <= last; i++ {
 		if err := f.verifyEntry(i, m, snapIndex); err != nil {
 			return fmt.Errorf("log entry %d is damaged: %w; %s", i, err, wayOut)
