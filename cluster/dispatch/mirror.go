@@ -47,9 +47,7 @@ func (m *mirror) greet(h *hello) {
 	m.parts = nil
 	h.Tasks = make(map[string]uint64, len(m.tasks))
 	for id, t := range m.tasks {
-		if t.Sum != 0 {
-			h.Tasks[id] = t.Sum
-		}
+		h.Tasks[id] = t.Sum // also 0: the leader has to say when it is gone
 	}
 	for ref := range m.specs {
 		h.Specs = append(h.Specs, ref)

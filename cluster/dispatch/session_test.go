@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -46,5 +45,4 @@ func TestANodeGetsItsTasksAndReports(t *testing.T) {
 	if !s.Connected || s.Description.Node.Hostname != "n1" {
 		t.Errorf("session %+v", s)
 	}
-	_ = context.Background
 }
