@@ -134,7 +134,7 @@ func (r *round) handOver(s *service, sl *slot, g gate) {
 		r.tendNext(s, next, g)
 	case why == stays && !r.serving(s, next): // its node is back, or drained no more; or nothing is to start now
 		r.dismiss(s, next, "not needed any more")
-	case r.serving(s, next), !r.runs(main):
+	case r.serving(s, next), !r.runs(main), next.Node != "" && r.stopFirst(s, sl, why == evicted) != "":
 		r.dismiss(s, main, reason(why))
 		r.tendNext(s, next, g)
 	case r.refused(s, next, why, g):
