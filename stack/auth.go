@@ -1,9 +1,6 @@
 package stack
 
-import (
-	"fmt"
-	"log/slog"
-)
+import "fmt"
 
 // RegistryAuth are credentials for one registry. They are encoded as JSON, but
 // they do not print.
@@ -16,6 +13,3 @@ type RegistryAuth struct {
 
 // Format keeps passwords out of messages, whatever the verb.
 func (RegistryAuth) Format(f fmt.State, _ rune) { fmt.Fprint(f, "(registry login)") }
-
-// LogValue keeps them out of logs that would encode the fields.
-func (RegistryAuth) LogValue() slog.Value { return slog.StringValue("(registry login)") }

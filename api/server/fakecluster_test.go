@@ -353,7 +353,7 @@ type sharedStacks struct {
 	m *member
 }
 
-func (s *sharedStacks) ApplyStack(ctx context.Context, st stack.Stack, opt plan.Options, dryRun bool) (*plan.Plan, uint64, error) {
+func (s *sharedStacks) Deploy(ctx context.Context, d cluster.Deployment) (*plan.Plan, uint64, error) {
 	if leader, _ := s.m.Leader(); leader != s.m.id {
 		return nil, 0, fmt.Errorf("apply: %w", cluster.ErrNotLeader)
 	}
@@ -362,7 +362,7 @@ func (s *sharedStacks) ApplyStack(ctx context.Context, st stack.Stack, opt plan.
 			return nil, 0, err
 		}
 	}
-	return s.fakeStacks.ApplyStack(ctx, st, opt, dryRun)
+	return s.fakeStacks.Deploy(ctx, d)
 }
 
 func (s *sharedStacks) RemoveStack(ctx context.Context, name string, opt cluster.RemoveOptions) error {

@@ -34,18 +34,13 @@ func (f *fakeStacks) touchLocked(call string) {
 	f.changed = make(chan struct{})
 }
 
-func (f *fakeStacks) Deploy(ctx context.Context, d cluster.Deployment) (*plan.Plan, uint64, error) {
-	f.mu.Lock()
-	f.deployed = append(f.deployed, d)
-	f.mu.Unlock()
-	return f.ApplyStack(ctx, d.Stack, d.Options, d.DryRun)
-}
-
-func (f *fakeStacks) ApplyStack(_ context.Context, s stack.Stack, opt plan.Options, dryRun bool) (*plan.Plan, uint64, error) {
+func (f *fakeStacks) Deploy(_ context.Context, d cluster.Deployment) (*plan.Plan, uint64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	p := plan.Diff(s, plan.Snapshot{}, opt)
-	if dryRun {
+	f.deployed = append(f.deployed, d)
+	s := d.Stack
+	p := plan.Diff(s, plan.Snapshot{}, d.Options)
+	if d.DryRun {
 		return p, 0, nil
 	}
 	f.touchLocked("apply " + s.Name)

@@ -12,12 +12,11 @@ import (
 	"github.com/dhow-project/dhow/api/client"
 	"github.com/dhow-project/dhow/cluster"
 	"github.com/dhow-project/dhow/stack"
-	"github.com/dhow-project/dhow/stack/plan"
 )
 
 func applied(t *testing.T, f *fakeStacks, name, dir string) uint64 {
 	t.Helper()
-	_, index, err := f.ApplyStack(context.Background(), stack.Stack{Name: name, WorkingDir: dir}, plan.Options{}, false)
+	_, index, err := f.Deploy(context.Background(), cluster.Deployment{Stack: stack.Stack{Name: name, WorkingDir: dir}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -186,13 +186,13 @@ func (n *Node) InspectSnapshot(_ context.Context, r io.Reader) (cluster.Snapshot
 	return cluster.InspectSnapshot(r)
 }
 
-// ApplyStack makes a stack the wish.
-func (n *Node) ApplyStack(ctx context.Context, s stack.Stack, opt plan.Options, dryRun bool) (*plan.Plan, uint64, error) {
+// Deploy makes a stack the wish.
+func (n *Node) Deploy(ctx context.Context, d cluster.Deployment) (*plan.Plan, uint64, error) {
 	m := n.Manager()
 	if m == nil {
 		return nil, 0, fmt.Errorf("this node is a worker: %w", cluster.ErrNotLeader)
 	}
-	return m.ApplyStack(ctx, s, opt, dryRun)
+	return m.Deploy(ctx, d)
 }
 
 // RemoveStack takes a stack down.

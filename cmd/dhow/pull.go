@@ -14,6 +14,7 @@ import (
 
 	"github.com/dhow-project/dhow/api/client"
 	"github.com/dhow-project/dhow/internal/progress"
+	"github.com/dhow-project/dhow/stack"
 	"github.com/dhow-project/dhow/stack/compose"
 )
 
@@ -114,9 +115,16 @@ func (nopWriter) Write(p []byte) (int, error) { return len(p), nil }
 
 func pullOne(ctx context.Context, c *client.Client, w imageWish, d *progress.Display) error {
 	d.Set(w.ref, progress.Item{Name: w.ref, Status: "pulling"})
-	sum := newLayerSum()
-	err := c.PullImage(ctx, w.ref, w.platform, nil, func(m jsonstream.Message) {
-		d.Set(w.ref, progress.Item{Name: w.ref, Status: "pulling", Detail: sum.add(m)})
+	sum, status := newLayerSum(), "pulling"
+	var auth *stack.RegistryAuth
+	if a, ok := registryLogins(w.ref)[stack.RegistryOf(w.ref)]; ok {
+		auth = &a
+	}
+	err := c.PullImage(ctx, w.ref, w.platform, auth, func(m jsonstream.Message) {
+		if node, ok := strings.CutPrefix(m.Status, "Pulling from node "); ok { // before there is more than one message at a time
+			status = "pulling from node " + node
+		}
+		d.Set(w.ref, progress.Item{Name: w.ref, Status: status, Detail: sum.add(m)})
 	})
 	if err != nil {
 		d.Set(w.ref, progress.Item{Name: w.ref, Status: "failed", State: progress.Failed})

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -56,6 +57,11 @@ func (n *node) inventory() (images, volumes []string, err error) {
 	for _, i := range list {
 		images = append(images, i.ID, i.Manifest)
 		images = append(append(images, i.Tags...), i.Digests...)
+		for _, d := range i.Digests { // what a stack was pinned to says no name
+			if _, bare, ok := strings.Cut(d, "@"); ok {
+				images = append(images, bare)
+			}
+		}
 	}
 	names, err := volumeNames{n.volumes}.VolumeNames()
 	slices.Sort(images)

@@ -133,7 +133,7 @@ func (n *node) openCluster(ctx context.Context) (err error) {
 	n.cluster, err = member.Open(ctx, member.Config{
 		DataDir: n.cfg.DataDir, Facts: self, Log: log, GossipPort: n.cfg.GossipPort,
 		Manager: cluster.Config{
-			Log: log, Subnets: subnets{pools: pools, avoid: n.links.Avoid}, Images: n.images, Volumes: volumeNames{n.volumes}, Host: newHostCheck(),
+			Log: log, Subnets: subnets{pools: pools, avoid: n.links.Avoid}, Images: n.images, Resolver: n.images, Volumes: volumeNames{n.volumes}, Host: newHostCheck(),
 		},
 		Agent: n.runAgent, Drop: n.dropTasks, Inventory: n.inventory, Ours: virtual,
 	})

@@ -296,16 +296,3 @@ func TestForeignLayers(t *testing.T) {
 		t.Errorf("it is listed: %+v", list)
 	}
 }
-
-// TestCredentialsOfAServiceWithoutHome: systemd starts services of root without HOME.
-func TestCredentialsOfAServiceWithoutHome(t *testing.T) {
-	account := homeDir()
-	t.Setenv("HOME", "/somewhere")
-	if got := homeDir(); got != "/somewhere" {
-		t.Errorf("HOME is not used: %q", got)
-	}
-	os.Unsetenv("HOME")
-	if got := homeDir(); got == "" || (os.Getuid() == 0 && got != account && got != "/root") {
-		t.Errorf("without HOME: %q", got)
-	}
-}

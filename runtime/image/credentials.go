@@ -1,24 +1,15 @@
 package image
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"os/user"
-	"path/filepath"
 	"sync"
 
-	"github.com/docker/cli/cli/config"
+	"github.com/dhow-project/dhow/internal/logins"
 )
 
-// hubKey is docker.io in config.json, for historical reasons.
-const hubKey = "https://index.docker.io/v1/"
-
-// credentials reads a Docker config.json, and asks the helpers that it names.
+// credentials are the logins that this node's own account has.
 type credentials struct {
-	path string // "": where docker has it
+	path string // of config.json; "": where docker has it
 	log  *slog.Logger
 
 	mu   sync.Mutex
@@ -30,70 +21,27 @@ type credentials struct {
 // token; all empty when there are none. A broken helper does not stop a pull
 // that may need no credentials: the reason is kept for when it does.
 func (c *credentials) get(host string) (user, secret string, _ error) {
-	user, secret, err := c.read(host)
+	path := c.path
+	if path == "" {
+		path = logins.Path()
+	}
+	a, _, err := logins.Get(path, host)
 	if err != nil {
 		c.log.Warn("registry credentials", "host", host, "err", err)
 	}
+	user, secret = split(a.Username, a.Password, a.IdentityToken)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.user, c.err = user, err
 	return user, secret, nil
 }
 
-func (c *credentials) read(host string) (user, secret string, _ error) {
-	path := c.path
-	if path == "" {
-		dir := os.Getenv("DOCKER_CONFIG")
-		if dir == "" {
-			home := homeDir()
-			if home == "" {
-				return "", "", nil // an account without a home has no logins
-			}
-			dir = filepath.Join(home, ".docker")
-		}
-		path = filepath.Join(dir, "config.json")
-	}
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", "", nil
-	}
-	if err != nil {
-		return "", "", err
-	}
-	defer f.Close()
-	cf, err := config.LoadFromReader(f)
-	if err != nil {
-		return "", "", fmt.Errorf("%s: %w", path, err)
-	}
-	key := host
-	if host == hubHost || host == hubName {
-		key = hubKey
-	}
-	auth, err := cf.GetAuthConfig(key)
-	if err != nil {
-		return "", "", fmt.Errorf("%s: credentials of %s: %w", path, host, err)
-	}
-	return split(auth.Username, auth.Password, auth.IdentityToken)
-}
-
-// homeDir is $HOME, or the account's where a service has none in its environment.
-func homeDir() string {
-	if home, err := os.UserHomeDir(); err == nil {
-		return home
-	}
-	u, err := user.Current()
-	if err != nil {
-		return ""
-	}
-	return u.HomeDir
-}
-
 // split puts credentials into the form the authorizer wants: a token has no user.
-func split(user, password, identityToken string) (string, string, error) {
+func split(user, password, identityToken string) (string, string) {
 	if identityToken != "" {
-		return "", identityToken, nil
+		return "", identityToken
 	}
-	return user, password, nil
+	return user, password
 }
 
 // state returns the user last handed out and why there was none.

@@ -110,7 +110,8 @@ func (r *registry) host(host, scheme string, auth *runtime.RegistryAuth) (docker
 	h.Authorizer = docker.NewDockerAuthorizer(docker.WithAuthClient(client), docker.WithAuthHeader(userAgent()),
 		docker.WithAuthCreds(func(host string) (string, string, error) {
 			if auth != nil {
-				return split(auth.Username, auth.Password, auth.IdentityToken)
+				user, secret := split(auth.Username, auth.Password, auth.IdentityToken)
+				return user, secret, nil
 			}
 			return r.creds.get(host)
 		}))
