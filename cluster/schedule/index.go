@@ -31,12 +31,25 @@ func (c *Cluster) indexed(w *want) *host {
 	return c.free(w)
 }
 
-// ownIndex says whether an index of the service's own is needed, is there, or
-// would by now have cost less than the work done without.
+// ownIndex says whether an index of the service's own is needed, is there and
+// nearly up to date, or would by now have cost less than the work done without.
 func (w *want) ownIndex(hosts int) bool {
 	sv := w.service
-	return len(w.need.spread) > 0 || len(w.need.near) > 0 || len(sv.shunned) > 0 || sv.index != nil || sv.debt > hosts
+	if len(w.need.spread) > 0 || len(w.need.near) > 0 || len(sv.shunned) > 0 {
+		return true
+	}
+	if x := sv.index; x != nil && x.set == w.c.changes.set && x.seen+fewChanges >= w.c.changes.now() {
+		return true
+	}
+	if sv.debt <= hosts {
+		return false
+	}
+	sv.debt = 0
+	return true
 }
+
+// fewChanges cost less to follow than it takes to do without an index.
+const fewChanges = 64
 
 // free finds a host without tasks of the service in the shared index. Only when
 // there is none, or some have only tasks that count no more, it looks at the others.
