@@ -11,7 +11,6 @@ import (
 
 	"github.com/dhow-project/dhow/cluster/consensus"
 	"github.com/dhow-project/dhow/cluster/state"
-	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
 )
 
@@ -130,12 +129,13 @@ func (m *Manager) LeaderChanged() <-chan struct{} { return m.raft.LeaderChanged(
 // has just joined waits for it.
 func (m *Manager) Known() bool { return m.store.Snapshot().Cluster() != nil }
 
-// Authorize returns an error when a node is not of this cluster, or not any more.
-func (m *Manager) Authorize(node string) error {
-	if m.store.Snapshot().Node(node) == nil {
-		return fmt.Errorf("node %s is not of this cluster: %w", node, runtime.ErrForbidden)
+// RoleOf is a node's role; false when it is not of this cluster, or not any more.
+func (m *Manager) RoleOf(node string) (stack.Role, bool) {
+	n := m.store.Snapshot().Node(node)
+	if n == nil {
+		return "", false
 	}
-	return nil
+	return n.Role, true
 }
 
 // Close stops consensus. No method may be called afterwards.

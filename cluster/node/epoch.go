@@ -320,20 +320,35 @@ func (e *epoch) close() error {
 // forget removes the replicated state from this machine.
 func (e *epoch) forget() error { return os.RemoveAll(filepath.Join(e.n.cfg.DataDir, "cluster")) }
 
-// authorize lets nodes of this cluster in that are on its list.
+// authorize lets nodes of this cluster in that are on its list; consensus is
+// among managers. A node that has no list yet, because it has just joined, lets
+// in whom the cluster has certified: it holds nothing that is worth having.
 func (e *epoch) authorize(p identity.Peer, proto string) error {
 	if p.Cluster != e.cluster {
 		return fmt.Errorf("node %s is of cluster %s, this one is %s", p.Node, p.Cluster, e.cluster)
 	}
-	if m := e.managing(); m != nil && m.Known() {
-		return m.Authorize(p.Node)
-	}
-	if e.client == nil {
-		return nil // opening
-	}
-	v := e.client.View()
-	if _, ok := v.Node(p.Node); !ok && len(v.Nodes) > 0 {
+	role, known := e.roleOf(p)
+	switch {
+	case !known:
 		return fmt.Errorf("node %s is not of this cluster", p.Node)
+	case proto == port.ProtoRaft && role != stack.RoleManager:
+		return fmt.Errorf("node %s is no manager", p.Node)
 	}
 	return nil
+}
+
+// roleOf is what the list says of a node.
+func (e *epoch) roleOf(p identity.Peer) (stack.Role, bool) {
+	if m := e.managing(); m != nil && m.Known() {
+		return m.RoleOf(p.Node)
+	}
+	if e.client == nil {
+		return p.Role, true // opening
+	}
+	v := e.client.View()
+	if len(v.Nodes) == 0 {
+		return p.Role, true
+	}
+	n, ok := v.Node(p.Node)
+	return n.Role, ok
 }

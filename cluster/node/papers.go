@@ -12,6 +12,9 @@ import (
 	"github.com/dhow-project/dhow/stack"
 )
 
+// renewPause is the least time between two renewals.
+const renewPause = 2 * time.Second
+
 // keepPapers renews the certificate in time, and at once when the cluster's
 // roots are others.
 func (e *epoch) keepPapers(ctx context.Context) error {
@@ -31,9 +34,10 @@ func (e *epoch) keepPapers(ctx context.Context) error {
 		case <-timer.C:
 			if _, err := e.renew(ctx); err != nil && ctx.Err() == nil {
 				e.log.Warn("renew the certificate", "error", err, "expires", e.n.id.Expiry())
-				if !pause(ctx, 5*time.Second) {
-					return ctx.Err()
-				}
+			}
+			if !pause(ctx, renewPause) { // also after a success: the leader may be a rotation behind
+				timer.Stop()
+				return ctx.Err()
 			}
 		}
 		timer.Stop()
@@ -68,7 +72,7 @@ func (e *epoch) renew(ctx context.Context) (cluster.Papers, error) {
 // followView keeps up with what the cluster tells its nodes: this node's role,
 // where the managers are, the keys of the gossip, and who is no node any more.
 func (e *epoch) followView(ctx context.Context) error {
-	known := map[string]bool{}
+	known := map[string]stack.Role{}
 	for {
 		seen := e.client.Changed()
 		v := e.client.View()
@@ -82,7 +86,10 @@ func (e *epoch) followView(ctx context.Context) error {
 			}
 		}
 		for _, n := range v.Nodes {
-			known[n.ID] = true
+			if was, ok := known[n.ID]; ok && was == stack.RoleManager && n.Role != was {
+				e.port.Drop(n.ID) // what it opened as a manager
+			}
+			known[n.ID] = n.Role
 		}
 		again := false
 		if self, ok := v.Node(e.node); ok {

@@ -98,9 +98,19 @@ func (c *C) On(h *netlab.Host, stackName string) ([]Container, error) {
 	}), nil
 }
 
-// Spread counts the running containers of a service on each of the hosts, as
-// their own daemons say, and fails when two have the same place.
+// Spread is Count for services whose places are taken once in the cluster; it
+// fails when two containers have the same place.
 func (c *C) Spread(stackName, service string, hosts ...*netlab.Host) (map[string]int, error) {
+	return c.count(stackName, service, true, hosts...)
+}
+
+// Count counts the running containers of a service on each of the hosts, as
+// their own daemons say.
+func (c *C) Count(stackName, service string, hosts ...*netlab.Host) (map[string]int, error) {
+	return c.count(stackName, service, false, hosts...)
+}
+
+func (c *C) count(stackName, service string, once bool, hosts ...*netlab.Host) (map[string]int, error) {
 	if len(hosts) == 0 {
 		hosts = c.Hosts
 	}
@@ -115,7 +125,7 @@ func (c *C) Spread(stackName, service string, hosts ...*netlab.Host) (map[string
 				continue
 			}
 			out[h.Name]++
-			if other := places[ct.Place()]; other != "" {
+			if other := places[ct.Place()]; once && other != "" {
 				return out, fmt.Errorf("%s runs on %s and on %s", ct.Place(), other, h.Name)
 			}
 			places[ct.Place()] = h.Name

@@ -1,0 +1,166 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dhow-project/dhow/tests/netlab"
+)
+
+// mixed has one service of each kind that faults treat differently.
+const mixed = `
+name: mix
+services:
+  web:
+    image: busybox:latest
+    command: ["sleep", "1000000"]
+    network_mode: host
+    stop_grace_period: 1s
+    deploy: {replicas: %d}
+    labels: {version: "%d"}
+  each:
+    image: busybox:latest
+    command: ["sleep", "1000000"]
+    network_mode: host
+    stop_grace_period: 1s
+    deploy: {mode: global}
+  once:
+    image: busybox:latest
+    command: ["sleep", "1000000"]
+    network_mode: host
+    stop_grace_period: 1s
+    x-dhow: {exclusive: true}
+`
+
+// stackOf is what the stack should be like.
+type stackOf struct{ replicas, version int }
+
+func (c *C) apply(h *netlab.Host, want stackOf) error {
+	c.Compose(fmt.Sprintf(mixed, want.replicas, want.version))
+	return c.Try(h, "up", "-d").Err()
+}
+
+// settled reports what is not yet as it should be on machines that are all well.
+func (c *C) settled(want stackOf) error {
+	for service, n := range map[string]int{"web": want.replicas, "each": len(c.Hosts), "once": 1} {
+		got, err := c.count("mix", service, service != "each")
+		if err == nil && total(got) != n {
+			err = fmt.Errorf("%s: %v, want %d", service, got, n)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestRandomFaultsKeepTheInvariants(t *testing.T) {
+	c := New(t, "after each of many random faults, in the middle of changes, the stack is as it should be, and what is exclusive never ran twice", 3, 2, "busybox:latest")
+	seed := seedOf(t)
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	t.Logf("seed %d; DHOW_SEED repeats the schedule", seed)
+	want := stackOf{replicas: 6, version: 1}
+	if err := c.apply(c.Hosts[0], want); err != nil {
+		t.Fatal(err)
+	}
+	netlab.Eventually(t, 30*time.Second, "the stack runs", func() error { return c.settled(want) })
+	ctx, stop := context.WithCancel(context.Background())
+	var watch sync.WaitGroup
+	watch.Go(func() { c.neverTwice(ctx, "mix", "once") })
+	for step := range 10 {
+		undo := c.fault(rnd)
+		next := stackOf{replicas: 1 + rnd.IntN(8), version: want.version + rnd.IntN(2)}
+		if err := c.apply(c.Hosts[rnd.IntN(len(c.Hosts))], next); err == nil {
+			want = next
+		} else { // it may have been done or not: the same again, when all is well, is the same
+			t.Logf("  step %d: up: %v", step, err)
+		}
+		time.Sleep(time.Duration(rnd.IntN(6000)) * time.Millisecond)
+		undo()
+		netlab.Eventually(t, 20*time.Second, "any node takes commands again", func() error { return c.apply(c.Hosts[step%len(c.Hosts)], want) })
+		netlab.Eventually(t, 40*time.Second, fmt.Sprintf("step %d: the stack is as it should be", step), func() error { return c.settled(want) })
+	}
+	stop()
+	watch.Wait()
+	c.SameState()
+}
+
+// fault does one random fault and returns what undoes it. A process that stands
+// still is left out: what is exclusive cannot be promised then (docs/adr/0010).
+func (c *C) fault(rnd *rand.Rand) (undo func()) {
+	a := c.Hosts[rnd.IntN(len(c.Hosts))]
+	b := c.Others(a)[rnd.IntN(len(c.Hosts)-1)]
+	switch rnd.IntN(5) {
+	case 0:
+		c.Logf("  kill %s", a.Name)
+		a.Kill()
+		return func() { a.Start() }
+	case 1:
+		c.Logf("  isolate %s", a.Name)
+		c.Lab.Isolate(a)
+	case 2:
+		c.Logf("  isolate %s and %s", a.Name, b.Name)
+		c.Lab.Isolate(a, b)
+	case 3:
+		c.Logf("  cut the way from %s to %s", a.Name, b.Name)
+		c.Lab.Cut(a, b)
+	case 4:
+		c.Logf("  drain %s", a.Name)
+		if err := b.Try("node", "update", "--availability", "drain", a.Name).Err(); err != nil {
+			c.Logf("    %v", err)
+		}
+		return func() {
+			netlab.Eventually(c, 20*time.Second, "the node is active again", func() error {
+				return b.Try("node", "update", "--availability", "active", a.Name).Err()
+			})
+		}
+	}
+	return c.Lab.Heal
+}
+
+// neverTwice looks at all hosts again and again, over the heads of the cluster,
+// and fails when a service has two running containers of one place. A host whose
+// daemon is dead is asked again when it is back.
+func (c *C) neverTwice(ctx context.Context, stackName, service string) {
+	for ctx.Err() == nil {
+		seen := map[string]string{}
+		for _, h := range c.Hosts {
+			list, err := c.On(h, stackName)
+			if err != nil {
+				continue
+			}
+			for _, ct := range list {
+				if ct.Labels["com.docker.compose.service"] != service {
+					continue
+				}
+				if other := seen[ct.Place()]; other != "" && c.still(other, ct.Place(), stackName) && c.still(h.Name, ct.Place(), stackName) {
+					c.Errorf("%s runs on %s and on %s", ct.Place(), other, h.Name)
+				}
+				seen[ct.Place()] = h.Name
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// still asks again, since the first answer is of a moment before: two are two
+// only when both are there after both were seen.
+func (c *C) still(host, place, stackName string) bool {
+	list, err := c.On(c.Host(host), stackName)
+	if err != nil {
+		return false
+	}
+	for _, ct := range list {
+		if ct.Place() == place {
+			return true
+		}
+	}
+	return false
+}
