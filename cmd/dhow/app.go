@@ -23,6 +23,8 @@ type app struct {
 	envFiles   []string
 	profiles   []string
 	ansi       string // "auto", "never", "always"
+
+	nodes nodes
 }
 
 func newApp() *app {

@@ -21,12 +21,18 @@ const (
 	labelOneOff  = "com.docker.compose.oneoff"
 )
 
-// containers of services of a stack, sorted by service and number; all also
-// lists those that do not run. Containers of `dhow run` do not count.
+// containers of services of a stack on all nodes, sorted by service and number;
+// all also lists those that do not run. Containers of `dhow run` do not count.
+// Nodes that do not answer are left out, with a line that says so.
 func (a *app) containers(ctx context.Context, c *client.Client, stackName string, services []string, all bool) ([]container.Summary, error) {
-	list, err := c.Containers(ctx, client.ListOptions{All: all, Filters: client.Filters{"label": {labelProject + "=" + stackName}}})
+	found, missing, err := c.ContainersEverywhere(ctx, client.ListOptions{All: all, Filters: client.Filters{"label": {labelProject + "=" + stackName}}})
 	if err != nil {
 		return nil, err
+	}
+	a.learn(found, missing)
+	list := make([]container.Summary, 0, len(found))
+	for _, ct := range found {
+		list = append(list, ct.Summary)
 	}
 	list = slices.DeleteFunc(list, func(ct container.Summary) bool {
 		return ct.Labels[labelOneOff] == "True" || len(services) > 0 && !slices.Contains(services, ct.Labels[labelService])
@@ -36,7 +42,10 @@ func (a *app) containers(ctx context.Context, c *client.Client, stackName string
 		if si != sj {
 			return si < sj
 		}
-		return number(list[i]) < number(list[j])
+		if ni, nj := number(list[i]), number(list[j]); ni != nj {
+			return ni < nj
+		}
+		return runs(list[i]) && !runs(list[j]) // of two of a slot, the one that lives
 	})
 	return list, nil
 }

@@ -165,7 +165,7 @@ func killCmd(a *app) *cobra.Command {
 				return err
 			}
 			for _, ct := range list {
-				if err := c.KillContainer(cmd.Context(), ct.ID, signal); err != nil && !client.IsConflict(err) && !client.IsNotFound(err) {
+				if err := c.KillContainer(cmd.Context(), ct.ID, signal); err != nil && !client.IsConflict(err) && !client.IsNotFound(err) && !a.lost(ct.ID, err) {
 					return err
 				}
 			}

@@ -91,12 +91,14 @@ func (a *app) down(ctx context.Context, f downFlags, services []string) error {
 
 // removeOneOffs removes what `dhow run` left: it uses the stack's networks and volumes.
 func (a *app) removeOneOffs(ctx context.Context, c *client.Client, name string, f downFlags) error {
-	list, err := c.Containers(ctx, client.ListOptions{All: true, Filters: client.Filters{"label": {labelProject + "=" + name, labelOneOff + "=True"}}})
+	found, missing, err := c.ContainersEverywhere(ctx, client.ListOptions{All: true, Filters: client.Filters{"label": {labelProject + "=" + name, labelOneOff + "=True"}}})
 	if err != nil {
 		return err
 	}
+	a.learn(found, missing)
 	g, gctx := errgroup.WithContext(ctx)
-	for _, ct := range list {
+	for _, one := range found {
+		ct := one.Summary
 		g.Go(func() error {
 			if err := c.StopContainer(gctx, ct.ID, "", f.grace.value()); err != nil && !client.IsNotFound(err) {
 				return err

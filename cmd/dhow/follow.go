@@ -42,6 +42,10 @@ type followed struct {
 func (a *app) follow(ctx context.Context, c *client.Client, r logRequest, list []container.Summary, opt runtime.LogOptions, p *prefixer) error {
 	g, gctx := errgroup.WithContext(ctx)
 	f := &follower{app: a, client: c, req: r, out: p, group: g, seen: map[string]*followed{}}
+	opt, err := f.past(ctx, list, opt)
+	if err != nil {
+		return err
+	}
 	for _, ct := range list {
 		f.pick(gctx, ct, opt, time.Time{})
 	}
@@ -52,11 +56,30 @@ func (a *app) follow(ctx context.Context, c *client.Client, r logRequest, list [
 		}
 		return err
 	})
-	err := g.Wait()
+	err = g.Wait()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	return err
+}
+
+// past prints what several containers have printed so far, in order, and
+// returns opt for what comes: that is printed as it comes.
+func (f *follower) past(ctx context.Context, list []container.Summary, opt runtime.LogOptions) (runtime.LogOptions, error) {
+	now := time.Now()
+	if len(list) < 2 || !opt.Until.IsZero() || opt.Since.After(now) {
+		return opt, nil
+	}
+	for _, ct := range list {
+		f.out.add(ct)
+	}
+	before := opt
+	before.Until = now
+	if err := f.app.pastLogs(ctx, f.client, list, before, f.req.timestamps, f.out); err != nil {
+		return opt, err
+	}
+	opt.Tail, opt.Since = -1, now.Add(time.Nanosecond)
+	return opt, nil
 }
 
 // changed picks up containers that are new or live again. Its io.EOF means that nothing runs any more.
@@ -103,6 +126,7 @@ func (f *follower) pick(ctx context.Context, ct container.Summary, o runtime.Log
 		return
 	default:
 		o = s.resume(o)
+		f.app.back(f.app.hostOf(ct.ID))
 	}
 	s.open, s.task = true, task
 	f.group.Go(func() error { return f.read(ctx, ct, s, o) })
@@ -124,6 +148,12 @@ func (f *follower) read(ctx context.Context, ct container.Summary, s *followed, 
 		last, err := f.out.follow(ctx, f.client, ct, o, f.req.timestamps)
 		if client.IsNotFound(err) {
 			return nil // removed: its id does not come back, and stays seen
+		}
+		if ctx.Err() == nil && f.app.lost(ct.ID, err) {
+			f.mu.Lock()
+			s.open, s.last = false, later(last, s.last, o.Tail, begun) // read on when its node is back
+			f.mu.Unlock()
+			return nil
 		}
 		if err != nil {
 			return err

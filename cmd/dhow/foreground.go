@@ -233,7 +233,7 @@ func (a *app) killAll(ctx context.Context, w watch) error {
 		if err == nil {
 			err = w.client.KillContainer(ctx, ct.ID, "KILL")
 		}
-		if err != nil && !client.IsConflict(err) && !client.IsNotFound(err) {
+		if err != nil && !client.IsConflict(err) && !client.IsNotFound(err) && !a.lost(ct.ID, err) {
 			return err
 		}
 		if ended != nil {

@@ -34,8 +34,8 @@ func topCmd(a *app) *cobra.Command {
 			}
 			for i, ct := range list {
 				top, err := c.Top(cmd.Context(), ct.ID, "")
-				if client.IsConflict(err) || client.IsNotFound(err) {
-					continue // ended meanwhile
+				if client.IsConflict(err) || client.IsNotFound(err) || a.lost(ct.ID, err) {
+					continue // ended meanwhile, or its node has gone
 				}
 				if err != nil {
 					return err
@@ -145,16 +145,28 @@ func (a *app) waitFirst(ctx context.Context, services []string) (int, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	first := make(chan client.Waited, len(list))
+	type end struct {
+		id string
+		client.Waited
+	}
+	ends := make(chan end, len(list))
 	for _, ct := range list {
 		ch, err := c.WaitContainer(ctx, ct.ID, runtime.WaitNotRunning)
 		if err != nil {
-			return 0, err
+			ends <- end{ct.ID, client.Waited{Err: err}}
+			continue
 		}
-		go func() { first <- <-ch }()
+		go func() { ends <- end{ct.ID, <-ch} }()
 	}
-	w := <-first
-	return w.Code, w.Err
+	var gone error
+	for range list {
+		e := <-ends
+		if e.Err == nil || !a.lost(e.id, e.Err) {
+			return e.Code, e.Err
+		}
+		gone = e.Err // its node has gone: the others are waited for
+	}
+	return 0, gone
 }
 
 func eventsCmd(a *app) *cobra.Command {
@@ -162,6 +174,8 @@ func eventsCmd(a *app) *cobra.Command {
 	var since, until, format string
 	c := &cobra.Command{
 		Use: "events [SERVICE...]", Short: "Print what happens to the stack's containers, until Ctrl-C",
+		Long: `Print what happens to the stack's containers on all nodes, until Ctrl-C. A node that does not answer
+is left out until it is back: a line on standard error says so.`,
 		Example: "  dhow events\n  dhow events --json --since 1h --until 0s", ValidArgsFunction: a.completeServices,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch format {
@@ -189,7 +203,7 @@ func eventsCmd(a *app) *cobra.Command {
 				return err
 			}
 			f := client.Filters{"type": {"container"}, "label": {labelProject + "=" + name}}
-			return cl.Events(cmd.Context(), from, to, f, func(e api.EventMessage) error {
+			return a.eventsOfAll(cmd.Context(), cl, from, to, f, func(e api.EventMessage) error {
 				if len(args) == 0 || slices.Contains(args, e.Actor.Attributes[labelService]) {
 					return a.printEvent(e, asJSON)
 				}

@@ -40,10 +40,15 @@ func (w watch) startsThings() bool {
 	return w.goal == isRunning || w.goal == isHealthy || w.goal == isCreated
 }
 
-// left counts the containers of a service that there still are.
+// away says whether a task is on a node that is down: what it was last known to
+// be does not count, and it goes when the node returns.
+func away(st api.StackStatus, t *stack.Task) bool { return t.Node != "" && st.Nodes[t.Node].Down }
+
+// left counts the containers of a service that there still are, on nodes that are up.
 func left(st api.StackStatus, service string) (n int) {
-	for _, t := range st.Tasks {
-		if t.Service == service && t.Node != "" && t.Status.State != stack.TaskRemoved {
+	for i := range st.Tasks {
+		t := &st.Tasks[i]
+		if t.Service == service && t.Node != "" && t.Status.State != stack.TaskRemoved && !(away(st, t) && t.Desired == stack.DesiredRemove) {
 			n++
 		}
 	}
@@ -62,6 +67,12 @@ func (w watch) judgeService(st api.StackStatus, s api.ServiceStatus, running map
 	for i := range st.Tasks {
 		t := &st.Tasks[i]
 		if t.Service != s.Name {
+			continue
+		}
+		if away(st, t) {
+			if v.item.Detail == "" && t.Desired != stack.DesiredRemove {
+				v.item.Detail = "node " + st.Nodes[t.Node].Hostname + " is down"
+			}
 			continue
 		}
 		if t.Status.State == stack.TaskRunning {

@@ -37,6 +37,9 @@ func logsCmd(a *app) *cobra.Command {
 	var r logRequest
 	c := &cobra.Command{
 		Use: "logs [SERVICE...]", Short: "Print the output of services",
+		Long: `Print the output of services on all nodes, in the order of its times. A node that does not answer is
+left out: a line on standard error says so, and the exit code stays 0. With --follow, a container
+that is replaced on another node is followed there.`,
 		Example: `  dhow logs                      everything that was printed
   dhow logs -f --tail 20 web     the last lines of web, and what comes
   dhow logs --since 10m`,
@@ -112,12 +115,7 @@ func (a *app) followLogs(ctx context.Context, c *client.Client, r logRequest) er
 		for _, ct := range list {
 			p.add(ct)
 		}
-		for _, ct := range list {
-			if err := p.copy(ctx, c, ct, opt, r.timestamps); err != nil {
-				return err
-			}
-		}
-		return nil
+		return a.pastLogs(ctx, c, list, opt, r.timestamps, p)
 	}
 	return a.follow(ctx, c, r, list, opt, p)
 }
@@ -156,15 +154,6 @@ func (p *prefixer) add(ct container.Summary) {
 	if _, ok := p.colours[service]; !ok {
 		p.colours[service] = palette[len(p.colours)%len(palette)]
 	}
-}
-
-func (p *prefixer) copy(ctx context.Context, c *client.Client, ct container.Summary, o runtime.LogOptions, stamps bool) error {
-	w := &lineWriter{line: func(b []byte) error { return p.print(ct, b) }}
-	err := c.Logs(ctx, ct.ID, o, stamps, w, w)
-	if client.IsNotFound(err) {
-		err = nil // removed meanwhile
-	}
-	return errors.Join(err, w.flush())
 }
 
 // palette are colours that are readable on dark and on light terminals.

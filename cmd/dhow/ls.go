@@ -71,7 +71,7 @@ func stackWord(s api.StackStatus) string {
 	}
 	count := map[string]int{}
 	for _, t := range s.Tasks {
-		count[taskWord(t)]++
+		count[taskWord(s, t)]++
 	}
 	var parts []string
 	for _, k := range sortedKeys(count) {

@@ -42,6 +42,7 @@ type psRow struct {
 	State      string
 	Status     string
 	Message    string // what the task waits for, or why it failed
+	Node       string // hostname; "" for one node alone
 }
 
 // publisher is one published port.
@@ -58,7 +59,9 @@ func psCmd(a *app) *cobra.Command {
 	var status []string
 	c := &cobra.Command{
 		Use: "ps [SERVICE...]", Short: "List the containers of the stack",
-		Long:    "List the containers of the stack, and tasks that wait for something with what they wait for.",
+		Long: `List the containers of the stack on all nodes, and tasks that wait for something with what they
+wait for. A node that does not answer within 2 s is left out: a line on standard error says so, and
+the exit code stays 0.`,
 		Example: "  dhow ps\n  dhow ps --all --format json\n  dhow ps --format '{{.Name}} {{.Health}}'",
 		Aliases: []string{"list"}, ValidArgsFunction: a.completeServices,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -80,7 +83,7 @@ func psCmd(a *app) *cobra.Command {
 				}
 				return nil
 			}
-			return table.Print(a.out, a.fit(o), rows, psColumns)
+			return table.Print(a.out, a.fit(o), rows, a.psColumns(rows))
 		},
 	}
 	listFlags(c, &o)
@@ -101,6 +104,15 @@ var psColumns = []table.Column[psRow]{
 		return r.Status
 	}, Min: 24},
 	{Head: "PORTS", Value: func(r psRow) string { return r.Ports }, Min: 16},
+}
+
+// psColumns has the node of each container when there are several.
+func (a *app) psColumns(rows []psRow) []table.Column[psRow] {
+	if !slices.ContainsFunc(rows, func(r psRow) bool { return r.Node != "" }) {
+		return psColumns
+	}
+	node := table.Column[psRow]{Head: "NODE", Value: func(r psRow) string { return r.Node }}
+	return slices.Insert(slices.Clone(psColumns), 3, node)
 }
 
 func (a *app) printServices(rows []psRow) error {
@@ -135,11 +147,15 @@ func (a *app) psRows(ctx context.Context, args []string, all bool) ([]psRow, err
 	for _, ct := range list {
 		has[ct.ID] = true
 		if all || ct.State != "exited" && ct.State != "created" && ct.State != "dead" {
-			rows = append(rows, containerRow(name, ct))
+			row := containerRow(name, ct)
+			if len(st.Nodes) > 0 || a.manyNodes() {
+				row.Node = a.hostOf(ct.ID)
+			}
+			rows = append(rows, row)
 		}
 	}
 	for _, t := range st.Tasks {
-		if (t.Status.ContainerID == "" || !has[t.Status.ContainerID]) && slices.Contains(services, t.Service) && t.Status.State < stack.TaskRunning {
+		if (t.Status.ContainerID == "" || !has[t.Status.ContainerID]) && slices.Contains(services, t.Service) && shows(st, t) {
 			rows = append(rows, taskRow(st, t))
 		}
 	}
@@ -224,7 +240,16 @@ func host(addr string) string {
 	return addr
 }
 
-// taskRow is a task that has no container yet.
+// shows says whether a task without a container that we know of is listed: it
+// waits for something, or its node did not answer.
+func shows(st api.StackStatus, t stack.Task) bool {
+	if away(st, &t) {
+		return t.Desired != stack.DesiredRemove && t.Status.State <= stack.TaskRunning
+	}
+	return t.Status.State < stack.TaskRunning
+}
+
+// taskRow is a task that has no container yet, or one that is out of reach.
 func taskRow(st api.StackStatus, t stack.Task) psRow {
 	name := st.Stack.Services[t.Service].ContainerName
 	if name == "" {
@@ -232,14 +257,16 @@ func taskRow(st api.StackStatus, t stack.Task) psRow {
 	}
 	return psRow{
 		Name: name, Names: name, Project: t.Stack, Service: t.Service, Image: st.Stack.Services[t.Service].Container.Image,
-		State: taskWord(t), Status: taskWord(t), Message: t.Status.Message, Publishers: []publisher{},
-		CreatedAt: time.Unix(0, t.Created).Format("2006-01-02 15:04:05 -0700 MST"),
+		State: taskWord(st, t), Status: taskWord(st, t), Message: t.Status.Message, Publishers: []publisher{},
+		CreatedAt: time.Unix(0, t.Created).Format("2006-01-02 15:04:05 -0700 MST"), Node: st.Nodes[t.Node].Hostname,
 	}
 }
 
 // taskWord is a task's state in a word.
-func taskWord(t stack.Task) string {
+func taskWord(st api.StackStatus, t stack.Task) string {
 	switch s := t.Status.State; {
+	case away(st, &t):
+		return "unknown"
 	case t.Status.Paused:
 		return "paused"
 	case s < stack.TaskAssigned:

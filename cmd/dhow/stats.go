@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -79,13 +80,14 @@ func (a *app) statsRows(ctx context.Context, args []string) ([]statsRow, error) 
 				rows[i] = statsOf(ct, s)
 				return nil
 			})
-			if client.IsNotFound(err) || client.IsConflict(err) {
+			if client.IsNotFound(err) || client.IsConflict(err) || a.lost(ct.ID, err) {
 				return nil
 			}
 			return err
 		})
 	}
-	return rows, g.Wait()
+	err = g.Wait()
+	return slices.DeleteFunc(rows, func(r statsRow) bool { return r.ID == "" }), err // ended meanwhile, or on a node that is left out
 }
 
 func statsOf(ct container.Summary, s container.StatsResponse) statsRow {
