@@ -111,6 +111,7 @@ var layers = []struct {
 	{[]string{"cluster/consensus", "cluster/dispatch", "cluster/gossip"}, []string{"stack", "cluster/state"}, "adapters never import each other"},
 	{[]string{"cluster/identity", "cluster/seal"}, []string{"stack", "runtime", "internal/durable"}, "certificates and keys of one node: no network, no state"},
 	{[]string{"cluster/port"}, []string{"stack", "runtime", "cluster/identity"}, "connections by identity; what they carry is others'"},
+	{[]string{"cluster/node"}, []string{"stack", "stack/plan", "runtime", "runtime/agent", "internal/durable", "cluster", "cluster/..."}, "wires a machine into a cluster"},
 	{[]string{"cluster"}, []string{"stack", "stack/plan", "runtime", "cluster/..."}, "wires the manager's parts"},
 	{[]string{"api"}, []string{"stack", "stack/plan", "runtime"}, "types only"},
 	{[]string{"api/client"}, []string{"api", "stack", "stack/plan", "runtime"}, "knows the wire, not the daemon"},

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/dhow-project/dhow/internal/durable"
 	"github.com/dhow-project/dhow/stack"
 )
 
@@ -54,32 +55,7 @@ func writeMember(dir string, m *member) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, "member.*.tmp")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, "member.json"))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return syncDir(dir)
+	return durable.WriteFile(filepath.Join(dir, "member.json"), data, 0o600)
 }
 
-func dropMember(dir string) error {
-	if err := os.Remove(filepath.Join(dir, "member.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
+func dropMember(dir string) error { return durable.Remove(filepath.Join(dir, "member.json")) }
