@@ -83,7 +83,11 @@ func (s *server) pass(w http.ResponseWriter, r *http.Request, node string, how p
 	case resp.StatusCode == http.StatusNotFound && how.maybe && r.Method == http.MethodDelete:
 		return noContent(w, nil) // the attempt before has done it
 	}
-	return relay(w, resp, how.inspect)
+	err = relay(w, resp, how.inspect)
+	if err == nil && errors.Is(context.Cause(ctx), errNodeGone) {
+		return errNodeGone // the other side may have ended what we cut as if it were complete
+	}
+	return err
 }
 
 // messageOf is what another node says in an error.

@@ -44,6 +44,9 @@ func (s *server) watchStack(w http.ResponseWriter, r *http.Request) error {
 	if out.begun && errors.Is(err, runtime.ErrNotFound) {
 		return nil // removed: the end of the stream says so
 	}
+	if out.begun && r.Context().Err() != nil {
+		panic(http.ErrAbortHandler) // the daemon ends: a good end would say that the stack is gone
+	}
 	return err
 }
 
@@ -182,7 +185,7 @@ func (s *server) watchThere(r *http.Request, node string, out *lineWriter) error
 	for {
 		line, err := in.ReadBytes('\n')
 		switch {
-		case errors.Is(err, io.EOF):
+		case errors.Is(err, io.EOF) && ctx.Err() == nil:
 			return runtime.ErrNotFound
 		case err != nil:
 			return fmt.Errorf("%w: %w", err, cluster.ErrNotLeader)
