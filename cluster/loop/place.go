@@ -16,7 +16,10 @@ type placer struct {
 	now   time.Time
 	newID func() string
 
+	decision *decision                 // under way: its tasks are not stored yet
 	failures map[string]map[string]int // by service, then node; nil: not counted yet
+	groups   map[string][]string       // services that share, by each of them; nil: not looked for yet
+	members  map[string][]*stack.Task  // of a group, by its first service
 	placed   int
 	refused  int
 }
@@ -58,7 +61,7 @@ func (p *placer) place(t *stack.Task) schedule.Assignment {
 	}
 	r := schedule.Request{
 		Task: t, Service: spec, Failures: p.failed(t.Service),
-		Volumes: p.volumes(spec), Home: p.stack.Spec.HomeOf(spec),
+		Volumes: p.volumes(spec), Home: p.home(t, spec),
 	}
 	if t.Replaces != "" {
 		if old := p.view.snap.Task(t.Replaces); old != nil {
@@ -66,6 +69,20 @@ func (p *placer) place(t *stack.Task) schedule.Assignment {
 		}
 	}
 	return p.view.cluster.Place([]schedule.Request{r})[0]
+}
+
+// home is the only node for a task: where the stack's files are that it mounts,
+// or where the anonymous volumes of the task before it are. Those are data: a
+// new version of a database must not come up empty because another node had
+// more room. When their node takes no tasks any more, they stay behind.
+func (p *placer) home(t *stack.Task, spec *stack.Service) string {
+	if home := p.stack.Spec.HomeOf(spec); home != "" || t.AnonymousNode == "" {
+		return home
+	}
+	if n := p.view.byID[t.AnonymousNode]; n != nil && !n.Down && n.Availability != stack.Drain && schedule.Fits(spec, n) == "" {
+		return n.ID
+	}
+	return ""
 }
 
 // volumes are those that pin a task, with the node that each is on.
