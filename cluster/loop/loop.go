@@ -106,7 +106,7 @@ func (l *Loop) look(ctx context.Context, name string, now time.Time, b *batch) e
 		l.due.at(name, time.Unix(0, d.again))
 	}
 	mark(l.global, name, d.global)
-	p := placer{view: &l.view, stack: s, now: now, newID: l.cfg.NewID, failures: map[string]map[string]int{}}
+	p := placer{view: &l.view, stack: s, decision: d, now: now, newID: l.cfg.NewID, failures: map[string]map[string]int{}}
 	whole, err := b.put(ctx, d, &p)
 	l.stats.Placed += p.placed
 	l.stats.Refused += p.refused
