@@ -48,7 +48,7 @@ func away(st api.StackStatus, t *stack.Task) bool { return t.Node != "" && st.No
 func left(st api.StackStatus, service string) (n int) {
 	for i := range st.Tasks {
 		t := &st.Tasks[i]
-		if t.Service == service && t.Node != "" && t.Status.State != stack.TaskRemoved && !(away(st, t) && t.Desired == stack.DesiredRemove) {
+		if t.Service == service && t.Node != "" && t.Status.State != stack.TaskRemoved && !away(st, t) {
 			n++
 		}
 	}
