@@ -2,13 +2,18 @@
 // them: services x tasks x nodes x now -> changes.
 //
 // It is pure: no clock, no randomness, no map order, no I/O; ids are given to
-// new tasks by the caller. Changes that were made and reconciled again give
-// nothing new, and at no time has a slot more than one task.
+// new tasks by the caller. Changes that were made and reconciled again come to
+// an end, and give nothing new then. A slot has one task, or two while one takes
+// the place of the other; a task that was told to go never comes back.
 //
-//	Input (one stack) --> slots    which tasks there should be, which are surplus
-//	                  --> update   which tasks of an old version go now
+//	Input (one stack) --> settle   which tasks are over; the rest by slot
 //	                  --> gate     which tasks may start (depends_on)
-//	                  --> order    which tasks may stop (its reverse)
+//	                  --> pace     which tasks of an old version go now
+//	                  --> lead     what is next for each slot: keep, replace, hand over
+//	                      replace  old versions, lost and drained nodes
+//	                      restart  tasks that have failed
+//	                  --> order    which tasks may stop (depends_on, reversed)
+//	                  --> rollout  how the update does: on, pause, back
 //	                  --> Result   tasks to make, change, place and forget
 //
 // A task without a node belongs to the managers, who write what it waits for
