@@ -2,8 +2,6 @@ package dispatch
 
 import (
 	"cmp"
-	"encoding/json"
-	"fmt"
 	"slices"
 
 	"github.com/dhow-project/dhow/stack"
@@ -59,11 +57,7 @@ func (d *differ) next(want []stack.Assignment, all bool, touched map[string]bool
 		d.hold(item, specs, p)
 		d.release(old.refs, dropped)
 		if !has || old.sum != item.Sum {
-			data, err := json.Marshal(item)
-			if err != nil {
-				return nil, fmt.Errorf("encode task %s: %w", item.Task.ID, err)
-			}
-			p.room(len(data)).Tasks = append(p.last().Tasks, item)
+			p.room(roughSize(&item)).Tasks = append(p.last().Tasks, item)
 		}
 	}
 	for id, old := range d.tasks {
@@ -80,6 +74,11 @@ func (d *differ) next(want []stack.Assignment, all bool, touched map[string]bool
 	}
 	d.drop(dropped, p)
 	return p.list, nil
+}
+
+// roughSize is about how long a task's message is: encoding it to know would cost as much as sending it.
+func roughSize(t *taskItem) int {
+	return 768 + len(t.Task.Status.Message) + 128*(len(t.Task.Anonymous)+len(t.Task.Status.Anonymous)) + 64*(len(t.Secrets)+len(t.Configs))
 }
 
 // item makes the message of a task, and the specs that it refers to.
@@ -123,18 +122,8 @@ func (d *differ) item(a *stack.Assignment) (taskItem, []spec, error) {
 	if item.Configs, err = files(a.Configs, kindConfig); err != nil {
 		return item, nil, err
 	}
-	item.Sum, err = itemSum(item)
-	return item, specs, err
-}
-
-// itemSum leaves the status out: the node writes it, and knows it better.
-func itemSum(item taskItem) (uint64, error) {
-	item.Sum, item.Task.Status = 0, stack.TaskStatus{}
-	data, err := json.Marshal(item)
-	if err != nil {
-		return 0, fmt.Errorf("encode task %s: %w", item.Task.ID, err)
-	}
-	return sum(data), nil
+	item.Sum = itemSum(&item)
+	return item, specs, nil
 }
 
 // hold counts a task's references and sends the specs that the node lacks.

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"sync"
@@ -101,10 +100,4 @@ func (b *specBook) make(kind string, encode func() ([]byte, error)) (spec, error
 		sum = all[:]
 	}
 	return spec{Ref: kind[:3] + base64.RawURLEncoding.EncodeToString(sum[:16]), Kind: kind, Data: data}, nil
-}
-
-// sum is short for content that no enemy chooses.
-func sum(data []byte) uint64 {
-	all := sha256.Sum256(data)
-	return binary.BigEndian.Uint64(all[:8])
 }
