@@ -170,7 +170,7 @@ func (s *server) listTasks(w http.ResponseWriter, r *http.Request) error {
 		for i := range st.Tasks {
 			t := toTask(&st, &st.Tasks[i])
 			svc := serviceName(st.Stack.Name, st.Tasks[i].Service)
-			if f.prefix("id", t.ID) && f.exact("node", t.NodeID) && f.exact("desired-state", string(t.DesiredState)) && f.labels(t.Spec.ContainerSpec.Labels) &&
+			if f.prefix("id", t.ID) && f.exact("node", t.NodeID) && f.exact("desired-state", string(t.DesiredState)) && f.labels(t.Labels) &&
 				f.any("service", func(want string) bool { return want == svc || strings.HasPrefix(t.ServiceID, want) }) &&
 				f.any("name", func(want string) bool { return strings.HasPrefix(svc, want) || strings.HasPrefix(t.Name, want) }) {
 				out = append(out, t)
@@ -206,6 +206,7 @@ func toTask(st *cluster.StackStatus, t *stack.Task) swarm.Task {
 		Spec: toTaskSpec(&spec, spec.Container.Image), DesiredState: swarm.TaskStateRunning, Volumes: []swarm.VolumeAttachment{},
 		Status: swarm.TaskStatus{Timestamp: t.Status.Time, State: taskStates[t.Status.State], Message: t.Status.Message},
 	}
+	out.Labels = mergeLabels(spec.Labels, map[string]string{stackLabel: st.Stack.Name})
 	if t.Status.Time.IsZero() {
 		out.UpdatedAt, out.Status.Timestamp = out.CreatedAt, time.Unix(0, t.Created).UTC()
 	}
