@@ -16,9 +16,10 @@ import (
 // C is a cluster under test.
 type C struct {
 	*testing.T
-	Lab   *netlab.Lab
-	Hosts []*netlab.Host // managers first
-	Dir   string         // of the stack's files
+	Lab      *netlab.Lab
+	Hosts    []*netlab.Host // managers first
+	Managers int            // how many of them are managers
+	Dir      string         // of the stack's files
 }
 
 // New makes a cluster of managers and workers for the sentence. The images are loaded on every host.
@@ -28,7 +29,7 @@ func New(t *testing.T, sentence string, managers, workers int, images ...string)
 		t.Skip("NOT RUN: clusters are not short")
 	}
 	t.Log(sentence)
-	c := &C{T: t, Lab: netlab.New(t), Dir: t.TempDir()}
+	c := &C{T: t, Lab: netlab.New(t), Managers: managers, Dir: t.TempDir()}
 	c.Hosts = c.Lab.Cluster(managers, workers)
 	for _, h := range c.Hosts {
 		h.Load(images...)
