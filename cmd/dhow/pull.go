@@ -77,6 +77,12 @@ func (a *app) imagesToPull(ctx context.Context, c *client.Client, wishes []image
 				return nil, err
 			}
 			if w.policy == "never" {
+				if shared, err := inCluster(ctx, c); err != nil || shared { // another node may have it, and gives it to those that run it
+					if err != nil {
+						return nil, err
+					}
+					continue
+				}
 				errs = append(errs, w.explain(hinted{fmt.Errorf("%s: image %s is not here, and pulling is off", w.who(), w.ref), "dhow load -i ARCHIVE"}))
 				continue
 			}
@@ -84,6 +90,12 @@ func (a *app) imagesToPull(ctx context.Context, c *client.Client, wishes []image
 		pull = append(pull, w)
 	}
 	return pull, errors.Join(errs...)
+}
+
+// inCluster reports whether the daemon's node is one of several.
+func inCluster(ctx context.Context, c *client.Client) (bool, error) {
+	info, err := c.Info(ctx)
+	return info.Swarm.LocalNodeState == "active", err
 }
 
 func (a *app) pullAll(ctx context.Context, c *client.Client, pull []imageWish, quiet bool) error {
