@@ -23,7 +23,7 @@ const segmentSize = 8 << 20
 type store struct {
 	dir  string
 	log  *slog.Logger
-	meta *metadb.BoltMetaDB // raft-wal does not close it
+	meta *metadb.BoltMetaDB // shared by the log and the one that replaces it
 
 	write  sync.Mutex // one write at a time
 	last   uint64     // guarded by write; the last entry of which raft was told that it is stored
@@ -47,8 +47,13 @@ func openStore(dir string, log *slog.Logger) (*store, error) {
 }
 
 func (s *store) open() (*wal.WAL, error) {
-	return wal.Open(s.dir, wal.WithMetaStore(s.meta), wal.WithSegmentSize(segmentSize), wal.WithLogger(newLogger(s.log)))
+	return wal.Open(s.dir, wal.WithMetaStore(kept{s.meta}), wal.WithSegmentSize(segmentSize), wal.WithLogger(newLogger(s.log)))
 }
+
+// kept is a meta store that a log does not close when another replaces it.
+type kept struct{ *metadb.BoltMetaDB }
+
+func (kept) Close() error { return nil }
 
 // current returns the log to read; done must be called after.
 func (s *store) current() (w *wal.WAL, done func()) {
