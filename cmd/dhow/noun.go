@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -95,6 +96,9 @@ func inspectCmd(a *app, what string, complete completion, get func(cmd *cobra.Co
 				found = append(found, v)
 			}
 			if format != "" {
+				if found, err = decoded(found); err != nil {
+					return err
+				}
 				err = table.Print(a.out, table.Options{Format: format}, found, []table.Column[any]{{Value: func(v any) string { return fmt.Sprint(v) }}})
 			} else if found != nil {
 				err = printJSON(a.out, found)
@@ -104,6 +108,22 @@ func inspectCmd(a *app, what string, complete completion, get func(cmd *cobra.Co
 	}
 	c.Flags().StringVar(&format, "format", "", "json (one object a line), or a Go template")
 	return c
+}
+
+// decoded makes values whose fields a template can name of answers that are kept as they came.
+func decoded(found []any) ([]any, error) {
+	for i, v := range found {
+		raw, ok := v.(json.RawMessage)
+		if !ok {
+			continue
+		}
+		var fields any
+		if err := json.Unmarshal(raw, &fields); err != nil {
+			return nil, err
+		}
+		found[i] = fields
+	}
+	return found, nil
 }
 
 // removeEach removes all it can and reports every failure.
