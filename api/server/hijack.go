@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -104,8 +105,10 @@ func waitGone(conn net.Conn) {
 		if !ok {
 			break
 		}
+		if _, ok := conn.(*tls.Conn); ok {
+			events |= unix.POLLRDHUP
+		}
 		conn = inner.NetConn()
-		events |= unix.POLLRDHUP
 	}
 	sc, ok := conn.(syscall.Conn)
 	if !ok {

@@ -32,6 +32,10 @@ func (c *Conn) Node() string { return c.peer.Node }
 // Role of the other end, as its certificate says.
 func (c *Conn) Role() stack.Role { return c.peer.Role }
 
+// NetConn is the connection below: TLS, or a socket when local. Who waits for
+// the other side to be gone looks for the socket.
+func (c *Conn) NetConn() net.Conn { return c.Conn }
+
 // CloseWrite ends what this side sends; the other side goes on.
 func (c *Conn) CloseWrite() error {
 	if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
