@@ -285,7 +285,7 @@ func (m *model) put(spec stack.Service, version uint64) *Service {
 		}
 		if version != old.Version {
 			s.Update = &stack.UpdateStatus{State: stack.Updating, From: old.Version, To: version, Started: m.now}
-			if old.Update.Active() {
+			if u := old.Update; u.Active() && (u.State != stack.Updating || len(u.Failed) > 0) {
 				s.Update.From = old.Update.From
 			}
 		}

@@ -90,13 +90,14 @@ func TestAnUpdateBeginsAndTurnsBack(t *testing.T) {
 		t.Errorf("update %+v", sv.Update)
 	}
 	put("two", 4, false)
-	if sv := put("three", 4, true); sv.Update.From != 1 || sv.Update.To != 5 {
-		t.Errorf("an update that was not over: %+v, want to go back to before it", sv.Update)
+	rollout(UpdateChange{Version: 3, Update: &stack.UpdateStatus{State: stack.Updating, From: 1, To: 3, Failed: []string{"1"}}})
+	if sv := put("three", 4, true); sv.Update.From != 1 || sv.Update.To != 6 {
+		t.Errorf("an update that did not go well: %+v, want to go back to before it", sv.Update)
 	}
 	if sv := rollout(UpdateChange{Version: 3, Update: &stack.UpdateStatus{}}); sv.Update.State != stack.Updating {
 		t.Errorf("a decision about an older version was taken: %+v", sv.Update)
 	}
-	sv := rollout(UpdateChange{Version: 5, Back: 1, Update: &stack.UpdateStatus{State: stack.RollbackStarted, From: 1, To: 5}})
+	sv := rollout(UpdateChange{Version: 6, Back: 1, Update: &stack.UpdateStatus{State: stack.RollbackStarted, From: 1, To: 6}})
 	last := sv.History[len(sv.History)-1]
 	if sv.Version != 1 || sv.Hash != "one" || sv.Spec.Container.Image != "one" || sv.Spec.Replicas != 4 || last.Version != 1 || len(sv.History) != 3 {
 		t.Errorf("went back to %+v", sv)
@@ -104,7 +105,7 @@ func TestAnUpdateBeginsAndTurnsBack(t *testing.T) {
 	if last.Spec.Replicas != 3 {
 		t.Errorf("history has %d replicas, want those that the version had last", last.Spec.Replicas)
 	}
-	sv = rollout(UpdateChange{Version: 1, Update: &stack.UpdateStatus{State: stack.RollbackCompleted, From: 1, To: 5}})
+	sv = rollout(UpdateChange{Version: 1, Update: &stack.UpdateStatus{State: stack.RollbackCompleted, From: 1, To: 6}})
 	if sv = put("four", 4, true); sv.Update.From != 1 {
 		t.Errorf("after a rollback: %+v", sv.Update)
 	}

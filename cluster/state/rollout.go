@@ -13,8 +13,8 @@ func (t *tx) begin(old *Service) *stack.UpdateStatus {
 		return nil
 	}
 	u := &stack.UpdateStatus{State: stack.Updating, From: old.Version, To: t.index, Started: t.time}
-	if old.Update.Active() { // that one has not shown to be good
-		u.From = old.Update.From
+	if p := old.Update; p.Active() && (p.State != stack.Updating || len(p.Failed) > 0) { // that one was no good
+		u.From = p.From
 	}
 	return u
 }
