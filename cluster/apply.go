@@ -22,7 +22,10 @@ type Deployment struct {
 	Options plan.Options
 	DryRun  bool                 // only the plan
 	Pins    map[string]stack.Pin // images of the node where a person deploys, by service (PinLocal); nil: that is this node
+	Node    string               // host name of the node that was asked, for the history
 	Logins  Logins               // of the person who deploys; those of earlier deployments stay for registries that are not among them
+
+	back uint64 // revision that this brings back; 0: none
 }
 
 // ApplyStack deploys s from this node.
@@ -35,7 +38,7 @@ func (m *Manager) ApplyStack(ctx context.Context, s stack.Stack, opt plan.Option
 // (index 0). A plan with refusals is returned together with the error that joins
 // them. The loop brings about what was wished for; this does not wait for it.
 func (m *Manager) Deploy(ctx context.Context, d Deployment) (*plan.Plan, uint64, error) {
-	s, opt := d.Stack, d.Options
+	s := d.Stack
 	if err := check(s); err != nil {
 		return nil, 0, fmt.Errorf("stack %s: %w: %w", s.Name, runtime.ErrInvalid, err)
 	}
@@ -47,23 +50,46 @@ func (m *Manager) Deploy(ctx context.Context, d Deployment) (*plan.Plan, uint64,
 	m.write.Lock()
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
-	p, err := m.plan(snap, pin(s, pins, snap), opt)
+	s = pin(s, pins, snap)
+	var keys summer
+	if len(s.Secrets)+len(s.Configs) > 0 {
+		var err error
+		if keys, err = m.summer(snap); err != nil {
+			return nil, 0, fmt.Errorf("stack %s: %w", s.Name, err)
+		}
+		s = withSums(snap, s, keys)
+	}
+	d.Stack = s
+	p, index, err := m.apply(ctx, snap, d, keys.store)
+	if p != nil {
+		p.Notes = append(p.Notes, notes...)
+	}
+	return p, index, err
+}
+
+// apply is Deploy of a stack whose images are pinned and whose files have sums.
+// extra goes into the command, if there is one. write is held.
+func (m *Manager) apply(ctx context.Context, snap *state.Snapshot, d Deployment, extra []state.Change) (*plan.Plan, uint64, error) {
+	s, opt := d.Stack, d.Options
+	p, err := m.plan(snap, s, opt)
 	if err != nil {
 		return nil, 0, fmt.Errorf("stack %s: %w", s.Name, err)
 	}
-	p.Notes = append(p.Notes, notes...)
 	if err := p.Err(); err != nil {
 		return p, 0, fmt.Errorf("stack %s: %w: %w", s.Name, runtime.ErrConflict, err)
 	}
 	if err := m.preflight(p); err != nil {
 		return p, 0, err
 	}
-	changes, err := m.applyChanges(snap, p, opt, time.Now().UnixNano())
+	changes, err := m.applyChanges(snap, p, &d, time.Now().UnixNano())
 	if err != nil {
 		return p, 0, fmt.Errorf("stack %s: %w", s.Name, err)
 	}
 	if d.DryRun {
 		return p, 0, nil
+	}
+	if len(changes) > 0 {
+		changes = append(changes, extra...)
 	}
 	if changes, err = m.withLogins(snap, p.Stack, changes, d.Logins); err != nil {
 		return p, 0, fmt.Errorf("stack %s: %w", s.Name, err)
@@ -157,8 +183,8 @@ func byHand(t *stack.Task) bool {
 }
 
 // applyChanges turns a plan into the changes of one command.
-func (m *Manager) applyChanges(snap *state.Snapshot, p *plan.Plan, opt plan.Options, now int64) ([]state.Change, error) {
-	name := p.Stack.Name
+func (m *Manager) applyChanges(snap *state.Snapshot, p *plan.Plan, d *Deployment, now int64) ([]state.Change, error) {
+	name, opt := p.Stack.Name, d.Options
 	old := snap.Stack(name)
 	if len(p.Steps) == 0 && old != nil && !old.Removing {
 		return nil, nil
@@ -176,11 +202,12 @@ func (m *Manager) applyChanges(snap *state.Snapshot, p *plan.Plan, opt plan.Opti
 		return nil, err
 	}
 	changes = append(changes, networks...)
-	files, err := fileChanges(snap, p.Stack)
+	files, changed, err := m.fileChanges(snap, p.Stack)
 	if err != nil {
 		return nil, err
 	}
 	changes = append(changes, files...)
+	changes = append(changes, guestChanges(snap, p, changed)...)
 	for _, sv := range p.Stack.ServiceNames() {
 		changes = append(changes, serviceChanges(snap, p, opt, sv)...)
 	}
@@ -189,7 +216,8 @@ func (m *Manager) applyChanges(snap *state.Snapshot, p *plan.Plan, opt plan.Opti
 			changes = append(changes, removeService(snap.Service(name, step.Name), false, opt.Grace)...)
 		}
 	}
-	return changes, nil
+	revision, err := newRevision(snap, p, d, now)
+	return append(changes, revision...), err
 }
 
 // serviceChanges stores one service and wakes its tasks, as its step says.
@@ -200,10 +228,14 @@ func serviceChanges(snap *state.Snapshot, p *plan.Plan, opt plan.Options, name s
 		return nil
 	}
 	c := state.ServiceChange{Service: state.Service{
-		Stack: p.Stack.Name, Name: name, Spec: withoutContent(p.Stack.Services[name]),
-		Hash: p.Stack.ServiceHash(name), Desired: stack.DesiredRun, Grace: opt.Grace,
+		Stack: p.Stack.Name, Name: name, Hash: p.Stack.ServiceHash(name), Desired: stack.DesiredRun, Grace: opt.Grace,
 	}}
 	c.NewVersion = old == nil || step.Action == plan.Recreate || step.Action == plan.Create && old.Hash != c.Hash
+	var given *stack.Service // what its containers have
+	if !c.NewVersion {
+		given = &old.Spec
+	}
+	c.Spec = pinFiles(p.Stack.Services[name], p.Stack, given)
 	if opt.NoStart && (c.NewVersion || old.Desired != stack.DesiredRun) {
 		c.Desired = stack.DesiredCreate
 	}

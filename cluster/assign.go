@@ -35,34 +35,27 @@ func (m *Manager) Assignments(node string) []Assignment {
 		}
 		if a.Service != nil {
 			a.Auth = m.login(s, a.Service)
-			a.Secrets = contents(a.Service.Container.Secrets, func(key string) ([]byte, bool) {
-				rec := snap.Secret(s.Spec.Secrets[key].Name)
-				if rec == nil {
-					return nil, false
-				}
-				return rec.Spec.Data, true
-			})
-			a.Configs = contents(a.Service.Container.Configs, func(key string) ([]byte, bool) {
-				rec := snap.Config(s.Spec.Configs[key].Name)
-				if rec == nil {
-					return nil, false
-				}
-				return rec.Spec.Data, true
-			})
+			a.Secrets = m.contentsOf(snap, kindSecret, a.Service.Container.Secrets, func(key string) string { return s.Spec.Secrets[key].Name })
+			a.Configs = m.contentsOf(snap, kindConfig, a.Service.Container.Configs, func(key string) string { return s.Spec.Configs[key].Name })
 		}
 		out = append(out, a)
 	}
 	return out
 }
 
-// contents finds the data of the files that a service uses, by key; nil when it uses none.
-func contents(refs []stack.FileRef, find func(key string) ([]byte, bool)) map[string][]byte {
+// contentsOf finds the data of the files that a service's version uses, by key;
+// nil when it uses none.
+func (m *Manager) contentsOf(snap *state.Snapshot, kind string, refs []stack.FileRef, now func(key string) string) map[string][]byte {
 	if len(refs) == 0 {
 		return nil
 	}
 	out := make(map[string][]byte, len(refs))
 	for _, r := range refs {
-		if data, ok := find(r.Source); ok {
+		name := r.Name
+		if name == "" {
+			name = now(r.Source)
+		}
+		if data, ok := m.content(snap, kind, name, r.Sum); ok {
 			if data == nil {
 				data = []byte{}
 			}

@@ -58,12 +58,16 @@ func (m *Manager) lead(ctx context.Context) error {
 	if err := m.unforce(ctx); err != nil {
 		return fmt.Errorf("begin to lead: %w", err)
 	}
+	if err := m.sealPlain(ctx); err != nil {
+		return fmt.Errorf("begin to lead: %w", err)
+	}
 	m.log.Info("this node leads", "node", m.node)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return m.untilDeposed(ctx) })
 	g.Go(func() error { return m.reconcile(ctx) })
 	g.Go(func() error { return m.followRoles(ctx) })
 	g.Go(func() error { return m.finishRotation(ctx) })
+	g.Go(func() error { return m.followHistory(ctx) })
 	if m.cfg.Life != nil {
 		g.Go(func() error { return m.watchLife(ctx) })
 	}

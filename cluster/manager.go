@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dhow-project/dhow/cluster/consensus"
+	"github.com/dhow-project/dhow/cluster/seal"
 	"github.com/dhow-project/dhow/cluster/state"
 	"github.com/dhow-project/dhow/stack"
 )
@@ -22,7 +23,8 @@ type Manager struct {
 	store *state.Store
 	raft  *consensus.Log
 
-	logins loginCache
+	logins   loginCache
+	contents contentCache
 
 	// write is held from reading what a command builds on until it is applied,
 	// so that no two commands build on the same past. Reports do not need it:
@@ -40,6 +42,13 @@ func Open(cfg Config) (*Manager, error) {
 	id, err := loadIdentity(dir, cfg.NodeID)
 	if err != nil {
 		return nil, fmt.Errorf("open cluster state: %w", err)
+	}
+	if cfg.Seal == nil {
+		ring, err := seal.Open(dir)
+		if err != nil {
+			return nil, fmt.Errorf("open cluster state: %w", err)
+		}
+		cfg.Seal, cfg.SealKeys, cfg.AddSealKeys = ring, ring.Export, ring.Import
 	}
 	m := &Manager{cfg: cfg, log: cfg.Log, node: id.Node, store: state.New()}
 	if m.raft, err = consensus.Open(consensus.Config{Dir: dir, ID: id.Node, Store: m.store, Log: cfg.Log, Stream: cfg.Stream, Join: cfg.Join}); err != nil {

@@ -25,7 +25,7 @@ type Config struct {
 
 	Stream      consensus.Stream       // connections to the others; nil: this machine alone
 	Join        bool                   // without a state of its own: wait for the leader to send it
-	Seal        Sealer                 // nil: nothing confidential can be stored
+	Seal        Sealer                 // nil: with keys of its own beside the state
 	SealKeys    func() ([]byte, error) // what lets another manager open what is sealed
 	AddSealKeys func([]byte) error     // takes what SealKeys of another manager gave
 	Life        Life                   // nil: no node is ever found to be down

@@ -188,5 +188,7 @@ type FileRef struct {
 	UID    int     `json:"uid,omitempty"`
 	GID    int     `json:"gid,omitempty"`
 	Mode   *uint32 `json:"mode,omitempty"` // nil: 0444
+	Name   string  `json:"name,omitempty"` // real name that Source had when this version of the service was applied; "": what Source means now
+	Sum    string  `json:"sum,omitempty"`  // of its content then: the version that this version of the service gets, always; "": the newest
 	Data   []byte  `json:"data,omitempty"` // content: filled by the agent on its way to the engine, absent in replicated service specs
 }

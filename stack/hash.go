@@ -29,15 +29,16 @@ func (s Service) essence() Service {
 	e.Container.Resources.ReservedNanoCPUs = 0
 	e.Container.Resources.ReservedMemory = 0
 	e.Container.Resources.Generic = nil
-	e.Container.Secrets = withoutData(s.Container.Secrets)
-	e.Container.Configs = withoutData(s.Container.Configs)
+	e.Container.Secrets = Unpinned(s.Container.Secrets)
+	e.Container.Configs = Unpinned(s.Container.Configs)
 	return e
 }
 
-func withoutData(refs []FileRef) []FileRef {
+// Unpinned is refs without content and without what they meant when they were applied.
+func Unpinned(refs []FileRef) []FileRef {
 	out := slices.Clone(refs)
 	for i := range out {
-		out[i].Data = nil
+		out[i].Name, out[i].Sum, out[i].Data = "", "", nil
 	}
 	return out
 }
@@ -78,10 +79,19 @@ func (s Stack) ServiceHash(name string) string {
 }
 
 // Hash identifies the name and the content of s.
-func (s Secret) Hash() string { return digest([]any{s.Name, s.External, s.Data}) }
+func (s Secret) Hash() string { return digest([]any{s.Name, s.External, content(s.Sum, s.Data)}) }
 
 // Hash identifies the name and the content of c.
-func (c Config) Hash() string { return digest([]any{c.Name, c.External, c.Data}) }
+func (c Config) Hash() string { return digest([]any{c.Name, c.External, content(c.Sum, c.Data)}) }
+
+// content is what stands for data: in the replicated state, its sum. A hash
+// without a key would let a short secret be guessed.
+func content(sum string, data []byte) any {
+	if sum != "" {
+		return sum
+	}
+	return data
+}
 
 // Definition is n without what the replicated state adds to it.
 func (n Network) Definition() Network {

@@ -100,6 +100,7 @@ type Secret struct {
 	Key      string            `json:"key,omitempty"`
 	External bool              `json:"external,omitempty"`
 	Data     []byte            `json:"data,omitempty"`
+	Sum      string            `json:"sum,omitempty"` // stands for Data where that must not be: a keyed digest by the cluster, which fills it in
 	Labels   map[string]string `json:"labels,omitempty"`
 }
 
@@ -109,5 +110,6 @@ type Config struct {
 	Key      string            `json:"key,omitempty"`
 	External bool              `json:"external,omitempty"`
 	Data     []byte            `json:"data,omitempty"`
+	Sum      string            `json:"sum,omitempty"` // like that of a Secret
 	Labels   map[string]string `json:"labels,omitempty"`
 }

@@ -66,6 +66,10 @@ func (t *tx) applyMore(c Change) error {
 	case c.Config != nil:
 		t.touch(Touched{Table: TableConfig, Key: c.Config.Name, Stack: c.Config.Stack})
 		t.configs.put(t.edit, c.Config)
+	case c.Revision != nil:
+		t.revision(c.Revision)
+	case c.Outcome != nil:
+		t.outcome(c.Outcome)
 	default:
 		return errors.New("nothing in it")
 	}
@@ -199,6 +203,7 @@ func (t *tx) delete(k Key) {
 		t.nodes.remove(t.edit, k.Name)
 	case TableStack:
 		t.tables.stacks.remove(t.edit, k.Name)
+		t.forgetRevisions(k.Name)
 	case TableService:
 		t.services.remove(t.edit, serviceKey(k.Name))
 		t.forgetPast(serviceKey(k.Name))

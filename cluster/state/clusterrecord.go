@@ -13,6 +13,7 @@ type Cluster struct {
 	CA       *CA      `json:"ca,omitempty"`     // nil until Open
 	Tokens   Tokens   `json:"tokens,omitzero"`  // sealed
 	Gossip   [][]byte `json:"gossip,omitempty"` // keys of the gossip, the one in use first; each sealed
+	SumKey   []byte   `json:"sumKey,omitempty"` // of the sums of secrets and configs, sealed; nil until there is one
 }
 
 // Settings of a cluster that a person may change. The zero value of each means its default.

@@ -33,7 +33,11 @@ type Change struct {
 	Status  *Status        `json:"status,omitempty"`
 	Retire  *stack.Task    `json:"retire,omitempty"` // deletes the task and keeps this as its slot's history
 	Rollout *UpdateChange  `json:"rollout,omitempty"`
-	Delete  *Key           `json:"delete,omitempty"`
+
+	Revision *Revision      `json:"revision,omitempty"`
+	Outcome  *OutcomeChange `json:"outcome,omitempty"`
+
+	Delete *Key `json:"delete,omitempty"`
 }
 
 // LeftChange stores which anonymous volumes a service has left behind. Passed
@@ -87,6 +91,8 @@ const (
 	TableVolume  Table = "volume"
 	TableSecret  Table = "secret"
 	TableConfig  Table = "config"
+
+	TableRevision Table = "revision" // no Key deletes one: they go with their stack
 )
 
 // ServiceKey is the key of a service.

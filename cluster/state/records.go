@@ -82,14 +82,24 @@ type Volume struct {
 
 // Secret is the content of a secret, by its real name.
 type Secret struct {
-	Name  string       `json:"name"`
-	Stack string       `json:"stack,omitempty"`
-	Spec  stack.Secret `json:"spec"`
+	Name     string       `json:"name"`
+	Stack    string       `json:"stack,omitempty"`
+	Spec     stack.Secret `json:"spec"`               // its Sum is of the content that is wanted now; without Data
+	Versions []Content    `json:"versions,omitempty"` // that services or revisions refer to, the newest last
+	Gone     bool         `json:"gone,omitempty"`     // no stack has it any more; kept for what still refers to its versions
 }
 
-// Config is the content of a config, by its real name.
+// Config is the content of a config, by its real name: a record like that of a secret.
 type Config struct {
-	Name  string       `json:"name"`
-	Stack string       `json:"stack,omitempty"`
-	Spec  stack.Config `json:"spec"`
+	Name     string       `json:"name"`
+	Stack    string       `json:"stack,omitempty"`
+	Spec     stack.Config `json:"spec"`
+	Versions []Content    `json:"versions,omitempty"`
+	Gone     bool         `json:"gone,omitempty"`
+}
+
+// Content is one version of the content of a secret or config.
+type Content struct {
+	Sum    string `json:"sum"`
+	Sealed []byte `json:"sealed"`
 }

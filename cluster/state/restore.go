@@ -184,6 +184,8 @@ func newRecord(table Table) any {
 		return new(Secret)
 	case TableConfig:
 		return new(Config)
+	case TableRevision:
+		return new(Revision)
 	}
 	return nil
 }
@@ -211,5 +213,7 @@ func (t *tables) load1(e *edit, r any) {
 		t.secrets.put(e, r)
 	case *Config:
 		t.configs.put(e, r)
+	case *Revision:
+		t.putRevision(e, r)
 	}
 }

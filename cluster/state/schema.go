@@ -20,6 +20,9 @@ type tables struct {
 	secrets  owned[Secret]
 	configs  owned[Config]
 
+	revisions tree[revisionKey, Revision]
+	open      tree[revisionKey, Revision] // those without outcome
+
 	byService groups[pair, slotKey, stack.Task]
 	byNode    groups[string, string, stack.Task]
 	past      groups[pair, pastKey, stack.Task] // by service: tasks that have ended
@@ -35,14 +38,16 @@ type slotKey struct {
 func newTables() tables {
 	taskID := func(t *stack.Task) string { return t.ID }
 	return tables{
-		nodes:    tree[string, stack.Node]{order: byString(func(n *stack.Node) string { return n.ID })},
-		stacks:   tree[string, Stack]{order: byString(func(s *Stack) string { return s.Name })},
-		services: tree[pair, Service]{order: byPair(func(s *Service) pair { return pair{s.Stack, s.Name} })},
-		tasks:    tree[string, stack.Task]{order: byString(taskID)},
-		networks: newOwned(func(n *Network) string { return n.Name }, func(n *Network) string { return n.Network.Stack }),
-		volumes:  newOwned(func(v *Volume) string { return v.Name }, func(v *Volume) string { return v.Stack }),
-		secrets:  newOwned(func(s *Secret) string { return s.Name }, func(s *Secret) string { return s.Stack }),
-		configs:  newOwned(func(c *Config) string { return c.Name }, func(c *Config) string { return c.Stack }),
+		nodes:     tree[string, stack.Node]{order: byString(func(n *stack.Node) string { return n.ID })},
+		stacks:    tree[string, Stack]{order: byString(func(s *Stack) string { return s.Name })},
+		services:  tree[pair, Service]{order: byPair(func(s *Service) pair { return pair{s.Stack, s.Name} })},
+		tasks:     tree[string, stack.Task]{order: byString(taskID)},
+		networks:  newOwned(func(n *Network) string { return n.Name }, func(n *Network) string { return n.Network.Stack }),
+		volumes:   newOwned(func(v *Volume) string { return v.Name }, func(v *Volume) string { return v.Stack }),
+		secrets:   newOwned(func(s *Secret) string { return s.Name }, func(s *Secret) string { return s.Stack }),
+		configs:   newOwned(func(c *Config) string { return c.Name }, func(c *Config) string { return c.Stack }),
+		revisions: newRevisions(),
+		open:      newRevisions(),
 
 		byService: groups[pair, slotKey, stack.Task]{
 			tree:  tree[pair, group[pair, slotKey, stack.Task]]{order: byPair(func(g *group[pair, slotKey, stack.Task]) pair { return g.key })},

@@ -40,19 +40,32 @@ func (d *differ) resourceCauses(want stack.Service) []string {
 			causes = append(causes, fmt.Sprintf("volume %s is now %s", m.Source, w.Name))
 		}
 	}
+	had := d.old.Services[want.Name].Container
 	for _, r := range want.Container.Secrets {
 		o, exists := d.old.Secrets[r.Source]
-		if w, ok := d.want.Secrets[r.Source]; ok && exists && o.Hash() != w.Hash() {
+		if w, ok := d.want.Secrets[r.Source]; ok && exists && fileChanged(had.Secrets, r.Source, w.Sum, o.Hash(), w.Hash()) {
 			causes = append(causes, "secret "+r.Source+" changed")
 		}
 	}
 	for _, r := range want.Container.Configs {
 		o, exists := d.old.Configs[r.Source]
-		if w, ok := d.want.Configs[r.Source]; ok && exists && o.Hash() != w.Hash() {
+		if w, ok := d.want.Configs[r.Source]; ok && exists && fileChanged(had.Configs, r.Source, w.Sum, o.Hash(), w.Hash()) {
 			causes = append(causes, "config "+r.Source+" changed")
 		}
 	}
 	return causes
+}
+
+// fileChanged tells whether the containers of a service have another content of
+// a secret or config than is wanted: by the one that they were given, where that
+// is known, else by what the stack had.
+func fileChanged(given []stack.FileRef, source, sum, old, want string) bool {
+	for _, r := range given {
+		if r.Source == source && r.Sum != "" && sum != "" {
+			return r.Sum != sum
+		}
+	}
+	return old != want
 }
 
 // pinned is what names the bytes of c beside those of other: the image's ID where both have one.
@@ -66,6 +79,8 @@ func pinned(c, other stack.ContainerSpec) string {
 // specCauses says what differs between two specs with different hashes.
 func specCauses(old, want stack.Service) []string {
 	o, w := old.Container, want.Container
+	o.Secrets, w.Secrets = stack.Unpinned(o.Secrets), stack.Unpinned(w.Secrets) // of content, resourceCauses tells
+	o.Configs, w.Configs = stack.Unpinned(o.Configs), stack.Unpinned(w.Configs)
 	causes := change("image", o.Image, w.Image)
 	if o.Image == w.Image && (o.ImageID != w.ImageID || o.Digest != w.Digest) {
 		causes = append(causes, fmt.Sprintf("image %s is now %s, was %s", w.Image, short(pinned(w, o)), short(pinned(o, w))))

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -36,12 +35,12 @@ func (d *differ) resources() {
 	for _, key := range sortedKeys(d.want.Secrets, d.old.Secrets) {
 		want, wanted := d.want.Secrets[key]
 		old, exists := d.old.Secrets[key]
-		d.file(Secret, key, wanted, exists, fileCause(old.Name, want.Name, old.External, want.External, old.Data, want.Data, old.Labels, want.Labels))
+		d.file(Secret, key, wanted, exists, fileCause(old.Name, want.Name, old.External, want.External, old.Hash() != want.Hash(), old.Labels, want.Labels))
 	}
 	for _, key := range sortedKeys(d.want.Configs, d.old.Configs) {
 		want, wanted := d.want.Configs[key]
 		old, exists := d.old.Configs[key]
-		d.file(Config, key, wanted, exists, fileCause(old.Name, want.Name, old.External, want.External, old.Data, want.Data, old.Labels, want.Labels))
+		d.file(Config, key, wanted, exists, fileCause(old.Name, want.Name, old.External, want.External, old.Hash() != want.Hash(), old.Labels, want.Labels))
 	}
 }
 
@@ -186,10 +185,11 @@ func (d *differ) file(kind Kind, key string, wanted, exists bool, cause string) 
 	}
 }
 
-// fileCause says what differs between two secrets or configs, "" when nothing does. Content is never shown.
-func fileCause(oldName, name string, oldExt, ext bool, oldData, data []byte, oldLabels, labels map[string]string) string {
+// fileCause says what differs between two secrets or configs, "" when nothing
+// does. Content is never shown; that of an external one is its owner's to change.
+func fileCause(oldName, name string, oldExt, ext, differs bool, oldLabels, labels map[string]string) string {
 	causes := append(change("name", oldName, name), change("external", oldExt, ext)...)
-	if !bytes.Equal(oldData, data) {
+	if differs && len(causes) == 0 && !ext {
 		causes = append(causes, "content changed")
 	}
 	return join(append(causes, mapCauses("label", oldLabels, labels)...))
