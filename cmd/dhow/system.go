@@ -8,6 +8,7 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/swarm"
 	"github.com/spf13/cobra"
 
 	"github.com/dhow-project/dhow/api"
@@ -50,7 +51,7 @@ func infoCmd(a *app) *cobra.Command {
 				{"machine", fmt.Sprintf("%s: %s, kernel %s, %d CPUs, %s", info.Name, info.OperatingSystem, info.KernelVersion, info.NCPU, units.BytesSize(float64(info.MemTotal)))},
 				{"containers", fmt.Sprintf("%d running, %d paused, %d stopped", info.ContainersRunning, info.ContainersPaused, info.ContainersStopped)},
 				{"images", fmt.Sprint(info.Images)}, {"storage", info.Driver}, {"cgroups", "v" + info.CgroupVersion + ", " + info.CgroupDriver},
-				{"runtime", info.DefaultRuntime},
+				{"runtime", info.DefaultRuntime}, {"cluster", clusterWords(info.Swarm)},
 			} {
 				fmt.Fprintf(a.out, "%-12s%s\n", l[0], l[1])
 			}
@@ -62,6 +63,19 @@ func infoCmd(a *app) *cobra.Command {
 	}
 	c.Flags().StringVar(&format, "format", "", "json, or a Go template over Docker's info")
 	return c
+}
+
+// clusterWords are a node's place in its cluster: "manager, 5 nodes, 3 managers".
+func clusterWords(s swarm.Info) string {
+	switch {
+	case s.LocalNodeState == swarm.LocalNodeStateInactive || s.LocalNodeState == "":
+		return "this machine alone (dhow swarm init opens it to others)"
+	case s.LocalNodeState != swarm.LocalNodeStateActive:
+		return string(s.LocalNodeState) + suffix(": ", s.Error)
+	case !s.ControlAvailable:
+		return fmt.Sprintf("worker at %s, %d managers", s.NodeAddr, len(s.RemoteManagers))
+	}
+	return fmt.Sprintf("manager at %s, %d nodes, %d of them managers", s.NodeAddr, s.Nodes, s.Managers)
 }
 
 // dfRow is a line of `dhow system df`, with docker's field names.
