@@ -148,7 +148,7 @@ type authenticator interface {
 
 // Facts describe the daemon. Empty ones are found out or left out.
 type Facts struct {
-	NodeID          string
+	NodeID          string // of a daemon without Cluster
 	Hostname        string
 	Version, Commit string
 	BuildTime       string

@@ -92,7 +92,7 @@ func (s *server) everywhere(w http.ResponseWriter, r *http.Request, here []conta
 			out = append(out, api.Container{Summary: c, Node: &node})
 		}
 	}
-	add(here, api.NodeRef{ID: s.Facts.NodeID, Hostname: s.Facts.Hostname})
+	add(here, api.NodeRef{ID: s.nodeID(), Hostname: s.Facts.Hostname})
 	if s.alone(r) {
 		return out
 	}
@@ -244,4 +244,12 @@ func (s *server) ancestors(ctx context.Context, refs []string) map[string]bool {
 		}
 	}
 	return out
+}
+
+// nodeID is this node's ID now: it changes when the node joins or leaves a cluster.
+func (s *server) nodeID() string {
+	if s.Cluster != nil {
+		return s.Cluster.Self()
+	}
+	return s.Facts.NodeID
 }

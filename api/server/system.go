@@ -76,7 +76,7 @@ func (s *server) info(w http.ResponseWriter, r *http.Request) error {
 	f := &s.Facts
 	v2 := cgroupV2()
 	out := system.Info{
-		ID: f.NodeID, Name: f.Hostname, ServerVersion: f.Version, Containers: len(all), Images: len(images),
+		ID: s.nodeID(), Name: f.Hostname, ServerVersion: f.Version, Containers: len(all), Images: len(images),
 		Driver: first(f.StorageDriver, "overlayfs"), DriverStatus: [][2]string{},
 		Plugins: system.PluginsInfo{Volume: []string{"local"}, Network: []string{"bridge", "host", "null", "overlay"},
 			Authorization: []string{}, Log: []string{"json-file", "local", "none"}},
@@ -201,7 +201,7 @@ func (s *server) volumeUsage(r *http.Request, out *api.DiskUsage) error {
 // system tells facts about the daemon.
 func (s *server) system(w http.ResponseWriter, _ *http.Request) error {
 	f := &s.Facts
-	return ok(w, api.System{ID: f.NodeID, Hostname: f.Hostname, Version: f.Version, Commit: f.Commit, GoVersion: goruntime.Version(),
+	return ok(w, api.System{ID: s.nodeID(), Hostname: f.Hostname, Version: f.Version, Commit: f.Commit, GoVersion: goruntime.Version(),
 		Pid: os.Getpid(), Started: f.Started, DataDir: f.DataDir, RunDir: f.RunDir})
 }
 

@@ -85,6 +85,7 @@ func (e *epoch) openManager(ctx context.Context) error {
 	cfg.Stream, cfg.Join, cfg.Seal, cfg.SealKeys = e.port.Raft(), e.memberNow() != nil, e.n.ring, e.n.ring.Export
 	cfg.Life = life{e}
 	cfg.AddSealKeys = e.n.ring.Import
+	e.stock.self, e.stock.volumes = e.node, e.n.cfg.Volumes
 	cfg.Inventory, cfg.Duties = &e.stock, []cluster.Duty{e.lead}
 	m, err := cluster.Open(cfg)
 	if err != nil {

@@ -12,8 +12,10 @@ import (
 
 // inventory is what the nodes that call this manager have, by node.
 type inventory struct {
-	mu   sync.Mutex
-	have map[string]stock // guarded by mu
+	self    string                   // this node, of which the volumes are known at any moment
+	volumes func() ([]string, error) // of this node, sorted
+	mu      sync.Mutex
+	have    map[string]stock // guarded by mu
 }
 
 // stock of one node; a new one of the same content has the same version.
@@ -27,6 +29,15 @@ func (v *inventory) Inventory(node string) (images, volumes []string, version ui
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s := v.have[node]
+	if node == v.self && v.volumes != nil {
+		if now, err := v.volumes(); err == nil && !slices.Equal(now, s.volumes) { // an error: as last heard
+			s = stock{s.images, now, digest(dispatch.Description{Images: s.images, Volumes: now})}
+			if v.have == nil {
+				v.have = map[string]stock{}
+			}
+			v.have[node] = s
+		}
+	}
 	return s.images, s.volumes, s.version
 }
 

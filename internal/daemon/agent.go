@@ -63,9 +63,15 @@ func (n *node) inventory() (images, volumes []string, err error) {
 			}
 		}
 	}
-	names, err := volumeNames{n.volumes}.VolumeNames()
 	slices.Sort(images)
-	return slices.Compact(images), slices.Sorted(maps.Keys(names)), err
+	volumes, err = n.volumeList()
+	return slices.Compact(images), volumes, err
+}
+
+// volumeList is the names of the volumes here, sorted.
+func (n *node) volumeList() ([]string, error) {
+	names, err := volumeNames{n.volumes}.VolumeNames()
+	return slices.Sorted(maps.Keys(names)), err
 }
 
 // tellInventory tells the cluster when this node has other images or volumes.

@@ -135,7 +135,7 @@ func (n *node) openCluster(ctx context.Context) (err error) {
 		Manager: cluster.Config{
 			Log: log, Subnets: subnets{pools: pools, avoid: n.links.Avoid}, Images: n.images, Resolver: n.images, Volumes: volumeNames{n.volumes}, Host: newHostCheck(),
 		},
-		Agent: n.runAgent, Drop: n.dropTasks, Inventory: n.inventory, Ours: virtual,
+		Agent: n.runAgent, Drop: n.dropTasks, Inventory: n.inventory, Volumes: n.volumeList, Ours: virtual,
 	})
 	if err == nil {
 		n.closers = append(n.closers, n.cluster.Close)
