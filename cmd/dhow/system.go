@@ -219,7 +219,7 @@ func (a *app) prune(ctx context.Context, c *client.Client, all, volumes bool) er
 func resetCmd(a *app) *cobra.Command {
 	var volumes, force bool
 	c := &cobra.Command{
-		Use: "reset", Short: "Leave the cluster, and remove all stacks and containers of this machine; volumes and images stay", Args: cobra.NoArgs,
+		Use: "reset", Short: "Leave the cluster, remove all stacks and containers here; volumes and images stay", Args: cobra.NoArgs,
 		Example: "  dhow system reset\n  dhow system reset --volumes     and every volume, with its data",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !force {
