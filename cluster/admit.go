@@ -31,23 +31,20 @@ type Papers struct {
 	Managers    []Peer     `json:"managers"`
 }
 
-// maxHostname is what a host name may be long, as everywhere.
-const maxHostname = 253
-
 // Admit makes a machine that shows a join token a node of this cluster.
 func (m *Manager) Admit(ctx context.Context, a Admission) (Papers, error) {
+	if err := m.preview(a); err != nil {
+		return Papers{}, err
+	}
 	m.write.Lock()
 	defer m.write.Unlock()
 	c, err := m.open()
 	if err != nil {
 		return Papers{}, err
 	}
-	role, err := m.roleOf(c, a.Token)
+	role, err := m.roleOf(c, a.Token) // it may have been replaced since
 	if err != nil {
 		return Papers{}, err
-	}
-	if len(a.Node.Hostname) > maxHostname || a.Node.Addr == "" {
-		return Papers{}, fmt.Errorf("join: host name or address is not acceptable: %w", runtime.ErrInvalid)
 	}
 	if err := checkSpec(NodeSpec{Role: role, Availability: a.Availability}); err != nil {
 		return Papers{}, fmt.Errorf("join: %w", err)
@@ -67,6 +64,25 @@ func (m *Manager) Admit(ctx context.Context, a Admission) (Papers, error) {
 	}
 	m.log.Info("node admitted", "node", n.ID, "host", n.Hostname, "role", role, "addr", n.Addr)
 	return p, nil
+}
+
+// preview refuses without waiting for other commands, nor making them wait:
+// strangers can ask as often as they like.
+func (m *Manager) preview(a Admission) error {
+	c, err := m.open()
+	if err != nil {
+		return err
+	}
+	if _, err := m.roleOf(c, a.Token); err != nil {
+		return err
+	}
+	if a.Node.Addr == "" {
+		return fmt.Errorf("join: the machine does not say where it can be reached: %w", runtime.ErrInvalid)
+	}
+	if err := checkFacts(a.Node); err != nil {
+		return fmt.Errorf("join: what the machine says of itself: %w", err)
+	}
+	return nil
 }
 
 // roleOf is the role that a token gives.

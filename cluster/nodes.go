@@ -172,8 +172,13 @@ func (m *Manager) RemoveNode(ctx context.Context, ref string, force bool) error 
 }
 
 // Hello stores what a node tells of itself when it calls. Nodes that are not
-// in the cluster are refused.
+// in the cluster are refused, and so is what no machine says of itself. A node
+// that does not know its address at the moment keeps the one it had: without
+// one it would not be looked after.
 func (m *Manager) Hello(ctx context.Context, facts stack.Node) error {
+	if err := checkFacts(facts); err != nil {
+		return fmt.Errorf("node %s: what it says of itself: %w", facts.ID, err)
+	}
 	m.write.Lock()
 	defer m.write.Unlock()
 	old := m.store.Snapshot().Node(facts.ID)
@@ -181,6 +186,7 @@ func (m *Manager) Hello(ctx context.Context, facts stack.Node) error {
 		return fmt.Errorf("node %s is not of this cluster: %w", facts.ID, runtime.ErrForbidden)
 	}
 	n := withFacts(*old, facts)
+	n.Addr, n.Gossip = cmp.Or(n.Addr, old.Addr), cmp.Or(n.Gossip, old.Gossip)
 	if n.Down {
 		n.Down, n.Fenced, n.Message, n.Since = false, false, "", time.Now().UnixNano()
 	}
