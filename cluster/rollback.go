@@ -13,45 +13,36 @@ import (
 
 // RollbackOptions of Rollback.
 type RollbackOptions struct {
-	To     uint64 // revision; 0: the one before the last
+	To     uint64 // revision
 	DryRun bool   // only the plan
 	Node   string // host name of the node that was asked
 	Grace  *time.Duration
 }
 
 // Rollback applies an earlier revision of a stack as a new one: the same images,
-// secrets and configs as then. It returns the plan, the index of the state that
-// holds it (0 for a dry run) and the revision that was brought back.
-func (m *Manager) Rollback(ctx context.Context, name string, opt RollbackOptions) (*plan.Plan, uint64, uint64, error) {
+// secrets and configs as then. It returns what Deploy returns.
+func (m *Manager) Rollback(ctx context.Context, name string, opt RollbackOptions) (*plan.Plan, uint64, error) {
 	m.write.Lock()
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
 	r, err := revisionTo(snap, name, opt.To)
 	if err != nil {
-		return nil, 0, 0, fmt.Errorf("stack %s: %w", name, err)
+		return nil, 0, fmt.Errorf("stack %s: %w", name, err)
 	}
 	s, err := unpack(r.Definition)
 	if err != nil {
-		return nil, 0, r.Number, fmt.Errorf("stack %s: revision %d: %w", name, r.Number, err)
+		return nil, 0, fmt.Errorf("stack %s: revision %d: %w", name, r.Number, err)
 	}
 	d := Deployment{Stack: asThen(snap, s), Options: plan.Options{RemoveOrphans: true, Grace: opt.Grace}, DryRun: opt.DryRun, Node: opt.Node, back: r.Number}
-	p, index, err := m.apply(ctx, snap, d, nil)
-	return p, index, r.Number, err
+	if s.Home == m.node {
+		d.Found = CheckLocal(s, m.cfg.Host)
+	}
+	return m.apply(ctx, snap, d, nil)
 }
 
-// revisionTo finds a revision; 0 is the one before the last.
 func revisionTo(snap *state.Snapshot, name string, number uint64) (*state.Revision, error) {
 	if snap.Stack(name) == nil {
 		return nil, runtime.ErrNotFound
-	}
-	last := snap.LastRevision(name)
-	if last == nil {
-		return nil, fmt.Errorf("no revision is known, as nothing was applied since histories are kept: %w", runtime.ErrNotFound)
-	}
-	if number == 0 {
-		if number = last.Number - 1; number == 0 {
-			return nil, fmt.Errorf("there is one revision only, so none to go back to: %w", runtime.ErrConflict)
-		}
 	}
 	r := snap.Revision(name, number)
 	if r == nil {

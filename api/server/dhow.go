@@ -20,6 +20,7 @@ func (s *server) dhowRoutes() {
 	s.handle("GET /dhow/v1/stacks/{name}/watch", s.watchStack)
 	s.onStacks("POST /dhow/v1/stacks/{name}/control", again, s.controlStack)
 	s.onStacks("POST /dhow/v1/stacks/{name}/scale", again, s.scaleStack)
+	s.historyRoutes()
 	s.backupRoutes()
 }
 

@@ -49,6 +49,20 @@ func (f *fakeStacks) Deploy(_ context.Context, d cluster.Deployment) (*plan.Plan
 	return p, f.index, nil
 }
 
+func (f *fakeStacks) History(name string) ([]cluster.Revision, error) {
+	if _, err := f.Stack(name); err != nil {
+		return nil, err
+	}
+	return []cluster.Revision{{Number: 2, Result: "in progress", Current: true}, {Number: 1, Result: "completed"}}, nil
+}
+
+func (f *fakeStacks) Rollback(_ context.Context, name string, opt cluster.RollbackOptions) (*plan.Plan, uint64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.touchLocked(fmt.Sprintf("rollback %s to %d asked on %s", name, opt.To, opt.Node))
+	return &plan.Plan{}, f.index, nil
+}
+
 func (f *fakeStacks) RemoveStack(_ context.Context, name string, opt cluster.RemoveOptions) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -55,7 +55,7 @@ The file is compose.yaml in this directory or one above, or what -f and COMPOSE_
 			root.AddCommand(c)
 		}
 	}
-	add(groupStack, upCmd(a), downCmd(a), planCmd(a), configCmd(a), psCmd(a), lsCmd(a), pullCmd(a), scaleCmd(a), waitCmd(a),
+	add(groupStack, upCmd(a), downCmd(a), planCmd(a), historyCmd(a), rollbackCmd(a), configCmd(a), psCmd(a), lsCmd(a), pullCmd(a), scaleCmd(a), waitCmd(a),
 		startCmd(a), stopCmd(a), restartCmd(a), pauseCmd(a), unpauseCmd(a), killCmd(a), rmCmd(a))
 	add(groupInside, logsCmd(a), execCmd(a), runCmd(a), cpCmd(a), topCmd(a), statsCmd(a), portCmd(a), eventsCmd(a))
 	add(groupNode, imagesCmd(a), loadCmd(a), volumeCmd(a), networkCmd(a), systemCmd(a), daemonCmd(a), versionCmd(a))
