@@ -17,6 +17,10 @@ type ApplyRequest struct {
 	Logins map[string]stack.RegistryAuth `json:"logins,omitempty"`
 	// Pins are the images of the node where the request arrived, by service. It adds them itself.
 	Pins map[string]stack.Pin `json:"pins,omitzero"`
+	// Node is the host name of that node, which fills it in.
+	Node string `json:"node,omitempty"`
+	// Found is what that node lacks. It adds it itself.
+	Found *stack.Findings `json:"found,omitempty"`
 }
 
 // ApplyResponse says what an apply does, or with DryRun would do.

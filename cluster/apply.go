@@ -23,6 +23,7 @@ type Deployment struct {
 	DryRun  bool                 // only the plan
 	Pins    map[string]stack.Pin // images of the node where a person deploys, by service (PinLocal); nil: that is this node
 	Node    string               // host name of the node that was asked, for the history
+	Found   *stack.Findings      // on the node where a person deploys; nil: that is this node
 	Logins  Logins               // of the person who deploys; those of earlier deployments stay for registries that are not among them
 
 	back uint64 // revision that this brings back; 0: none
@@ -45,6 +46,12 @@ func (m *Manager) Deploy(ctx context.Context, d Deployment) (*plan.Plan, uint64,
 	pins := maps.Clone(d.Pins)
 	if pins == nil {
 		pins = PinLocal(ctx, s, m.cfg.Images)
+	}
+	if d.Found == nil {
+		d.Found = CheckLocal(s, m.cfg.Host)
+	}
+	if s.Home == "" {
+		s.Home = m.node
 	}
 	notes := m.pinElsewhere(ctx, s, pins, d.Logins)
 	m.write.Lock()
@@ -78,7 +85,7 @@ func (m *Manager) apply(ctx context.Context, snap *state.Snapshot, d Deployment,
 	if err := p.Err(); err != nil {
 		return p, 0, fmt.Errorf("stack %s: %w: %w", s.Name, runtime.ErrConflict, err)
 	}
-	if err := m.preflight(p); err != nil {
+	if err := preflight(snap, p, d.Found); err != nil {
 		return p, 0, err
 	}
 	changes, err := m.applyChanges(snap, p, &d, time.Now().UnixNano())
@@ -127,11 +134,9 @@ func (m *Manager) plan(snap *state.Snapshot, s stack.Stack, opt plan.Options) (*
 	for _, n := range snap.Networks() {
 		have.Networks[n.Name] = true
 	}
-	if m.cfg.Volumes != nil {
-		var err error
-		if have.Volumes, err = m.cfg.Volumes.VolumeNames(); err != nil {
-			return nil, fmt.Errorf("list volumes: %w", err)
-		}
+	var err error
+	if have.Volumes, err = m.volumeNames(snap); err != nil {
+		return nil, fmt.Errorf("list volumes: %w", err)
 	}
 	if old, ok := assemble(snap, s.Name); ok {
 		for _, sv := range snap.Services(s.Name) {

@@ -70,12 +70,13 @@ type Task struct {
 
 // TaskEnd is how a task stood when the managers told it to go.
 type TaskEnd struct {
-	State    TaskState `json:"state"`              // that it had: TaskFailed, TaskCompleted, TaskRunning, ...
-	Message  string    `json:"message,omitempty"`  // of its status
-	ExitCode int       `json:"exitCode,omitempty"` // of its status
-	Restarts int       `json:"restarts,omitempty"` // in place, by the restart policy
-	Why      string    `json:"why"`                // it had to go: "updated", "scaled down", "node n3 is down", "failed"
-	Time     int64     `json:"time"`               // by the managers' clock, Unix nanoseconds
+	State      TaskState `json:"state"`                // that it had: TaskFailed, TaskCompleted, TaskRunning, ...
+	Message    string    `json:"message,omitempty"`    // of its status
+	ExitCode   int       `json:"exitCode,omitempty"`   // of its status
+	Restarts   int       `json:"restarts,omitempty"`   // in place, by the restart policy
+	NotStarted bool      `json:"notStarted,omitempty"` // of its status: its node could not start it
+	Why        string    `json:"why"`                  // it had to go: "updated", "scaled down", "node n3 is down", "failed"
+	Time       int64     `json:"time"`                 // by the managers' clock, Unix nanoseconds
 }
 
 // Left are the anonymous volumes that the tasks of a service have left behind on

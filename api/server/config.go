@@ -24,7 +24,8 @@ type Config struct {
 	Stacks   Stacks
 	Backups  Backups
 	Bus      Bus
-	Cluster  Cluster // nil: a node alone, without the swarm's verbs
+	Cluster  Cluster           // nil: a node alone, without the swarm's verbs
+	Host     cluster.HostCheck // nil: host paths and devices are not checked when a stack is applied
 	Facts    Facts
 	Log      *slog.Logger // nil: discarded
 
@@ -109,6 +110,8 @@ type Volumes interface {
 // Stacks is the cluster's desired state and what was observed of it.
 type Stacks interface {
 	Deploy(ctx context.Context, d cluster.Deployment) (*plan.Plan, uint64, error)
+	History(name string) ([]cluster.Revision, error)
+	Rollback(ctx context.Context, name string, opt cluster.RollbackOptions) (*plan.Plan, uint64, error)
 	RemoveStack(ctx context.Context, name string, opt cluster.RemoveOptions) error
 	Control(ctx context.Context, name string, action cluster.Action, opt cluster.ControlOptions) error
 	Scale(ctx context.Context, name string, counts map[string]int) error

@@ -116,7 +116,8 @@ func input(v *view, s *state.Stack, services []*state.Service, networks []*state
 	in := reconcile.Input{
 		Stack: s.Name, Tasks: v.snap.Tasks(s.Name), Now: now.UnixNano(),
 		Nodes: v.nodes, Node: func(id string) *stack.Node { return v.byID[id] }, Eligible: v.filters.fits,
-		Past: func(service string) []*stack.Task { return v.snap.Past(s.Name, service) },
+		Bound: func(svc *stack.Service) bool { return s.Spec.HomeOf(svc) != "" || len(s.Spec.LocalVolumes(svc)) > 0 },
+		Past:  func(service string) []*stack.Task { return v.snap.Past(s.Name, service) },
 	}
 	for _, sv := range services {
 		w := reconcile.Service{

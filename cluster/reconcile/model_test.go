@@ -49,6 +49,7 @@ func (m *model) input() Input {
 		in.Tasks = append(in.Tasks, m.tasks[id])
 	}
 	in.Past = func(service string) []*stack.Task { return m.past[service] }
+	in.Bound = func(s *stack.Service) bool { return len(s.Container.Mounts) > 0 }
 	in.LeaseEnded = func(node string) bool { return m.ended[node] }
 	return in
 }

@@ -96,7 +96,7 @@ func (p *pace) look(sl *slot, k slotKey) bool {
 		t = sl.next
 	default:
 		p.stillFailed(k)
-		return false
+		return sl.main.Draining != 0 // it has begun to leave
 	}
 	since := p.r.note(t, watch(p.rule))
 	passed := since != 0 && since+watch(p.rule) <= p.r.in.Now
@@ -193,6 +193,8 @@ func (p *pace) turn(sl *slot) turn {
 	switch {
 	case !p.could || p.r.occupied(p.s, sl):
 		return hold
+	case sl.main.Draining != 0:
+		return stopFirst
 	case !p.r.runs(sl.main) || p.r.stale(p.s) != "":
 		return stopFirst
 	case p.budget <= 0 && !p.retries(sl.key):

@@ -19,8 +19,11 @@ type Input struct {
 	// Eligible tells whether a node may run tasks of a service; nil: all nodes.
 	// A task on a node that no longer is moves away.
 	Eligible func(*stack.Service, *stack.Node) bool
-	Stale    []string // keys of networks that are to be replaced once no container uses them
-	Now      int64    // Unix nanoseconds
+	// Bound tells whether the tasks of a service have to be on one certain node, as
+	// their data or files are there; nil: of none. Such a task is not moved when its node cannot start it.
+	Bound func(*stack.Service) bool
+	Stale []string // keys of networks that are to be replaced once no container uses them
+	Now   int64    // Unix nanoseconds
 	// Past returns the ended tasks of a service that are remembered, in any order; nil: none are.
 	Past func(service string) []*stack.Task
 	// LeaseEnded tells of a node that is down, or that is not among Nodes, whether

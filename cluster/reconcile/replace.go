@@ -77,9 +77,17 @@ func (r *round) keep(s *service, sl *slot, g gate, p *pace) {
 			r.make(s, sl.key, g, t)
 		}
 	default:
+		r.undrain(t)
 		if !r.retry(s, t) {
 			r.steer(s, t, g)
 		}
+	}
+}
+
+// undrain gives a task its requests back: it stays after all.
+func (r *round) undrain(t *stack.Task) {
+	if t.Draining != 0 {
+		r.change(t, func(t *stack.Task) { t.Draining = 0 })
 	}
 }
 
@@ -126,6 +134,7 @@ func (r *round) handOver(s *service, sl *slot, g gate) {
 	why := r.cause(s, main)
 	switch {
 	case next.Version != s.Version:
+		r.undrain(main)
 		r.dismiss(s, next, "updated again")
 	case why == lost:
 		if next.Node != "" {
@@ -133,6 +142,7 @@ func (r *round) handOver(s *service, sl *slot, g gate) {
 		}
 		r.tendNext(s, next, g)
 	case why == stays && !r.serving(s, next): // its node is back, or drained no more; or nothing is to start now
+		r.undrain(main)
 		r.dismiss(s, next, "not needed any more")
 	case r.serving(s, next), !r.runs(main), next.Node != "" && r.stopFirst(s, sl, why == evicted) != "":
 		r.dismiss(s, main, reason(why))
@@ -141,6 +151,7 @@ func (r *round) handOver(s *service, sl *slot, g gate) {
 		r.dismiss(s, next, next.Status.Message)
 		r.dismiss(s, main, reason(why))
 	default:
+		r.undrain(main)
 		r.tendNext(s, next, g)
 	}
 }

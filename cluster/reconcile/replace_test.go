@@ -8,11 +8,12 @@ import (
 )
 
 func TestAnOldTaskIsDrainedBeforeItStops(t *testing.T) {
-	web := stack.Service{Name: "web"}
-	old := &stack.Task{ID: "a", Service: "web", Slot: 1, Node: "n1", Version: 1, Desired: stack.DesiredRun, Status: stack.TaskStatus{State: stack.TaskRunning}}
+	web := stack.Service{Name: "web", Replicas: 1}
+	other := &stack.Task{ID: "b", Service: "web", Slot: 1, Node: "n1", Version: 1, Desired: stack.DesiredRun, Status: stack.TaskStatus{State: stack.TaskRunning}}
+	old := &stack.Task{ID: "a", Service: "web", Slot: 2, Node: "n1", Version: 1, Desired: stack.DesiredRun, Status: stack.TaskStatus{State: stack.TaskRunning}}
 	in := Input{
-		Stack: "s", Nodes: []*stack.Node{{ID: "n1"}}, Now: int64(time.Hour), DrainGrace: 3 * time.Second, Tasks: []*stack.Task{old},
-		Services: []Service{{Spec: &web, Version: 1, Desired: stack.DesiredRun}}, // scaled to 0
+		Stack: "s", Nodes: []*stack.Node{{ID: "n1"}}, Now: int64(time.Hour), DrainGrace: 3 * time.Second, Tasks: []*stack.Task{old, other},
+		Services: []Service{{Spec: &web, Version: 1, Desired: stack.DesiredRun}}, // scaled to 1
 	}
 	for _, step := range []struct {
 		after time.Duration
@@ -21,7 +22,7 @@ func TestAnOldTaskIsDrainedBeforeItStops(t *testing.T) {
 		in.Now = int64(time.Hour + step.after)
 		r := Stack(in)
 		for i := range r.Changes {
-			in.Tasks = []*stack.Task{&r.Changes[i].Task}
+			in.Tasks = []*stack.Task{&r.Changes[i].Task, other}
 		}
 		now := in.Tasks[0]
 		if now.Desired != step.want || now.Draining != int64(time.Hour) {
@@ -33,5 +34,18 @@ func TestAnOldTaskIsDrainedBeforeItStops(t *testing.T) {
 	}
 	if end := in.Tasks[0].End; end == nil || end.Why != "scaled down" || end.State != stack.TaskRunning {
 		t.Errorf("end %+v", end)
+	}
+}
+
+func TestTheOnlyTaskOfAServiceIsNotDrained(t *testing.T) {
+	web := stack.Service{Name: "web"}
+	in := Input{
+		Stack: "s", Nodes: []*stack.Node{{ID: "n1"}}, Now: int64(time.Hour), DrainGrace: 3 * time.Second,
+		Tasks:    []*stack.Task{{ID: "a", Service: "web", Slot: 1, Node: "n1", Version: 1, Desired: stack.DesiredRun, Status: stack.TaskStatus{State: stack.TaskRunning}}},
+		Services: []Service{{Spec: &web, Version: 1, Desired: stack.DesiredRun}}, // scaled to 0
+	}
+	r := Stack(in)
+	if len(r.Changes) != 1 || r.Changes[0].Task.Desired != stack.DesiredRemove || r.Again != 0 {
+		t.Errorf("changes %+v, again at %d: nobody else takes its requests", r.Changes, r.Again)
 	}
 }

@@ -19,6 +19,12 @@ import (
 const (
 	retryDelay   = 5 * time.Second // before the first replacement, unless the policy says
 	longestDelay = 5 * time.Minute
+	// moveDelay is before a task that its node cannot start goes to another one:
+	// nothing is gained by waiting, but for who reads why.
+	moveDelay = time.Second
+	// cannotStart is what a task that its node cannot start weighs in Failures: as
+	// many as make the scheduler avoid a node. A path that is missing stays missing.
+	cannotStart = 5
 	// failureMemory is how long a failure counts against a node, as in Swarm.
 	failureMemory = 5 * time.Minute
 )
@@ -85,6 +91,9 @@ func (r *round) failed(s *service, t *stack.Task) []*stack.Task {
 
 // delay doubles with each failure of the slot that is remembered.
 func (r *round) delay(s *service, t *stack.Task) time.Duration {
+	if t.Status.NotStarted {
+		return moveDelay
+	}
 	d := s.Spec.Container.Restart.Delay
 	if d <= 0 {
 		d = retryDelay
@@ -99,7 +108,7 @@ func (r *round) delay(s *service, t *stack.Task) time.Duration {
 // elsewhere: there is a node on which the service failed less. What is bound to
 // its node by data stays: the node goes on trying.
 func (r *round) betterNode(s *service, t *stack.Task) bool {
-	if t.Pin != "" || bound(s.Spec) || len(t.AnonymousVolumes()) > 0 {
+	if t.Pin != "" || r.bound(s.Spec) || len(t.AnonymousVolumes()) > 0 {
 		return false
 	}
 	var past []*stack.Task
@@ -116,14 +125,9 @@ func (r *round) betterNode(s *service, t *stack.Task) bool {
 	return false
 }
 
-// bound reports whether a service's tasks have to be where its data is.
-func bound(s *stack.Service) bool {
-	for _, m := range s.Container.Mounts {
-		if m.Source != "" && (m.Type == stack.MountVolume || m.Type == stack.MountBind) {
-			return true
-		}
-	}
-	return len(s.Shares()) > 0
+// bound reports whether a service's tasks have to be where its data or files are.
+func (r *round) bound(s *stack.Service) bool {
+	return len(s.Shares()) > 0 || r.in.Bound != nil && r.in.Bound(s)
 }
 
 // Failures counts by node how often tasks of a service failed there in the last
@@ -133,7 +137,7 @@ func Failures(tasks, past []*stack.Task, now int64) map[string]int {
 	out := map[string]int{}
 	for _, t := range past {
 		if t.End != nil && t.End.State == stack.TaskFailed && t.Node != "" && t.End.Time > now-int64(failureMemory) {
-			out[t.Node] += 1 + t.End.Restarts
+			out[t.Node] += weight(t.End.NotStarted) + t.End.Restarts
 		}
 	}
 	for _, t := range tasks {
@@ -141,13 +145,20 @@ func Failures(tasks, past []*stack.Task, now int64) map[string]int {
 		case t.Node == "":
 		case t.End != nil:
 			if t.End.State == stack.TaskFailed && t.End.Time > now-int64(failureMemory) {
-				out[t.Node] += 1 + t.End.Restarts
+				out[t.Node] += weight(t.End.NotStarted) + t.End.Restarts
 			}
 		case t.Status.State == stack.TaskFailed:
-			out[t.Node] += 1 + t.Status.RestartCount
+			out[t.Node] += weight(t.Status.NotStarted) + t.Status.RestartCount
 		case !good(t):
 			out[t.Node] += t.Status.RestartCount
 		}
 	}
 	return out
+}
+
+func weight(notStarted bool) int {
+	if notStarted {
+		return cannotStart
+	}
+	return 1
 }

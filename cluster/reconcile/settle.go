@@ -77,7 +77,7 @@ func (r *round) forget(s *service, t *stack.Task) {
 func (r *round) end(t *stack.Task, why string) *stack.TaskEnd {
 	return &stack.TaskEnd{
 		State: t.Status.State, Message: t.Status.Message, ExitCode: t.Status.ExitCode, Restarts: t.Status.RestartCount,
-		Why: why, Time: r.in.Now,
+		NotStarted: t.Status.NotStarted, Why: why, Time: r.in.Now,
 	}
 }
 
@@ -90,7 +90,7 @@ func (r *round) dismiss(s *service, t *stack.Task, why string) {
 		s.tasks = slices.DeleteFunc(slices.Clone(s.tasks), func(o *stack.Task) bool { return o == t })
 		return
 	}
-	if r.in.DrainGrace > 0 && t.Status.State == stack.TaskRunning && r.runs(t) {
+	if r.in.DrainGrace > 0 && r.drains(s, t) {
 		until := t.Draining + int64(r.in.DrainGrace)
 		switch {
 		case t.Draining == 0 || t.Draining > r.in.Now:
@@ -108,5 +108,16 @@ func (r *round) dismiss(s *service, t *stack.Task, why string) {
 		if t.Draining == 0 {
 			t.Draining = r.in.Now
 		}
+	})
+}
+
+// drains reports whether a task gets requests that others of its service can take
+// over. The only one of a service, or one that is not well, has none to hand on.
+func (r *round) drains(s *service, t *stack.Task) bool {
+	if job(s.Spec.Mode) || !r.runs(t) || !good(t) {
+		return false
+	}
+	return slices.ContainsFunc(s.tasks, func(o *stack.Task) bool {
+		return o != t && o.Desired == stack.DesiredRun && o.Draining == 0 && r.runs(o) && good(o)
 	})
 }

@@ -117,7 +117,7 @@ func (n *node) api(started time.Time) server.Config {
 	}
 	return server.Config{
 		Engine: n.engine, Images: n.images, Volumes: n.volumes, Networks: n.cluster, Stacks: n.cluster, Cluster: n.cluster,
-		Backups: n.backups, Bus: n.bus, Log: n.cfg.Log.With("part", "api"), Layers: n.layers,
+		Backups: n.backups, Bus: n.bus, Log: n.cfg.Log.With("part", "api"), Layers: n.layers, Host: newHostCheck(),
 		Facts: server.Facts{
 			NodeID: n.cluster.Self(), Hostname: host, Version: n.cfg.Version, DataDir: n.cfg.DataDir, RunDir: n.cfg.RunDir,
 			Started: started, Runtimes: n.cfg.Runtimes, DefaultRuntime: n.cfg.DefaultRuntime,
