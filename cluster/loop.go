@@ -12,7 +12,7 @@ func (m *Manager) reconcile(ctx context.Context) error {
 	l := loop.New(m.loopConfig())
 	backoff := time.Duration(0)
 	for {
-		changed := m.store.Changed()
+		changed, had := m.store.Changed(), m.inventoryChanged()
 		next, err := m.round(ctx, l)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -20,14 +20,22 @@ func (m *Manager) reconcile(ctx context.Context) error {
 		if err != nil {
 			backoff = min(max(2*backoff, 50*time.Millisecond), 5*time.Second)
 			m.log.Error("reconcile", "error", err, "retry", backoff)
-			next, changed = time.Now().Add(backoff), nil
+			next, changed, had = time.Now().Add(backoff), nil, nil
 		} else {
 			backoff = 0
 		}
-		if !wait(ctx, changed, next) {
+		if !waitFor(ctx, changed, had, next) {
 			return ctx.Err()
 		}
 	}
+}
+
+// inventoryChanged is closed when a node has other images or volumes; nil: never.
+func (m *Manager) inventoryChanged() <-chan struct{} {
+	if m.cfg.Inventory == nil {
+		return nil
+	}
+	return m.cfg.Inventory.Changed()
 }
 
 func (m *Manager) loopConfig() loop.Config {

@@ -24,6 +24,8 @@ type Inventory interface {
 	// Inventory returns the images of a node (IDs and references), its volumes by
 	// name, and a number that changes with them; 0: nothing is known.
 	Inventory(node string) (images, volumes []string, version uint64)
+	// Changed is closed when a node has something else than when it was asked for.
+	Changed() <-chan struct{}
 }
 
 // Loop is the leader's deciding: each Round follows what changed in the state,
@@ -70,7 +72,7 @@ const (
 )
 
 // Round decides for the stacks that are due and returns when to come again
-// without a change of the state; zero: not needed.
+// without a change of the state or of what nodes have; zero: not needed.
 func (l *Loop) Round(ctx context.Context, now time.Time) (time.Time, error) {
 	l.follow(now)
 	b := &batch{loop: l}
@@ -88,7 +90,13 @@ func (l *Loop) Round(ctx context.Context, now time.Time) (time.Time, error) {
 	if err := b.flush(ctx); err != nil {
 		return time.Time{}, err
 	}
-	return l.due.wake(now), nil
+	next := l.due.wake(now)
+	if l.cfg.Inventory != nil && l.view.stale() && len(l.pending) > 0 {
+		if look := l.view.asked.Add(inventoryWanted); next.IsZero() || look.Before(next) {
+			next = look
+		}
+	}
+	return next, nil
 }
 
 // look decides about one stack and puts what is to be done into b.
@@ -136,7 +144,7 @@ func (l *Loop) follow(now time.Time) {
 	touched, known := l.view.follow(l.cfg.Store)
 	if !known {
 		l.due = newQueue()
-		l.view.inventory(l.cfg.Inventory, now)
+		l.view.inventory(l.cfg.Inventory, now, true)
 		for _, s := range l.view.snap.Stacks() {
 			l.due.add(s.Name)
 		}
@@ -155,7 +163,7 @@ func (l *Loop) follow(now time.Time) {
 		}
 		room = true
 	}
-	if l.view.inventory(l.cfg.Inventory, now) || touched.freed || room {
+	if l.view.inventory(l.cfg.Inventory, now, len(l.pending) > 0) || touched.freed || room {
 		for name := range l.pending {
 			l.due.soon(name, now, room)
 		}

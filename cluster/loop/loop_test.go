@@ -22,10 +22,12 @@ type world struct {
 	ids      int
 	commands []int // changes of each command of the loop
 	fail     error
+	made     []string // volumes on n1
+	more     chan struct{}
 }
 
 func newWorld(t *testing.T, nodes int) *world {
-	w := &world{t: t, store: state.New(), now: time.Unix(1000, 0)}
+	w := &world{t: t, store: state.New(), now: time.Unix(1000, 0), more: make(chan struct{})}
 	w.elect()
 	for i := range nodes {
 		w.put(state.Change{Node: &stack.Node{ID: fmt.Sprint("n", i), Memory: 1 << 30}})
@@ -40,9 +42,18 @@ func (w *world) elect() {
 // Inventory: volume "old" is on n1.
 func (w *world) Inventory(node string) (images, volumes []string, version uint64) {
 	if node == "n1" {
-		volumes = []string{"shop_old"}
+		volumes = append([]string{"shop_old"}, w.made...)
 	}
-	return nil, volumes, 1
+	return nil, volumes, uint64(1 + len(w.made))
+}
+
+func (w *world) Changed() <-chan struct{} { return w.more }
+
+// make makes a volume on n1.
+func (w *world) make(name string) {
+	w.made = append(w.made, name)
+	close(w.more)
+	w.more = make(chan struct{})
 }
 
 func (w *world) propose(_ context.Context, changes []state.Change) (uint64, error) {
@@ -180,6 +191,33 @@ func TestAVolumeIsBoundWithTheFirstPlacementAndStays(t *testing.T) {
 	w.settle()
 	if third := w.store.Snapshot().Task(third.ID); third == nil || third.Node != v.Node {
 		t.Errorf("db.3 after its node takes tasks again: %+v", third)
+	}
+}
+
+func TestAVolumeThatIsMadeLaterIsNotWaitedForLonger(t *testing.T) {
+	w := newWorld(t, 3)
+	w.put(state.Change{Stack: &state.Stack{Name: "shop", Spec: stack.Stack{Name: "shop", Volumes: map[string]stack.Volume{
+		"outside": {Key: "outside", Name: "outside", External: true},
+	}}}}, state.Change{Service: &state.ServiceChange{NewVersion: true, Service: state.Service{
+		Stack: "shop", Name: "db", Desired: stack.DesiredRun, Spec: stack.Service{Name: "db", Replicas: 1, Container: mounts("outside")},
+	}}})
+	w.settle()
+	if n := w.placed("shop"); n != 0 {
+		t.Fatal("placed without its volume")
+	}
+	w.now = w.now.Add(time.Millisecond)
+	w.make("outside")
+	next, err := w.loop.Round(context.Background(), w.now)
+	if err != nil || next.After(w.now.Add(inventoryWanted)) || next.IsZero() {
+		t.Fatalf("nodes are asked again at %v, now is %v: %v", next, w.now, err)
+	}
+	w.now = next
+	w.settle()
+	if task := w.store.Snapshot().Tasks("shop")[0]; task.Node != "n1" {
+		t.Errorf("with the volume there: on %q, %s", task.Node, task.Status.Message)
+	}
+	if next, err := w.loop.Round(context.Background(), w.now); err != nil || !next.IsZero() {
+		t.Errorf("with nothing to wait for, the next round is at %v: %v", next, err)
 	}
 }
 

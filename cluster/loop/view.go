@@ -23,6 +23,8 @@ type view struct {
 	have    map[string]map[string]bool // volumes that nodes are known to have: node IDs by name
 	seen    map[string]inventoryOf     // by node
 	asked   time.Time                  // when inventories were last asked for
+
+	inventoryChanged <-chan struct{} // closed: nodes have something else since; nil: not all were asked
 }
 
 // specRecord keeps one pointer for a spec as long as it says the same: the
@@ -73,6 +75,7 @@ func (v *view) rebuild() {
 	v.cluster = schedule.NewCluster(v.nodes)
 	v.specs, v.filters = map[[2]string]map[uint64]*specRecord{}, filters{}
 	v.seen, v.have, v.asked = map[string]inventoryOf{}, map[string]map[string]bool{}, time.Time{}
+	v.inventoryChanged = nil
 	for _, vol := range v.snap.Volumes() {
 		v.cluster.BindVolume(vol.Name, vol.Node)
 	}
@@ -120,6 +123,9 @@ func (v *view) touchNode(id string, old *state.Snapshot, t *touches) {
 	} else {
 		v.cluster.SetNode(now)
 		v.byID[id] = now
+	}
+	if was == nil {
+		v.inventoryChanged = nil // it may have said what it has before it was a node
 	}
 	if was == nil || now == nil || !sameForTasks(was, now) {
 		t.nodes = append(t.nodes, id)
@@ -189,16 +195,25 @@ func (v *view) spec(t *stack.Task) *stack.Service {
 	return spec
 }
 
-// inventoryEvery is how often nodes are asked what they have: it changes where
-// tasks are better off, not where they can be.
-const inventoryEvery = 5 * time.Second
+// inventoryEvery is how often nodes are asked what they have when that changed:
+// mostly it changes where tasks are better off, not where they can be. For tasks
+// that wait, perhaps for a volume, it is inventoryWanted.
+const (
+	inventoryEvery  = 5 * time.Second
+	inventoryWanted = 20 * time.Millisecond
+)
 
-// inventory asks what the nodes have, from time to time, and reports whether
-// that may let a task be placed that could not.
-func (v *view) inventory(inv Inventory, now time.Time) (news bool) {
-	if inv == nil || now.Sub(v.asked) < inventoryEvery {
+// inventory asks what the nodes have and reports whether that may let a task be
+// placed that could not. Wanted is true when tasks wait.
+func (v *view) inventory(inv Inventory, now time.Time, wanted bool) (news bool) {
+	pause := inventoryEvery
+	if wanted {
+		pause = inventoryWanted
+	}
+	if inv == nil || now.Sub(v.asked) < pause || !v.stale() {
 		return false
 	}
+	v.inventoryChanged = inv.Changed() // before asking: what comes in between is asked for again
 	v.asked = now
 	for _, n := range v.nodes {
 		images, volumes, version := inv.Inventory(n.ID)
@@ -220,4 +235,14 @@ func (v *view) inventory(inv Inventory, now time.Time) (news bool) {
 		news = true
 	}
 	return news
+}
+
+// stale reports whether nodes may have something else than when they were asked.
+func (v *view) stale() bool {
+	select {
+	case <-v.inventoryChanged:
+		return true
+	default:
+		return v.inventoryChanged == nil
+	}
 }

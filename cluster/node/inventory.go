@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ type inventory struct {
 	volumes func() ([]string, error) // of this node, sorted
 	mu      sync.Mutex
 	have    map[string]stock // guarded by mu
+	change  chan struct{}    // guarded by mu; nil until somebody asks
 }
 
 // stock of one node; a new one of the same content has the same version.
@@ -41,6 +43,28 @@ func (v *inventory) Inventory(node string) (images, volumes []string, version ui
 	return s.images, s.volumes, s.version
 }
 
+// Changed is closed when a node is heard to have something else.
+func (v *inventory) Changed() <-chan struct{} {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.change == nil {
+		v.change = make(chan struct{})
+	}
+	return v.change
+}
+
+// set takes what all nodes have.
+func (v *inventory) set(have map[string]stock) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	same := maps.EqualFunc(v.have, have, func(a, b stock) bool { return a.version == b.version })
+	v.have = have
+	if !same && v.change != nil {
+		close(v.change)
+		v.change = nil
+	}
+}
+
 // holders are the nodes that have an image, by ID, digest or name.
 func (v *inventory) holders(image string) (nodes []string) {
 	image = strings.TrimPrefix(strings.TrimPrefix(image, "docker.io/"), "library/")
@@ -63,9 +87,7 @@ func (v *inventory) follow(ctx context.Context, s *dispatch.Server) error {
 		for node, c := range s.Sessions() {
 			have[node] = stock{c.Description.Images, c.Description.Volumes, digest(c.Description)}
 		}
-		v.mu.Lock()
-		v.have = have
-		v.mu.Unlock()
+		v.set(have)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
