@@ -34,8 +34,8 @@ func (s Service) Beside(elsewhere bool) string {
 	if s.Container.NetworkMode == "host" {
 		return "it is in the host's network"
 	}
-	for _, p := range s.Container.Ports {
-		if p.HostPort != 0 && p.HostPortEnd <= p.HostPort {
+	for _, p := range s.Container.Ports { // others take turns at theirs
+		if p.Mode == "host" && p.HostPort != 0 && p.HostPortEnd <= p.HostPort {
 			return fmt.Sprintf("it has port %d of its node", p.HostPort)
 		}
 	}

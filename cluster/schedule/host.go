@@ -39,7 +39,7 @@ func (h *host) take(n *need, by int64) {
 
 // taken says whether a task of the host has a port that conflicts with p.
 func (h *host) taken(p hostPort) bool {
-	if h.ports[p] > 0 {
+	if p.owner == "" && h.ports[p] > 0 {
 		return true
 	}
 	for o := range h.ports {

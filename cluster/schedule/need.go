@@ -55,6 +55,7 @@ type hostPort struct {
 	port  uint16
 	proto string
 	ip    netip.Addr // zero: all
+	owner string     // service whose tasks share it and take turns; "": nobody shares it
 }
 
 func newNeed(key string, s *stack.Service) *need {
@@ -64,7 +65,7 @@ func newNeed(key string, s *stack.Service) *need {
 	n := &need{
 		service: key, spec: s, filter: NewFilter(s),
 		cpu: s.Container.Resources.ReservedNanoCPUs, memory: s.Container.Resources.ReservedMemory,
-		limit: s.Deploy.MaxReplicasPerNode, image: s.Container.ImageID, ports: hostPorts(&s.Container),
+		limit: s.Deploy.MaxReplicasPerNode, image: s.Container.ImageID, ports: hostPorts(key, &s.Container),
 	}
 	if n.image == "" {
 		n.image = cmp.Or(s.Container.Digest, s.Container.Image)
@@ -126,10 +127,10 @@ func (n *need) platforms(r *Request) []string {
 	return r.Platforms
 }
 
-// hostPorts are the ports that a container takes on its node for itself alone.
-// Dynamic ports and ranges find a free one there; a container in the host's
+// hostPorts are the ports that a container takes on its node: for itself alone
+// in mode host, for its service otherwise, whose tasks take turns at it. Dynamic ports and ranges find a free one there; a container in the host's
 // network only says what it may listen on.
-func hostPorts(c *stack.ContainerSpec) []hostPort {
+func hostPorts(service string, c *stack.ContainerSpec) []hostPort {
 	if c.NetworkMode == "host" || c.NetworkMode == "none" {
 		return nil
 	}
@@ -141,6 +142,9 @@ func hostPorts(c *stack.ContainerSpec) []hostPort {
 		h := hostPort{port: p.HostPort, proto: p.Protocol}
 		if h.proto == "" {
 			h.proto = "tcp"
+		}
+		if p.Mode != "host" {
+			h.owner = service
 		}
 		if ip, err := netip.ParseAddr(p.HostIP); err == nil && (!ip.IsUnspecified() || ip.Is6()) {
 			h.ip = ip.Unmap()
@@ -156,7 +160,7 @@ func hostPorts(c *stack.ContainerSpec) []hostPort {
 // No address and 0.0.0.0 are all addresses; [::] is all of IPv6.
 func (p hostPort) conflicts(o hostPort) bool {
 	switch {
-	case p.port != o.port || p.proto != o.proto:
+	case p.port != o.port || p.proto != o.proto || p.owner != "" && p.owner == o.owner:
 		return false
 	case !p.ip.IsValid() || !o.ip.IsValid() || p.ip == o.ip:
 		return true

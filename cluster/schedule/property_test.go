@@ -87,7 +87,7 @@ func drawService(t *rapid.T, i int) *stack.Service {
 	}
 	if rapid.IntRange(0, 5).Draw(t, "wants port") == 0 {
 		ip := rapid.SampledFrom([]string{"", "127.0.0.1", "0.0.0.0", "::", "::1"}).Draw(t, "ip")
-		s.Container.Ports = []stack.Port{{HostIP: ip, HostPort: 80, ContainerPort: 80}}
+		s.Container.Ports = []stack.Port{{HostIP: ip, HostPort: 80, ContainerPort: 80, Mode: "host"}}
 	}
 	if rapid.IntRange(0, 3).Draw(t, "constrained") == 0 {
 		s.Deploy.Constraints = []string{rapid.SampledFrom([]string{

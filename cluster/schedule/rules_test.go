@@ -186,6 +186,24 @@ func TestHostPorts(t *testing.T) {
 	}
 }
 
+// What is published takes turns among the tasks of its service, and is one
+// service's; a port of mode host is one container's.
+func TestTasksOfAServiceShareWhatItPublishes(t *testing.T) {
+	host := func(p *stack.Port) { p.Mode = "host" }
+	for _, c := range []struct {
+		service string
+		s       *stack.Service
+		fits    bool
+	}{{"web", publishing("", 80), true}, {"other", publishing("", 80), false}, {"web", publishing("", 80, host), false}} {
+		cl := NewCluster([]*stack.Node{node("n", nil)})
+		cl.Add(on("n", "web", 1), publishing("", 80))
+		a := cl.Place([]Request{{Task: &stack.Task{ID: "t", Stack: "shop", Service: c.service, Slot: 2}, Service: c.s}})[0]
+		if (a.Node == "n") != c.fits {
+			t.Errorf("%s beside web: %+v", c.service, a)
+		}
+	}
+}
+
 // Swarm's example: evenly over the branches first, whatever number of nodes
 // they have, then within.
 func TestSpreadOverSeveralLevels(t *testing.T) {
