@@ -16,6 +16,7 @@ type Life interface {
 	Look() func(node string) Sighting // what is known now
 	Terms() (lease, heartbeat time.Duration)
 	Changed() <-chan struct{} // closed at the next change; a word of a node is none
+	Recall(node string)       // makes a node that was stored to be down call again, if it can
 }
 
 // Duty is work that only the leader does. It ends with ctx.
@@ -143,8 +144,15 @@ func (m *Manager) judge(ctx context.Context, v vigil) (time.Time, error) {
 		m.log.Warn("node is down", "node", n.ID, "host", n.Hostname, "why", n.Message, "fenced", n.Fenced)
 		changes = append(changes, state.Change{Node: n})
 	}
-	_, err := m.propose(ctx, changes)
-	return again, err
+	if _, err := m.propose(ctx, changes); err != nil {
+		return again, err
+	}
+	for _, n := range down {
+		if !n.Fenced { // a link that was gone for a moment only has not ended its session
+			m.cfg.Life.Recall(n.ID)
+		}
+	}
+	return again, nil
 }
 
 // waitFor is wait with two things that may change.

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -44,5 +45,32 @@ func TestANodeGetsItsTasksAndReports(t *testing.T) {
 	s := w.hosts["m1"].server.Sessions()["n1"]
 	if !s.Connected || s.Description.Node.Hostname != "n1" {
 		t.Errorf("session %+v", s)
+	}
+}
+
+func TestARecalledNodeCallsAgain(t *testing.T) {
+	w := newWorld(t, "m1")
+	core := newCore()
+	calls := make(chan string, 10)
+	core.hello = func(_ context.Context, node string, _ Description) error { calls <- node; return nil }
+	w.lead("m1", core)
+	c := w.client("n1", nil)
+	heard := func() {
+		t.Helper()
+		select {
+		case <-calls:
+		case <-time.After(5 * time.Second):
+			t.Fatal("no call")
+		}
+	}
+	heard()
+	eventually(t, "a lease", 5*time.Second, func() bool { ok, _ := c.Lease(); return ok })
+	srv := w.hosts["m1"].server
+	before := srv.Sessions()["n1"]
+	srv.Recall("nobody")
+	srv.Recall("n1")
+	heard()
+	if after := srv.Sessions()["n1"]; after.LeaseEnds.Before(before.LeaseEnds) {
+		t.Errorf("the lease of before is forgotten: it ended %v, now %v", before.LeaseEnds, after.LeaseEnds)
 	}
 }

@@ -47,6 +47,9 @@ func (l life) Changed() <-chan struct{} {
 	return l.e.began
 }
 
+// Recall ends a node's session, so that it calls again.
+func (l life) Recall(node string) { l.e.dispatching().Recall(node) }
+
 // runGossip gossips as soon as the keys are known, for as long as this machine
 // is a member.
 func (e *epoch) runGossip(ctx context.Context) error {
