@@ -1,12 +1,12 @@
 package cluster
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -81,11 +81,18 @@ func (c *C) SameState() {
 				"http://dhow/dhow/v1/swarm/snapshot?consistency=stale").Err(); err != nil {
 				return err
 			}
-			r := h.Try("swarm", "snapshot", "inspect", "--format", "{{.Index}} {{.Checksum}}", file)
+			r := h.Try("swarm", "snapshot", "inspect", "--format", "json", file)
 			if err := r.Err(); err != nil {
 				return err
 			}
-			sum := strings.TrimSpace(r.Stdout)
+			var info struct {
+				Index    uint64
+				Checksum string
+			}
+			if err := json.Unmarshal([]byte(r.Stdout), &info); err != nil || info.Checksum == "" {
+				return fmt.Errorf("snapshot of %s: %v: %s", h.Name, err, r.Stdout)
+			}
+			sum := fmt.Sprint(info.Index, " ", info.Checksum)
 			seen[sum] = append(seen[sum], h.Name)
 		}
 		if len(seen) != 1 {
