@@ -298,6 +298,18 @@ func (r *reign) forget(node string) {
 	}
 }
 
+func (r *reign) recall(node string) {
+	r.mu.Lock()
+	var s *session
+	if v := r.nodes[node]; v != nil {
+		s = v.session
+	}
+	r.mu.Unlock()
+	if s != nil {
+		s.stop(&bye{Leader: r.server.cfg.Node, Reason: "the node was held for dead: it is to call again"})
+	}
+}
+
 // end sends everybody to the leader and waits until they have gone.
 func (r *reign) end(leader string) {
 	r.mu.Lock()

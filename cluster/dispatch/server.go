@@ -146,6 +146,17 @@ func (s *Server) Forget(node string) {
 	}
 }
 
+// Recall ends the session of a node that is held for dead, if it has one all the
+// same: it calls again, and is alive again then. What is known of it stays.
+func (s *Server) Recall(node string) {
+	s.mu.Lock()
+	r := s.reign
+	s.mu.Unlock()
+	if r != nil {
+		r.recall(node)
+	}
+}
+
 func (s *Server) poke() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
