@@ -23,14 +23,20 @@ type teller struct {
 	mu     sync.Mutex
 	nodes  map[string]Member // guarded by mu
 	moved  map[string]string // guarded by mu: by node, an address that it is said to be at instead
+	bye    map[string]bool   // guarded by mu: nodes that said goodbye, until they join again
 	change chan struct{}     // guarded by mu: closed at the next change
 }
 
 func newTeller(self string) *teller {
-	return &teller{self: self, nodes: map[string]Member{}, moved: map[string]string{}, change: make(chan struct{})}
+	return &teller{self: self, nodes: map[string]Member{}, moved: map[string]string{}, bye: map[string]bool{}, change: make(chan struct{})}
 }
 
-func (t *teller) NotifyJoin(n *memberlist.Node)   { t.set(n, true) }
+func (t *teller) NotifyJoin(n *memberlist.Node) {
+	t.mu.Lock()
+	delete(t.bye, n.Name)
+	t.mu.Unlock()
+	t.set(n, true)
+}
 func (t *teller) NotifyUpdate(n *memberlist.Node) { t.set(n, true) }
 func (t *teller) NotifyLeave(n *memberlist.Node)  { t.set(n, false) }
 
@@ -41,7 +47,7 @@ func (t *teller) set(n *memberlist.Node, alive bool) {
 	was, known := t.nodes[n.Name]
 	m := Member{Node: n.Name, Gossip: net.JoinHostPort(n.Addr.String(), strconv.Itoa(int(n.Port))), Alive: alive, Since: was.Since}
 	m.Meta, _ = parseMeta(n.Meta) // filtered by NotifyAlive
-	m.Left = !alive && m.Meta.Leaving
+	m.Left = !alive && (m.Meta.Leaving || t.bye[n.Name])
 	if !known || was.Alive != alive {
 		m.Since = time.Now()
 	}
@@ -49,8 +55,28 @@ func (t *teller) set(n *memberlist.Node, alive bool) {
 	if alive {
 		delete(t.moved, n.Name)
 	}
+	t.pokeLocked()
+}
+
+func (t *teller) pokeLocked() {
 	close(t.change)
 	t.change = make(chan struct{})
+}
+
+// goodbye notes that a node leaves; its death may have been heard of before.
+func (t *teller) goodbye(node string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	m, known := t.nodes[node]
+	if !known || t.bye[node] || node == t.self {
+		return
+	}
+	t.bye[node] = true
+	if !m.Alive && !m.Left {
+		m.Left = true
+		t.nodes[node] = m
+		t.pokeLocked()
+	}
 }
 
 // seen notes another address of a node.
@@ -106,6 +132,7 @@ func (t *teller) forget(node string) {
 	if m, ok := t.nodes[node]; ok && !m.Alive {
 		delete(t.nodes, node)
 		delete(t.moved, node)
+		delete(t.bye, node)
 	}
 }
 
@@ -140,7 +167,8 @@ func (aliveFilter) NotifyAlive(n *memberlist.Node) error {
 	return err
 }
 
-// delegate tells what memberlist asks of us. There are no messages of our own.
+// delegate tells what memberlist asks of us, and hears the one message of our
+// own: a goodbye.
 type delegate struct{ g *Gossip }
 
 func (d delegate) NodeMeta(limit int) []byte {
@@ -159,7 +187,18 @@ func (d delegate) NodeMeta(limit int) []byte {
 	return data
 }
 
-func (delegate) NotifyMsg([]byte)                {}
+// NotifyMsg hears a goodbye. What others say to nobody in particular reaches
+// only most of them before they hear that the node is gone, hence it is told to
+// each: Leave.
+func (d delegate) NotifyMsg(b []byte) {
+	if node, ok := strings.CutPrefix(string(b), goodbye); ok {
+		d.g.tell.goodbye(node)
+	}
+}
+
+// goodbye comes before the ID of the node that leaves.
+const goodbye = "bye "
+
 func (delegate) GetBroadcasts(int, int) [][]byte { return nil }
 func (delegate) LocalState(bool) []byte          { return nil }
 func (delegate) MergeRemoteState([]byte, bool)   {}

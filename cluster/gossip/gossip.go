@@ -248,6 +248,11 @@ func (g *Gossip) Leave(ctx context.Context) error {
 	g.mu.Lock()
 	g.meta.Leaving = true
 	g.mu.Unlock()
+	for _, n := range g.list.Members() {
+		if n.Name != g.cfg.Node {
+			_ = g.list.SendBestEffort(n, []byte(goodbye+g.cfg.Node)) // who does not hear it may hear it from others
+		}
+	}
 	err := g.list.UpdateNode(wait / 2)
 	if err == nil {
 		err = g.list.Leave(wait / 2)
