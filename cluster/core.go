@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
 
 	"github.com/dhow-project/dhow/cluster/dispatch"
 	"github.com/dhow-project/dhow/cluster/state"
+	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
 )
 
@@ -21,7 +24,11 @@ func (c core) Verify(ctx context.Context) error           { return c.m.Verify(ct
 
 func (c core) Hello(ctx context.Context, node string, d dispatch.Description) error {
 	d.Node.ID = node
-	return c.m.Hello(ctx, d.Node)
+	err := c.m.Hello(ctx, d.Node)
+	if errors.Is(err, runtime.ErrInvalid) {
+		return fmt.Errorf("%w: %w", dispatch.ErrRefused, err)
+	}
+	return err
 }
 
 // Report leaves out tasks of other nodes: each node speaks for its own.

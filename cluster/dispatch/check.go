@@ -3,6 +3,7 @@ package dispatch
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,8 @@ const (
 	maxNames       = 20_000   // images, volumes
 	maxText        = 4096     // bytes of a name
 	maxMessageText = 16 << 10 // bytes of a status message
+	maxHealth      = 32       // bytes of a health
+	maxCount       = 1 << 40  // restarts
 )
 
 // check refuses a message that breaks the rules; first is the greeting.
@@ -66,19 +69,28 @@ func (r *report) check() error {
 	return nil
 }
 
-// usable are the statuses that can be stored, and why the first other one cannot.
+// usable are the statuses that can be stored, the last one of each task, and why
+// the first other one cannot.
 func (r *report) usable() (out []stack.TaskReport, bad error) {
 	out = make([]stack.TaskReport, 0, len(r.Reports))
+	at := make(map[string]int, len(r.Reports))
 	for _, s := range r.Reports {
 		err := checkStatus(s.Status)
 		if err == nil && !name(s.Task) {
 			err = fmt.Errorf("ID of %d bytes", len(s.Task))
 		}
-		if err == nil {
-			out = append(out, s)
-		} else if bad == nil {
-			bad = fmt.Errorf("status of task %.64q: %w", s.Task, err)
+		if err != nil {
+			if bad == nil {
+				bad = fmt.Errorf("status of task %.64q: %w", s.Task, err)
+			}
+			continue
 		}
+		if i, has := at[s.Task]; has {
+			out[i] = s
+			continue
+		}
+		at[s.Task] = len(out)
+		out = append(out, s)
 	}
 	return out, bad
 }
@@ -91,7 +103,13 @@ func checkStatus(s stack.TaskStatus) error {
 	if len(s.Message) > maxMessageText {
 		return fmt.Errorf("message of %d bytes", len(s.Message))
 	}
-	if len(s.ContainerID) > maxText || len(s.ImageID) > maxText || len(s.Health) > maxText || len(s.Followed) > maxText || len(s.Anonymous) > maxText {
+	if y := s.Time.UTC().Year(); y < 1 || y > 9999 {
+		return fmt.Errorf("time in the year %d", y) // JSON has none for it
+	}
+	if s.Restarts > maxCount || s.RestartCount < 0 || s.RestartCount > maxCount || s.ExitCode < math.MinInt32 || s.ExitCode > math.MaxUint32 {
+		return errors.New("a number is out of bounds")
+	}
+	if len(s.ContainerID) > maxText || len(s.ImageID) > maxText || len(s.Health) > maxHealth || len(s.Followed) > maxText || len(s.Anonymous) > maxText {
 		return errors.New("a field is too long")
 	}
 	for target, volume := range s.Anonymous {

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/dhow-project/dhow/stack"
@@ -26,6 +27,9 @@ type Core interface {
 	// Report stores what a node observed; tasks that are not the node's are left out.
 	Report(ctx context.Context, node string, reports []stack.TaskReport) error
 }
+
+// ErrRefused is wrapped by an error of Hello that the same description will always have.
+var ErrRefused = errors.New("refused")
 
 // Touched is whom changes of the state concern.
 type Touched struct {

@@ -27,6 +27,7 @@ type fakeCore struct {
 	log      []Touched // one per change; index i+1
 	verify   func(context.Context) error
 	report   func(context.Context, string, []stack.TaskReport) error
+	hello    func(context.Context, string, Description) error
 	statuses map[string]stack.TaskStatus
 	hellos   map[string]Description
 	calls    int // of Assignments
@@ -88,9 +89,12 @@ func (c *fakeCore) Verify(ctx context.Context) error {
 	return f(ctx)
 }
 
-func (c *fakeCore) Hello(_ context.Context, node string, d Description) error {
+func (c *fakeCore) Hello(ctx context.Context, node string, d Description) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.hello != nil {
+		return c.hello(ctx, node, d)
+	}
 	c.hellos[node] = d
 	return nil
 }

@@ -70,7 +70,9 @@ func (c *Client) lead(ctx context.Context, core Core) error {
 func (c *Client) hello(ctx context.Context, core Core) {
 	if err := core.Hello(ctx, c.cfg.Node, c.describe()); err != nil && ctx.Err() == nil {
 		c.log.Warn("store this node's description", "error", err)
-		time.AfterFunc(again, c.Refresh)
+		if !errors.Is(err, ErrRefused) {
+			time.AfterFunc(again, c.Refresh)
+		}
 	}
 }
 

@@ -1,7 +1,10 @@
 package dispatch
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 
 	"github.com/dhow-project/dhow/stack"
 )
@@ -31,8 +34,34 @@ type beat struct {
 }
 
 type report struct {
-	Seq     uint64             `json:"seq"`
-	Reports []stack.TaskReport `json:"reports"`
+	Seq     uint64  `json:"seq"`
+	Reports reports `json:"reports"`
+}
+
+// reports are at most maxReports: a message of small things would else take many
+// times its size before it could be refused.
+type reports []stack.TaskReport
+
+func (l *reports) UnmarshalJSON(data []byte) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	*l = nil
+	switch t, err := d.Token(); {
+	case err != nil || t == nil:
+		return err
+	case t != json.Delim('['):
+		return errors.New("the statuses of a report are no list")
+	}
+	for d.More() {
+		if len(*l) == maxReports {
+			return fmt.Errorf("more than %d statuses in a report", maxReports)
+		}
+		var r stack.TaskReport
+		if err := d.Decode(&r); err != nil {
+			return err
+		}
+		*l = append(*l, r)
+	}
+	return nil
 }
 
 // fromServer is one message of the leader; exactly one field is set.

@@ -18,7 +18,7 @@ type reign struct {
 
 	mu     sync.Mutex
 	nodes  map[string]*visitor // guarded by mu
-	due    []heard             // guarded by mu: heartbeats to acknowledge
+	due    map[*session]heard  // guarded by mu: heartbeats to acknowledge, the last of each session
 	board  *board              // guarded by mu
 	index  uint64              // guarded by mu: state that sessions were last told of
 	ended  bool                // guarded by mu
@@ -45,7 +45,7 @@ func newReign(s *Server, core Core) *reign {
 	now := time.Now()
 	return &reign{
 		server: s, core: core, began: now, ticked: now,
-		beats: make(chan struct{}, 1), nodes: map[string]*visitor{}, board: newBoard(),
+		beats: make(chan struct{}, 1), nodes: map[string]*visitor{}, due: map[*session]heard{}, board: newBoard(),
 	}
 }
 
@@ -168,7 +168,7 @@ func (r *reign) lastLocked(v *visitor) (heard, ends time.Time) {
 // heard notes a heartbeat; the acknowledgement follows.
 func (r *reign) heard(s *session, seq uint64) {
 	r.mu.Lock()
-	r.due = append(r.due, heard{s, seq, time.Now()})
+	r.due[s] = heard{s, seq, time.Now()}
 	r.mu.Unlock()
 	r.pokeBeats()
 }
@@ -203,7 +203,7 @@ func (r *reign) acknowledge(ctx context.Context) {
 		}
 		r.mu.Lock()
 		due := r.due
-		r.due = nil
+		r.due = map[*session]heard{}
 		terms := r.termsLocked()
 		r.mu.Unlock()
 		if len(due) == 0 {
@@ -222,14 +222,18 @@ func (r *reign) acknowledge(ctx context.Context) {
 
 // postpone keeps heartbeats for another try. If this manager does not lead any
 // more, its Lead is about to end.
-func (r *reign) postpone(due []heard) {
+func (r *reign) postpone(due map[*session]heard) {
 	r.mu.Lock()
-	r.due = append(due, r.due...)
+	for s, h := range due {
+		if _, newer := r.due[s]; !newer && r.nodes[s.node] != nil && r.nodes[s.node].session == s {
+			r.due[s] = h
+		}
+	}
 	r.mu.Unlock()
 	time.AfterFunc(deferBeats, r.pokeBeats)
 }
 
-func (r *reign) grant(due []heard, terms Terms) {
+func (r *reign) grant(due map[*session]heard, terms Terms) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, h := range due {

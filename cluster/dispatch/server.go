@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // ServerConfig of a Server. Node, Leader, LeaderChanged and Peer are required.
@@ -30,10 +32,18 @@ type Server struct {
 	book *specBook
 	grpc *grpc.Server
 
+	greet time.Duration // greetTime
+
 	mu     sync.Mutex
-	reign  *reign        // guarded by mu: nil while another manager leads
-	change chan struct{} // guarded by mu: closed when reign or a session changes
+	reign  *reign         // guarded by mu: nil while another manager leads
+	change chan struct{}  // guarded by mu: closed when reign or a session changes
+	calls  map[string]int // guarded by mu: under way, by node
 }
+
+const (
+	greetTime = 10 * time.Second // until a call must have said its greeting
+	maxCalls  = 16               // of one node at a time; it needs one, and another while that one ends
+)
 
 // NewServer returns a server that sends everybody away until Lead.
 func NewServer(cfg ServerConfig) *Server {
@@ -43,7 +53,7 @@ func NewServer(cfg ServerConfig) *Server {
 	if cfg.Terms == nil {
 		cfg.Terms = DefaultTerms
 	}
-	s := &Server{cfg: cfg, log: cfg.Log.With("part", "dispatch"), book: newSpecBook(), change: make(chan struct{})}
+	s := &Server{cfg: cfg, log: cfg.Log.With("part", "dispatch"), book: newSpecBook(), greet: greetTime, change: make(chan struct{}), calls: map[string]int{}}
 	s.grpc = newGRPC(s, cfg.Peer)
 	return s
 }
@@ -195,6 +205,25 @@ func (s *Server) leads(ctx context.Context) (*reign, *bye) {
 	}
 }
 
+// enter counts a call; false: its node has too many.
+func (s *Server) enter(node string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.calls[node] >= maxCalls {
+		return false
+	}
+	s.calls[node]++
+	return true
+}
+
+func (s *Server) leave(node string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.calls[node]--; s.calls[node] == 0 {
+		delete(s.calls, node)
+	}
+}
+
 // parking is how long a node waits here for a leader to be known.
 const parking = 10 * time.Second
 
@@ -205,7 +234,11 @@ func (s *Server) handle(stream grpc.ServerStream) error {
 	if err != nil {
 		return refuse(err)
 	}
-	h, err := greeting(stream)
+	if !s.enter(node) {
+		return status.Errorf(codes.ResourceExhausted, "node %s: too many calls at a time", node)
+	}
+	defer s.leave(node)
+	h, err := greeting(stream, s.greet)
 	if err != nil {
 		return refuse(err)
 	}

@@ -44,10 +44,19 @@ const updateEvery = 10 * time.Millisecond
 const goodbye = time.Second
 
 // greeting receives and checks the first message.
-func greeting(stream grpc.ServerStream) (*hello, error) {
+func greeting(stream grpc.ServerStream, within time.Duration) (*hello, error) {
 	m := &fromClient{}
-	if err := stream.RecvMsg(m); err != nil {
-		return nil, err
+	received := make(chan error, 1)
+	go func() { received <- stream.RecvMsg(m) }() // ends with the stream, that is when its handler returns
+	late := time.NewTimer(within)
+	defer late.Stop()
+	select {
+	case err := <-received:
+		if err != nil {
+			return nil, err
+		}
+	case <-late.C:
+		return nil, status.Error(codes.DeadlineExceeded, "no greeting came")
 	}
 	if err := m.check(true); err != nil {
 		return nil, err
@@ -124,12 +133,12 @@ func (s *session) receive(ctx context.Context, stream grpc.ServerStream) error {
 }
 
 // store hands something to the writer. It is false for a second report before
-// the first one's answer; of descriptions the last one counts.
+// the first one's answer was sent; of descriptions the last one counts.
 func (s *session) store(r *report, d *Description) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r != nil {
-		if s.report != nil {
+		if s.report != nil || len(s.answers) > 0 {
 			return false
 		}
 		s.report = r
@@ -144,9 +153,14 @@ func (s *session) store(r *report, d *Description) bool {
 	return true
 }
 
+// describeEvery is the least time between two descriptions that are stored:
+// each can be a command.
+const describeEvery = 500 * time.Millisecond
+
 // write stores what the node says.
 func (s *session) write(ctx context.Context) {
 	var retry <-chan time.Time
+	var next time.Time // when a description may be stored
 	for {
 		select {
 		case <-ctx.Done():
@@ -156,7 +170,12 @@ func (s *session) write(ctx context.Context) {
 		}
 		s.mu.Lock()
 		r, d := s.report, s.says
-		s.says = nil
+		early := time.Until(next)
+		if d != nil && early > 0 {
+			d, retry = nil, time.After(early)
+		} else if d != nil {
+			s.says, retry, next = nil, nil, time.Now().Add(describeEvery)
+		}
 		s.mu.Unlock()
 		if r != nil {
 			list, bad := r.usable()
@@ -165,7 +184,6 @@ func (s *session) write(ctx context.Context) {
 			}
 			s.answer(r, s.reign.core.Report(ctx, s.node, list))
 		}
-		retry = nil
 		if d != nil && !s.hello(ctx, d) {
 			retry = time.After(again)
 		}
@@ -188,13 +206,16 @@ func (s *session) answer(r *report, err error) {
 }
 
 // hello stores a description; the node does not say it again, so on a failure
-// it is kept, unless a newer one has come.
+// it is kept, unless a newer one has come or it can never be stored.
 func (s *session) hello(ctx context.Context, d *Description) bool {
 	err := s.reign.core.Hello(ctx, s.node, *d)
 	if err == nil || ctx.Err() != nil {
 		return true
 	}
 	s.reign.server.log.Warn("store a node's description", "node", s.node, "error", err)
+	if errors.Is(err, ErrRefused) {
+		return true
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.says == nil {
