@@ -19,6 +19,7 @@ type daemonFlags struct {
 	logLevel  string
 	logFormat string
 	runtimes  map[string]string
+	generic   map[string]int64
 	mirrors   []string
 }
 
@@ -63,6 +64,8 @@ func daemonFlagSet(f *daemonFlags) *pflag.FlagSet {
 	fl.StringArrayVar(&f.cfg.InsecureRegistries, "insecure-registry", nil, "registry host or network without valid certificate")
 	fl.StringArrayVar(&f.cfg.CertsDirs, "certs-dir", nil, "directory with HOST/ca.crt of registries (default: /etc/dhow/certs.d and /etc/docker/certs.d)")
 	fl.StringArrayVar(&f.cfg.AddressPools, "address-pool", nil, "addresses for networks: BASE,SIZE such as 10.100.0.0/16,24")
+	fl.StringToStringVar(&f.cfg.Labels, "label", nil, "label of this machine for placement: KEY=VALUE (engine.labels.KEY)")
+	fl.StringToInt64Var(&f.generic, "generic-resource", nil, "what this machine has for tasks beside CPU and memory: KIND=COUNT such as gpu=2")
 	fl.IntVar(&f.cfg.GossipPort, "gossip-port", 0, "UDP and TCP port of the gossip between nodes (default 7946)")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
@@ -75,7 +78,12 @@ func (f daemonFlags) run(ctx context.Context) error {
 		return usagef("--log-level %s: use debug, info, warn or error", f.logLevel)
 	}
 	cfg := f.cfg
-	cfg.Version, cfg.Runtimes = version, f.runtimes
+	cfg.Version, cfg.Runtimes, cfg.Generic = version, f.runtimes, f.generic
+	for kind, n := range f.generic {
+		if kind == "" || n < 0 {
+			return usagef("--generic-resource %s=%d: use KIND=COUNT", kind, n)
+		}
+	}
 	switch f.logFormat {
 	case "text":
 		cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))

@@ -76,15 +76,25 @@ func (f *daemonFlags) again(set *pflag.FlagSet) []string {
 			switch fl.Name {
 			case "detach":
 			case "runtime":
-				for _, name := range slices.Sorted(maps.Keys(f.runtimes)) {
-					args = append(args, "--runtime="+name+"="+f.runtimes[name])
-				}
+				args = append(args, pairs("--runtime=", f.runtimes)...)
+			case "label":
+				args = append(args, pairs("--label=", f.cfg.Labels)...)
+			case "generic-resource":
+				args = append(args, pairs("--generic-resource=", f.generic)...)
 			default:
 				args = append(args, "--"+fl.Name+"="+v.String())
 			}
 		}
 	})
 	return args
+}
+
+// pairs are FLAG=KEY=VALUE, sorted.
+func pairs[V any](flag string, m map[string]V) (out []string) {
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, fmt.Sprintf("%s%s=%v", flag, k, m[k]))
+	}
+	return out
 }
 
 // readyTimeout bounds the start of a daemon: it has to take over every container that runs.

@@ -17,7 +17,8 @@ func TestADetachedDaemonGetsTheSamePaths(t *testing.T) {
 	var f daemonFlags
 	fl := daemonFlagSet(&f)
 	err = fl.Parse([]string{"-d", "--data-dir", "d", "--run-dir=./r", "--shim", "../shim", "--certs-dir", "c1", "--certs-dir=/c2,x",
-		"--runtime", "mine=bin/mine", "--runtime", "crun=crun", "--mirror", "docker.io=https://m?a=b,c", "--log-level=debug"})
+		"--runtime", "mine=bin/mine", "--runtime", "crun=crun", "--mirror", "docker.io=https://m?a=b,c", "--log-level=debug",
+		"--label", "zone=east", "--label=disk=ssd", "--generic-resource", "gpu=2"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +26,8 @@ func TestADetachedDaemonGetsTheSamePaths(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := f.again(fl)
-	want := []string{"daemon", "--certs-dir=" + dir + "/c1", "--certs-dir=/c2,x", "--data-dir=" + dir + "/d", "--log-level=debug",
+	want := []string{"daemon", "--certs-dir=" + dir + "/c1", "--certs-dir=/c2,x", "--data-dir=" + dir + "/d",
+		"--generic-resource=gpu=2", "--label=disk=ssd", "--label=zone=east", "--log-level=debug",
 		"--mirror=docker.io=https://m?a=b,c", "--run-dir=" + dir + "/r", "--runtime=crun=crun", "--runtime=mine=" + dir + "/bin/mine",
 		"--shim=" + filepath.Dir(dir) + "/shim"}
 	if !slices.Equal(got, want) {

@@ -35,7 +35,9 @@ type Config struct {
 	CertsDirs          []string // with HOST/ca.crt of registries; nil: the usual ones
 	AddressPools       []string // "10.100.0.0/16,24": base and size of each subnet
 
-	GossipPort int // where nodes tell each other who is alive; 0: the default
+	Labels     map[string]string // engine labels, for placement
+	Generic    map[string]int64  // what else this machine has for tasks, by kind: gpu, license
+	GossipPort int               // where nodes tell each other who is alive; 0: the default
 
 	Version string
 	Log     *slog.Logger

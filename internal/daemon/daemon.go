@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	goruntime "runtime"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -121,7 +123,7 @@ func (n *node) api(started time.Time) server.Config {
 		Facts: server.Facts{
 			NodeID: n.cluster.Self(), Hostname: host, Version: n.cfg.Version, DataDir: n.cfg.DataDir, RunDir: n.cfg.RunDir,
 			Started: started, Runtimes: n.cfg.Runtimes, DefaultRuntime: n.cfg.DefaultRuntime,
-			Labels:      []string{"os=" + goruntime.GOOS, "arch=" + goruntime.GOARCH},
+			Labels:      append([]string{"os=" + goruntime.GOOS, "arch=" + goruntime.GOARCH}, pairs(n.cfg.Labels)...),
 			WarningsNow: n.network.Warnings,
 		},
 	}
@@ -138,4 +140,12 @@ func (n *node) layers(ctx context.Context) (total int64, shared map[string]int64
 		shared[i.ID] = i.Shared
 	}
 	return u.Layers, shared, nil
+}
+
+// pairs are KEY=VALUE, sorted.
+func pairs(m map[string]string) (out []string) {
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, k+"="+m[k])
+	}
+	return out
 }

@@ -128,12 +128,13 @@ func (n *node) openCluster(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	self.Version = n.cfg.Version
+	self.Version, self.EngineLabels, self.Generic = n.cfg.Version, n.cfg.Labels, n.cfg.Generic
 	log := n.cfg.Log.With("part", "cluster")
 	n.cluster, err = member.Open(ctx, member.Config{
 		DataDir: n.cfg.DataDir, Facts: self, Log: log, GossipPort: n.cfg.GossipPort,
 		Manager: cluster.Config{
 			Log: log, Subnets: subnets{pools: pools, avoid: n.links.Avoid}, Images: n.images, Resolver: n.images, Volumes: volumeNames{n.volumes}, Host: newHostCheck(),
+			DrainGrace: cluster.DefaultDrainGrace,
 		},
 		Agent: n.runAgent, Drop: n.dropTasks, Inventory: n.inventory, Volumes: n.volumeList, Ours: virtual,
 	})
