@@ -205,7 +205,7 @@ var errNodeGone = errors.New("the node is down")
 const (
 	lookAround = 250 * time.Millisecond // between two looks at whether the node is still there
 	downTime   = 2 * time.Second        // for a node that is held for dead, to prove the opposite
-	deposed    = time.Second            // for a leader that is none any more, to say so itself
+	deposed    = 500 * time.Millisecond // for a leader that is none any more, to say so itself: it stepped down before another was elected
 )
 
 // whileUp is ctx until the node is down: a machine that is cut off or stopped

@@ -72,7 +72,27 @@ func (e *epoch) runGossip(ctx context.Context) error {
 	e.turned()
 	e.client.Refresh()
 	g.Know(e.gossips())
+	e.group.Go(func() error { return e.doubtLeader(ctx, g) })
 	return g.Run(ctx)
+}
+
+// doubtLeader looks for another leader when the one that this node has a session
+// with dies, as the others say. A machine that vanishes ends no session itself.
+func (e *epoch) doubtLeader(ctx context.Context, g *gossip.Gossip) error {
+	var doubted time.Time // when the last one died: each death counts once
+	for {
+		changed := g.Changed()
+		leader := e.client.Leader()
+		if m, ok := g.Member(leader); ok && !m.Alive && !m.Since.Equal(doubted) {
+			doubted = m.Since
+			e.client.Suspect(leader)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
 }
 
 // gossipKeys waits for the keys: from the state on a manager, from the first view elsewhere.
