@@ -60,7 +60,8 @@ func (n *Node) openEpoch(ctx context.Context, m *member) (_ *epoch, err error) {
 	}
 	e.port = port.New(port.Config{Node: e.node, Identity: n.id, Book: e, Authorize: e.authorize, Log: n.log.With("part", "port")})
 	e.port.HandleHTTP(e.handler())
-	if m == nil || m.Role == stack.RoleManager {
+	leaving := m != nil && m.Leaving // all that is left to do is to forget
+	if (m == nil || m.Role == stack.RoleManager) && !leaving {
 		if err := e.openManager(ctx); err != nil {
 			return nil, err
 		}
@@ -72,7 +73,7 @@ func (n *Node) openEpoch(ctx context.Context, m *member) (_ *epoch, err error) {
 		Node: e.node, Cluster: e.cluster, Dial: e.dialSession, Managers: e.managers, Local: e.local, Wake: e.wake, Describe: e.describe,
 		Cache: filepath.Join(n.dir, "assignments.json"), Log: n.log.With("part", "session"),
 	})
-	if m != nil {
+	if m != nil && !leaving {
 		err = e.listen(ctx)
 	}
 	return e, err
@@ -267,7 +268,7 @@ func (e *epoch) describe() dispatch.Description {
 	d.Node.ID, d.Node.Issuer = e.node, e.n.id.Issuer()
 	if m := e.memberNow(); m != nil {
 		d.Node.Addr = e.advertised(m)
-		d.Node.Gossip = m.Gossip
+		d.Node.Gossip = gossipOf(&member{Advertise: d.Node.Addr, Gossip: m.Gossip})
 		if g := e.gossiping(); g != nil {
 			d.Node.Gossip = g.Addr()
 		}
@@ -319,7 +320,7 @@ func (e *epoch) close() error {
 }
 
 // forget removes the replicated state from this machine.
-func (e *epoch) forget() error { return os.RemoveAll(filepath.Join(e.n.cfg.DataDir, "cluster")) }
+func (e *epoch) forget() error { return os.RemoveAll(e.n.stateDir()) }
 
 // authorize lets nodes of this cluster in that are on its list; consensus is
 // among managers. A node that has no list yet, because it has just joined, lets

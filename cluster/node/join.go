@@ -164,6 +164,9 @@ const joinHops = 5
 
 // present shows the token to the manager that leads, and gets papers.
 func (n *Node) present(ctx context.Context, token identity.Token, remote string, m *member, a stack.Availability) (cluster.Papers, error) {
+	if err := n.id.Clear(); err != nil { // of an attempt to open this machine's own cluster, or to enter another
+		return cluster.Papers{}, err
+	}
 	csr, err := n.id.NewCSR()
 	if err != nil {
 		return cluster.Papers{}, err
@@ -207,10 +210,8 @@ func (n *Node) enter(ctx context.Context, m *member, p cluster.Papers) error {
 			return err
 		}
 	}
+	m.Entering = true
 	if err := writeMember(n.dir, m); err != nil {
-		return err
-	}
-	if err := errors.Join(n.now().forget(), remove(filepath.Join(n.dir, "assignments.json"))); err != nil {
 		return err
 	}
 	n.log.Info("joined", "cluster", p.Cluster, "node", p.Node, "role", p.Role)

@@ -21,6 +21,7 @@ type member struct {
 	Own       bool       `json:"own,omitempty"`       // Advertise was an address of this machine when it was given
 	Gossip    string     `json:"gossip"`              // host:port that it gossips on
 	Managers  []contact  `json:"managers,omitempty"`  // as last heard
+	Entering  bool       `json:"entering,omitempty"`  // what the machine was before is to go first
 	Leaving   bool       `json:"leaving,omitempty"`   // nothing of this cluster is to stay
 	Force     bool       `json:"force,omitempty"`     // the other managers are lost: go on alone
 }

@@ -91,6 +91,9 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 
 // begin opens an epoch.
 func (n *Node) begin(ctx context.Context, m *member) error {
+	if err := n.tidy(m); err != nil {
+		return err
+	}
 	e, err := n.openEpoch(ctx, m)
 	if err != nil {
 		return err
@@ -101,6 +104,29 @@ func (n *Node) begin(ctx context.Context, m *member) error {
 	n.notify()
 	return nil
 }
+
+// tidy removes what m is not to have. Changes of a machine's place take several
+// files, and may be cut off between any two.
+func (n *Node) tidy(m *member) error {
+	switch {
+	case m == nil:
+		if _, certified := n.id.Self(); certified { // of a cluster that this machine had not entered yet
+			return n.id.Clear()
+		}
+	case m.Entering:
+		if err := errors.Join(os.RemoveAll(n.stateDir()), remove(filepath.Join(n.dir, "assignments.json"))); err != nil {
+			return fmt.Errorf("enter the cluster: %w", err)
+		}
+		m.Entering = false
+		return writeMember(n.dir, m)
+	case m.Role == stack.RoleWorker: // it may have been a manager
+		return errors.Join(os.RemoveAll(n.stateDir()), n.ring.Forget())
+	}
+	return nil
+}
+
+// stateDir is where a manager keeps the replicated state.
+func (n *Node) stateDir() string { return filepath.Join(n.cfg.DataDir, "cluster") }
 
 // Close closes what Open opened, after Run has returned.
 func (n *Node) Close() error { return n.now().close() }

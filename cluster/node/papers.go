@@ -171,7 +171,7 @@ func (e *epoch) demote(ctx context.Context) error {
 	if err := e.setRole(stack.RoleWorker); err != nil {
 		return err
 	}
-	err = errors.Join(e.closeManager(), e.forget())
+	err = errors.Join(e.closeManager(), e.forget(), e.n.ring.Forget())
 	e.log.Info("this node is a worker now")
 	return err
 }

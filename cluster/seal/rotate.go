@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/dhow-project/dhow/internal/durable"
 	"github.com/dhow-project/dhow/runtime"
 )
 
@@ -78,6 +79,17 @@ func (r *Ring) Retire(keep ...string) error {
 	if err := r.replaceLocked(keys); err != nil {
 		return fmt.Errorf("retire keys: %w", err)
 	}
+	return nil
+}
+
+// Forget drops all keys, here and on disk, for a node that is no manager any more.
+func (r *Ring) Forget() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := durable.Remove(r.path); err != nil {
+		return fmt.Errorf("forget keys: %w", err)
+	}
+	r.keys = nil
 	return nil
 }
 
