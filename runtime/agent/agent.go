@@ -38,6 +38,7 @@ type entry struct {
 	container  *runtime.Container
 	stale      bool // the container changed since it was looked at
 	busy       bool // a worker is at it
+	withdrawn  bool // its container gets no new requests
 	fails      int  // in a row
 	renamed    bool // its container was given its name, or cannot have it for now
 	retry      time.Time
@@ -223,7 +224,7 @@ func (a *Agent) assign() {
 		if e == nil || e.orphan {
 			fresh := &entry{assignment: as}
 			if e != nil {
-				fresh.container, fresh.busy, fresh.stale = e.container, e.busy, e.stale
+				fresh.container, fresh.busy, fresh.stale, fresh.withdrawn = e.container, e.busy, e.stale, e.withdrawn
 			}
 			a.tasks[id], a.dirty[id] = fresh, true
 			a.report.sent[id] = as.Task.Status
@@ -231,6 +232,9 @@ func (a *Agent) assign() {
 		}
 		old := e.assignment.Task
 		as.Task.Status = old.Status
+		if (old.Draining != 0) != (as.Task.Draining != 0) {
+			a.dirty[id] = true
+		}
 		if old.Desired != as.Task.Desired || old.Restarts != as.Task.Restarts || old.RemoveVolumes != as.Task.RemoveVolumes {
 			a.dirty[id], e.fails, e.retry = true, 0, time.Time{}
 		}
@@ -281,6 +285,19 @@ func (a *Agent) stepAll(ctx context.Context) {
 	}
 }
 
+// serve keeps new requests away from a task that is about to be told to go, so
+// that none is lost when it goes.
+func (a *Agent) serve(ctx context.Context, e *entry) {
+	draining := e.assignment.Task.Draining != 0
+	if e.container == nil || draining == e.withdrawn {
+		return
+	}
+	if err := a.cfg.Engine.Serve(ctx, e.container.ID, !draining); err != nil {
+		a.log.Warn("new requests are not kept away", "task", e.assignment.Task.ID, "draining", draining, "error", err)
+	}
+	e.withdrawn = draining // a failure is not repeated: the task goes all the same
+}
+
 // inOrder lets older tasks and lower numbers start first.
 func (a *Agent) inOrder(x, y string) int {
 	ex, ey := a.tasks[x], a.tasks[y]
@@ -314,6 +331,7 @@ func (a *Agent) step(ctx context.Context, id string, now time.Time) {
 		a.observe(e, c)
 	}
 	e.stale = false
+	a.serve(ctx, e)
 	peers := a.peers(e.assignment)
 	rename := a.rename(e)
 	act, st := Step(e.assignment.Task, Observed{e.container, unfit(e.assignment, e.container, peers), rename != ""})

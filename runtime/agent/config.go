@@ -16,6 +16,8 @@ type Engine interface {
 	Start(ctx context.Context, ref string) error
 	Stop(ctx context.Context, ref, signal string, grace *time.Duration) error
 	Restart(ctx context.Context, ref, signal string, grace *time.Duration) error
+	// Serve says whether a container gets new requests; those it has go on.
+	Serve(ctx context.Context, ref string, on bool) error
 	Pause(ctx context.Context, ref string) error
 	Unpause(ctx context.Context, ref string) error
 	Rename(ctx context.Context, ref, name string) error

@@ -132,7 +132,7 @@ func (e *Engine) healthResult(c *container, r *run, h runtime.Health) {
 		save = e.noteLocked
 	}
 	err := save(c)
-	connected := c.st.Connected != nil
+	connected, ready := c.st.Connected != nil, c.readyLocked()
 	c.mu.Unlock()
 	if err != nil {
 		e.log.Warn("health not saved", "container", c.name(), "err", err)
@@ -141,7 +141,7 @@ func (e *Engine) healthResult(c *container, r *run, h runtime.Health) {
 		return
 	}
 	if connected {
-		e.cfg.Networks.SetReady(c.id, h.Status == health.Healthy)
+		e.cfg.Networks.SetReady(c.id, ready)
 	}
 	e.publish(c, "health_status: "+h.Status)
 	if replace {

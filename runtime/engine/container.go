@@ -46,18 +46,19 @@ type container struct {
 	op opLock
 	id string
 
-	mu      sync.Mutex
-	rec     record
-	st      state
-	run     *run              // nil when there is no process
-	unsure  bool              // the state could not be read: what runs is asked
-	keep    bool              // the exit under way belongs to a restart: no auto-remove
-	gone    bool              // removed
-	retry   *time.Timer       // pending restart
-	late    []*lateStreams    // attached before the start
-	waiters []waiter          //
-	changed chan struct{}     // closed and replaced when the status changes
-	execs   map[string]*execs // by ID
+	mu        sync.Mutex
+	rec       record
+	st        state
+	run       *run              // nil when there is no process
+	unsure    bool              // the state could not be read: what runs is asked
+	keep      bool              // the exit under way belongs to a restart: no auto-remove
+	gone      bool              // removed
+	withdrawn bool              // gets no new requests: it is about to stop
+	retry     *time.Timer       // pending restart
+	late      []*lateStreams    // attached before the start
+	waiters   []waiter          //
+	changed   chan struct{}     // closed and replaced when the status changes
+	execs     map[string]*execs // by ID
 }
 
 // run is one life of a container's process.

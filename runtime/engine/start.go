@@ -179,6 +179,7 @@ func (b *bundle) launch(ctx context.Context) error {
 	if checked {
 		st.Health = &runtime.Health{Status: "starting"}
 	}
+	c.withdrawn = false
 	started, using := st.StartedAt, c.useLocked()
 	if err = e.saveLocked(c); err != nil {
 		c.run = nil

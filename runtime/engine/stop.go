@@ -102,6 +102,7 @@ func (e *Engine) stopRun(ctx context.Context, c *container, r *run, signal strin
 		defer timer.Stop()
 		deadline = timer.C
 	}
+	e.serve(c, false) // before the process knows: it may close its socket at once
 	e.preStop(ctx, c, r, wait)
 	if err := e.signal(ctx, c, r, sig); err != nil {
 		e.log.Warn("stop signal not delivered", "container", c.name(), "signal", int(sig), "err", err)

@@ -183,6 +183,14 @@ func (f *Fake) Kill(_ context.Context, ref, signal string) error {
 	return nil
 }
 
+// Serve implements what the agent needs: the fake has no requests.
+func (f *Fake) Serve(_ context.Context, ref string, _ bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, err := f.findLocked(ref)
+	return err
+}
+
 // Pause implements Engine.
 func (f *Fake) Pause(_ context.Context, ref string) error {
 	return f.freeze(ref, runtime.Running, runtime.Paused, "pause")
