@@ -39,6 +39,10 @@ type Config struct {
 	DrainGrace time.Duration  // between no new requests for a task and the wish to stop it
 }
 
+// DefaultDrainGrace is long enough for who follows the stack's state to send no
+// more requests to a task.
+const DefaultDrainGrace = 500 * time.Millisecond
+
 // SubnetPicker chooses address ranges for a network.
 type SubnetPicker interface {
 	// Pick returns the subnets of want, complete with gateways: those it asks

@@ -43,6 +43,13 @@ func (c *Client) RemoveVolume(ctx context.Context, name string, force bool) erro
 	return c.delete(ctx, docker+"/volumes/"+name, q)
 }
 
+// RemoveVolumeEverywhere removes the volume of a name on every node that has one.
+func (c *Client) RemoveVolumeEverywhere(ctx context.Context, name string) error {
+	q := url.Values{}
+	set(q, "everywhere", true)
+	return c.delete(ctx, docker+"/volumes/"+name, q)
+}
+
 // PruneVolumes removes unused anonymous volumes, with all also named ones.
 func (c *Client) PruneVolumes(ctx context.Context, all bool, f Filters) (volume.PruneReport, error) {
 	filters := Filters{}

@@ -120,6 +120,8 @@ type Stacks interface {
 	// StackSince is Stack, or false when nothing about it has changed after
 	// index; what was applied is left out when that has not changed.
 	StackSince(name string, index uint64) (cluster.StackStatus, bool, error)
+	// ForgetVolume drops what is known of where a volume is.
+	ForgetVolume(ctx context.Context, name string) error
 	// Changed returns a channel that is closed at the next change.
 	Changed() <-chan struct{}
 }

@@ -133,3 +133,10 @@ func (f *fakeStacks) Changed() <-chan struct{} {
 	defer f.mu.Unlock()
 	return f.changed
 }
+
+func (f *fakeStacks) ForgetVolume(_ context.Context, name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.touchLocked("forget volume " + name)
+	return nil
+}

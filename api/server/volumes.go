@@ -16,6 +16,7 @@ func (s *server) volumeRoutes() {
 	s.handle("POST /volumes/prune", s.pruneVolumes)
 	s.handle("GET /volumes/{name}", s.inspectVolume)
 	s.handle("DELETE /volumes/{name}", s.removeVolume)
+	s.onStacks("DELETE /dhow/v1/volumes/{name}/node", again, s.forgetVolume)
 	s.handle("PUT /volumes/{name}", func(http.ResponseWriter, *http.Request) error {
 		return notYet("updating a volume: there are no cluster volumes")
 	})
@@ -85,6 +86,11 @@ func (s *server) createVolume(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) inspectVolume(w http.ResponseWriter, r *http.Request) error {
+	if node, err := s.volumeAway(r, r.PathValue("name")); err != nil {
+		return err
+	} else if node != "" {
+		return s.pass(w, r, node, passing{})
+	}
 	v, err := s.Volumes.Inspect(r.Context(), r.PathValue("name"))
 	if err != nil {
 		return noSuchVolume(r.PathValue("name"), err)
@@ -94,9 +100,18 @@ func (s *server) inspectVolume(w http.ResponseWriter, r *http.Request) error {
 
 func (s *server) removeVolume(w http.ResponseWriter, r *http.Request) error {
 	name, force := r.PathValue("name"), flag(r, "force")
+	if flag(r, "everywhere") && !s.alone(r) {
+		return s.removeVolumeEverywhere(w, r, name, force)
+	}
+	if done, err := s.removeVolumeAway(w, r, name, force); done {
+		return err
+	}
 	err := s.Volumes.Remove(r.Context(), name, force)
 	if errors.Is(err, runtime.ErrNotFound) && force {
 		err = nil // as in Docker: it is gone
+	}
+	if err == nil && !forwarded(r) {
+		err = s.forget(r.Context(), name)
 	}
 	return noContent(w, noSuchVolume(name, err))
 }

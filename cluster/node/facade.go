@@ -210,6 +210,11 @@ func (n *Node) Scale(ctx context.Context, name string, counts map[string]int) er
 	return do(n, func(m *cluster.Manager) error { return m.Scale(ctx, name, counts) })
 }
 
+// ForgetVolume drops what is known of where a volume is.
+func (n *Node) ForgetVolume(ctx context.Context, name string) error {
+	return do(n, func(m *cluster.Manager) error { return m.ForgetVolume(ctx, name) })
+}
+
 // Stacks returns all stacks.
 func (n *Node) Stacks() []cluster.StackStatus {
 	if m := n.Manager(); m != nil {

@@ -128,7 +128,7 @@ func (a *app) removeVolumes(ctx context.Context, c *client.Client, st api.StackS
 		if v.External {
 			continue
 		}
-		switch err := c.RemoveVolume(ctx, v.Name, false); {
+		switch err := c.RemoveVolumeEverywhere(ctx, v.Name); {
 		case err == nil:
 			fmt.Fprintln(a.err, "removed volume", v.Name)
 		case !client.IsNotFound(err):

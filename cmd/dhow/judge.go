@@ -15,6 +15,7 @@ type verdict struct {
 	done   bool
 	failed *stack.Task // that cannot succeed by itself
 	why    string
+	doubt  *stack.Task // that has failed, and about which the cluster still decides
 }
 
 // judge decides on every service; wait > 0 asks to be called again after that time.
@@ -58,12 +59,13 @@ func left(st api.StackStatus, service string) (n int) {
 // counts are the tasks of one service, as far as they are of its current version.
 type counts struct {
 	existing, up, good, completed, paused int
-	alive, left                           int // of any version: that run, that have a container
+	several                               bool // nodes
+	alive, left                           int  // of any version: that run, that have a container
 }
 
 func (w watch) judgeService(st api.StackStatus, s api.ServiceStatus, running map[string]time.Time, now time.Time) (v verdict, wait time.Duration) {
 	v.item = progress.Item{Name: s.Name, Detail: s.Message}
-	n := counts{left: left(st, s.Name)}
+	n := counts{left: left(st, s.Name), several: len(st.Nodes) > 0}
 	for i := range st.Tasks {
 		t := &st.Tasks[i]
 		if t.Service != s.Name {
@@ -114,6 +116,7 @@ func (w watch) judgeService(st api.StackStatus, s api.ServiceStatus, running map
 	reached := map[goal]int{isRunning: n.up + n.completed, isHealthy: n.good + n.completed, isCreated: n.existing}[w.goal]
 	v.done = reached >= s.Wanted && n.left <= s.Wanted // a scale down is done when the surplus has gone
 	v.item.Status = w.serviceWord(s, n)
+	w.judgeUpdate(s, &v)
 	switch {
 	case v.failed != nil:
 		v.item.State, v.item.Status, v.item.Detail = progress.Failed, "failed", v.why
@@ -157,6 +160,10 @@ func (w watch) judgeTask(t *stack.Task, n *counts, v *verdict, running map[strin
 	case stack.TaskCompleted:
 		n.completed++
 	case stack.TaskFailed:
+		if again, moves := w.moves(t, n.several, running, now); moves {
+			v.doubt = t
+			return again
+		}
 		v.failed, v.why = t, failure(*t)
 	case stack.TaskRunning:
 		n.up++

@@ -157,7 +157,7 @@ func (a *app) up(ctx context.Context, f upFlags, services []string) error {
 	for _, n := range res.Plan.Notes {
 		fmt.Fprintln(a.err, "note:", n)
 	}
-	w := watch{app: a, client: c, stack: p.Stack.Name, services: chosen, index: res.Index}
+	w := watch{app: a, client: c, stack: p.Stack.Name, services: chosen, index: res.Index, updates: updatesOf(res.Plan, p.Stack)}
 	switch {
 	case f.noStart:
 		w.goal = isCreated

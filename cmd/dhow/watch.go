@@ -46,6 +46,9 @@ type watch struct {
 	lenient  bool   // a service that fails is no reason to give up on the others
 	plain    bool   // lines instead of a block that is redrawn: other output goes to the terminal meanwhile
 	index    uint64 // ignore states older than this
+
+	updates map[string]*stack.UpdateRule // services that this command has begun to update, with their update_config, which may be nil
+	tails   *tails                       // of tasks that failed while they could still be read; made by run
 }
 
 // about says whether the watch is about a service.
@@ -56,10 +59,11 @@ func (w watch) about(service string) bool {
 // run shows progress until the goal is reached, a service fails or ctx ends.
 func (w watch) run(ctx context.Context) error {
 	d := progress.New(w.app.err, progress.Options{TTY: w.app.fancy(w.app.err) && !w.plain, Width: func() int { return width(w.app.err) }})
+	w.tails = newTails(w)
 	failed, err := w.follow(ctx, d)
 	d.Close()
 	if failed != nil {
-		w.printTail(context.WithoutCancel(ctx), *failed)
+		w.tails.print(context.WithoutCancel(ctx), *failed)
 	}
 	return err
 }
@@ -76,6 +80,7 @@ func (w watch) follow(ctx context.Context, d *progress.Display) (*stack.Task, er
 		if last != nil {
 			verdicts, wait := w.judge(*last, running, time.Now())
 			w.show(d, shown, verdicts)
+			w.tails.keep(ctx, verdicts)
 			bad, done := outcome(verdicts)
 			if bad.failed != nil && !w.lenient {
 				return bad.failed, fmt.Errorf("service %s: %s", bad.failed.Service, bad.why)
@@ -167,21 +172,4 @@ func (w watch) pending(last *api.StackStatus, cause error) error {
 		}
 	}
 	return fmt.Errorf("%w: %s", cause, strings.Join(open, "; "))
-}
-
-// tailLines is how much of a failed service's output an error shows.
-const tailLines = 20
-
-// printTail shows the last output of a task that failed.
-func (w watch) printTail(ctx context.Context, t stack.Task) {
-	if t.Status.ContainerID == "" {
-		return
-	}
-	fmt.Fprintf(w.app.err, "last output of %s-%d:\n", t.Service, t.Slot)
-	err := w.app.containerLogs(ctx, w.client, t.Status.ContainerID, tailLines, func(line []byte) {
-		fmt.Fprintf(w.app.err, "  | %s\n", strings.TrimRight(string(line), "\r\n"))
-	})
-	if err != nil {
-		fmt.Fprintf(w.app.err, "  (not readable: %v)\n", err)
-	}
 }
