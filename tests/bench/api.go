@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -27,36 +30,47 @@ func newAPI(b *testing.B, socket string) api {
 	}}}
 }
 
-// call uses the version that the oldest Docker in use speaks.
+// call fails the benchmark when the request fails.
 func (a api) call(method, path string, body any, out any) {
 	a.b.Helper()
+	if err := a.try(context.Background(), method, path, body, out); err != nil {
+		a.b.Fatal(err)
+	}
+}
+
+// try uses the version that the oldest Docker in use speaks.
+func (a api) try(ctx context.Context, method, path string, body any, out any) error {
 	var r io.Reader
 	if body != nil {
 		data, err := json.Marshal(body)
 		if err != nil {
-			a.b.Fatal(err)
+			return err
 		}
 		r = bytes.NewReader(data)
 	}
-	req, err := http.NewRequest(method, "http://bench/v1.41"+path, r)
+	req, err := http.NewRequestWithContext(ctx, method, "http://bench/v1.41"+path, r)
 	if err != nil {
-		a.b.Fatal(err)
+		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	res, err := a.http.Do(req)
 	if err != nil {
-		a.b.Fatal(err)
+		return err
 	}
 	defer res.Body.Close()
 	data, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode >= 400 {
-		a.b.Fatalf("%s %s: %s: %v: %s", method, path, res.Status, err, data)
+	if err == nil && res.StatusCode >= 400 {
+		err = errors.New(strings.TrimSpace(string(data)))
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s: %s: %w", method, path, res.Status, err)
 	}
 	if out != nil {
 		if err := json.Unmarshal(data, out); err != nil {
-			a.b.Fatalf("%s %s: %v: %s", method, path, err, data)
+			return fmt.Errorf("%s %s: %w: %s", method, path, err, data)
 		}
 	}
+	return nil
 }
 
 type idAnswer struct {

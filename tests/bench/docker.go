@@ -19,7 +19,11 @@ type docker struct {
 	api
 	b    *testing.B
 	host string // "unix:///run/docker.sock"
-	addr string // of its own network namespace; "" when the daemon is not ours
+
+	machine *netlab.Host // whose network namespace it runs in; nil when the daemon is not ours
+	dir     string       // of its data, when it is ours
+	cmd     *exec.Cmd    // nil: it does not run
+	ended   chan error
 }
 
 // findDocker takes the daemon that DHOW_BENCH_DOCKER names, or the machine's,
@@ -53,31 +57,43 @@ func (d *docker) start(h *netlab.Host) {
 	if err != nil {
 		d.b.Fatal(err)
 	}
-	group := "dhow-bench-" + filepath.Base(dir)
-	logs, err := os.Create(filepath.Join(dir, "log"))
+	d.machine, d.dir, d.host = h, dir, "unix://"+dir+"/docker.sock"
+	d.b.Cleanup(func() {
+		if d.cmd == nil {
+			d.boot() // it ends what it finds
+		}
+		d.stop()
+		if err := os.RemoveAll(dir); err != nil {
+			d.b.Errorf("remove %s: %v", dir, err)
+		}
+		groups, _ := filepath.Glob("/sys/fs/cgroup/*/" + d.group())
+		for _, g := range append(groups, "/sys/fs/cgroup/"+d.group()) {
+			_ = os.Remove(g) // v1, or v2
+		}
+	})
+	d.boot()
+}
+
+// group is the cgroup of its containers.
+func (d *docker) group() string { return "dhow-bench-" + filepath.Base(d.dir) }
+
+// boot starts the process and waits until it answers.
+func (d *docker) boot() {
+	d.b.Helper()
+	logs, err := os.OpenFile(filepath.Join(d.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		d.b.Fatal(err)
 	}
-	d.host, d.addr = "unix://"+dir+"/docker.sock", h.Addr
-	cmd := exec.Command("nsenter", "--net=/run/netns/"+h.NetNS, "unshare", "--mount", "dockerd",
-		"--host", d.host, "--data-root", dir+"/data", "--exec-root", dir+"/exec", "--pidfile", dir+"/pid", "--cgroup-parent", "/"+group)
+	defer logs.Close()
+	cmd := exec.Command("nsenter", "--net=/run/netns/"+d.machine.NetNS, "unshare", "--mount", "dockerd",
+		"--host", d.host, "--data-root", d.dir+"/data", "--exec-root", d.dir+"/exec", "--pidfile", d.dir+"/pid", "--cgroup-parent", "/"+d.group())
 	cmd.Stdout, cmd.Stderr = logs, logs
 	if err := cmd.Start(); err != nil {
 		d.b.Fatal(err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	d.b.Cleanup(func() {
-		d.stop(cmd, ended)
-		logs.Close()
-		if err := os.RemoveAll(dir); err != nil {
-			d.b.Errorf("remove %s: %v", dir, err)
-		}
-		groups, _ := filepath.Glob("/sys/fs/cgroup/*/" + group)
-		for _, g := range append(groups, "/sys/fs/cgroup/"+group) {
-			_ = os.Remove(g) // v1, or v2
-		}
-	})
+	d.cmd, d.ended = cmd, ended
 	netlab.Eventually(d.b, time.Minute, "dockerd answers", func() error {
 		out, err := exec.Command("docker", "-H", d.host, "version").CombinedOutput()
 		if err != nil {
@@ -87,16 +103,25 @@ func (d *docker) start(h *netlab.Host) {
 	})
 }
 
+// kill ends dockerd as a crash would.
+func (d *docker) kill() {
+	_ = d.cmd.Process.Kill()
+	<-d.ended
+	d.cmd = nil
+	_ = os.Remove(filepath.Join(d.dir, "pid")) // the number may be another's by now
+}
+
 // stop ends dockerd, which ends its containers and its containerd.
-func (d *docker) stop(cmd *exec.Cmd, ended chan error) {
-	_ = cmd.Process.Signal(syscall.SIGTERM)
+func (d *docker) stop() {
+	_ = d.cmd.Process.Signal(syscall.SIGTERM)
 	select {
-	case <-ended:
+	case <-d.ended:
 	case <-time.After(time.Minute):
 		d.b.Error("dockerd did not end within a minute")
-		_ = cmd.Process.Kill()
-		<-ended
+		_ = d.cmd.Process.Kill()
+		<-d.ended
 	}
+	d.cmd = nil
 }
 
 // run is docker's client.
@@ -114,10 +139,10 @@ func (d *docker) run(args ...string) string {
 // swarm is a service of sixty replicas, from the command to all running; only
 // with a daemon of our own, which becomes a swarm of one node.
 func (d *docker) swarm() samples {
-	if d == nil || d.addr == "" {
+	if d == nil || d.machine == nil {
 		return nil
 	}
-	d.run("swarm", "init", "--advertise-addr", d.addr)
+	d.run("swarm", "init", "--advertise-addr", d.machine.Addr)
 	took := timed(func() {
 		d.run("service", "create", "--detach", "--quiet", "--name", "sixty", "--replicas", "60", "--stop-signal", "KILL", "busybox:latest", "sleep", "100000")
 		netlab.Eventually(d.b, 2*time.Minute, "60 tasks run", func() error {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
+	"time"
 )
 
 // line is one measured budget.
@@ -53,6 +54,14 @@ func (r *report) atMost(what, unit string, got, limit float64) {
 		budget: fmt.Sprintf("%g %s", limit, unit), met: verdict(got <= limit),
 	})
 }
+
+// within adds a line of times that may take at most limit.
+func (r *report) within(what string, got samples, limit time.Duration) {
+	r.lines = append(r.lines, line{what: what, dhow: got.String(), budget: fmt.Sprintf("%g s", limit.Seconds()), met: verdict(got.median() <= limit)})
+}
+
+// note adds a line that has no budget.
+func (r *report) note(what, dhow string) { r.lines = append(r.lines, line{what: what, dhow: dhow}) }
 
 func verdict(met bool) string {
 	if met {
