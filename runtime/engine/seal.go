@@ -17,9 +17,8 @@ import (
 //
 // It protects a copy of the records without the key: a backup of containers/, a
 // disk that is given away after the key was destroyed. It does not protect
-// against who can read the whole data directory, where the key is, nor does it
-// cover other places that hold the same content, such as the stack's own
-// definition in the log of the managers.
+// against who can read the whole data directory, where the key is. The log of
+// the managers has the same content sealed with keys of theirs.
 type sealer struct {
 	aead cipher.AEAD
 	path string // of the key
