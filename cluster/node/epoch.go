@@ -86,7 +86,7 @@ func (e *epoch) openManager(ctx context.Context) error {
 	cfg.Stream, cfg.Join, cfg.Seal, cfg.SealKeys = e.port.Raft(), e.memberNow() != nil, e.n.ring, e.n.ring.Export
 	cfg.Life = life{e}
 	cfg.AddSealKeys = e.n.ring.Import
-	e.stock.self, e.stock.volumes = e.node, e.n.cfg.Volumes
+	e.stock.self = e.node
 	cfg.Inventory, cfg.Duties = &e.stock, []cluster.Duty{e.lead}
 	m, err := cluster.Open(cfg)
 	if err != nil {
@@ -277,6 +277,8 @@ func (e *epoch) describe() dispatch.Description {
 		var err error
 		if d.Images, d.Volumes, err = e.n.cfg.Inventory(); err != nil {
 			e.log.Warn("inventory", "error", err)
+		} else {
+			e.stock.setOwn(stockOf(&d))
 		}
 	}
 	return d

@@ -11,13 +11,13 @@ import (
 	"github.com/dhow-project/dhow/cluster/dispatch"
 )
 
-// inventory is what the nodes that call this manager have, by node.
+// inventory is what this node has, and the nodes that call this manager.
 type inventory struct {
-	self    string                   // this node, of which the volumes are known at any moment
-	volumes func() ([]string, error) // of this node, sorted
-	mu      sync.Mutex
-	have    map[string]stock // guarded by mu
-	change  chan struct{}    // guarded by mu; nil until somebody asks
+	self   string // this node
+	mu     sync.Mutex
+	own    stock            // guarded by mu
+	have   map[string]stock // guarded by mu: of the others
+	change chan struct{}    // guarded by mu; nil until somebody asks
 }
 
 // stock of one node; a new one of the same content has the same version.
@@ -26,19 +26,17 @@ type stock struct {
 	version         uint64
 }
 
+func stockOf(d *dispatch.Description) stock {
+	return stock{d.Images, d.Volumes, digest(d)}
+}
+
 // Inventory fits loop.Inventory.
 func (v *inventory) Inventory(node string) (images, volumes []string, version uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s := v.have[node]
-	if node == v.self && v.volumes != nil {
-		if now, err := v.volumes(); err == nil && !slices.Equal(now, s.volumes) { // an error: as last heard
-			s = stock{s.images, now, digest(dispatch.Description{Images: s.images, Volumes: now})}
-			if v.have == nil {
-				v.have = map[string]stock{}
-			}
-			v.have[node] = s
-		}
+	if node == v.self {
+		s = v.own
 	}
 	return s.images, s.volumes, s.version
 }
@@ -53,12 +51,25 @@ func (v *inventory) Changed() <-chan struct{} {
 	return v.change
 }
 
-// set takes what all nodes have.
+// set takes what all other nodes have.
 func (v *inventory) set(have map[string]stock) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	same := maps.EqualFunc(v.have, have, func(a, b stock) bool { return a.version == b.version })
 	v.have = have
+	v.tellLocked(same)
+}
+
+// setOwn takes what this node has: a leader has no session with itself.
+func (v *inventory) setOwn(s stock) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	same := v.own.version == s.version
+	v.own = s
+	v.tellLocked(same)
+}
+
+func (v *inventory) tellLocked(same bool) {
 	if !same && v.change != nil {
 		close(v.change)
 		v.change = nil
@@ -75,6 +86,9 @@ func (v *inventory) holders(image string) (nodes []string) {
 			nodes = append(nodes, node)
 		}
 	}
+	if slices.Contains(v.own.images, image) {
+		nodes = append(nodes, v.self)
+	}
 	slices.Sort(nodes)
 	return nodes
 }
@@ -85,8 +99,9 @@ func (v *inventory) follow(ctx context.Context, s *dispatch.Server) error {
 		changed := s.Changed()
 		have := map[string]stock{}
 		for node, c := range s.Sessions() {
-			have[node] = stock{c.Description.Images, c.Description.Volumes, digest(c.Description)}
+			have[node] = stockOf(&c.Description)
 		}
+		delete(have, v.self)
 		v.set(have)
 		select {
 		case <-ctx.Done():
@@ -96,7 +111,7 @@ func (v *inventory) follow(ctx context.Context, s *dispatch.Server) error {
 	}
 }
 
-func digest(d dispatch.Description) uint64 {
+func digest(d *dispatch.Description) uint64 {
 	h := fnv.New64a()
 	for _, list := range [][]string{d.Images, d.Volumes} {
 		for _, s := range list {

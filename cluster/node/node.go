@@ -33,8 +33,6 @@ type Config struct {
 	// Inventory tells which images (IDs, digests and names) and volumes this
 	// machine has, sorted. It is asked again after Refresh.
 	Inventory func() (images, volumes []string, err error)
-	// Volumes tells the volumes alone, at any moment.
-	Volumes func() ([]string, error)
 	// Ours tells the network interfaces that containers use; nil: none.
 	Ours func(name string) bool
 }

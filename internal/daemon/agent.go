@@ -64,14 +64,8 @@ func (n *node) inventory() (images, volumes []string, err error) {
 		}
 	}
 	slices.Sort(images)
-	volumes, err = n.volumeList()
-	return slices.Compact(images), volumes, err
-}
-
-// volumeList is the names of the volumes here, sorted.
-func (n *node) volumeList() ([]string, error) {
 	names, err := volumeNames{n.volumes}.VolumeNames()
-	return slices.Sorted(maps.Keys(names)), err
+	return slices.Compact(images), slices.Sorted(maps.Keys(names)), err
 }
 
 // tellInventory tells the cluster when this node has other images or volumes.
