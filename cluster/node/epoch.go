@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -347,12 +348,23 @@ func (e *epoch) roleOf(p identity.Peer) (stack.Role, bool) {
 		return m.RoleOf(p.Node)
 	}
 	if e.client == nil {
-		return p.Role, true // opening
+		return e.presumed(p), true // opening
 	}
 	v := e.client.View()
 	if len(v.Nodes) == 0 {
-		return p.Role, true
+		return e.presumed(p), true
 	}
 	n, ok := v.Node(p.Node)
 	return n.Role, ok
+}
+
+// presumed is a node's role while there is no list. Managers are those that
+// this node was told of when it got its papers: one that was demoted has its
+// certificate for a while, and must not be the first to fill an empty state.
+func (e *epoch) presumed(p identity.Peer) stack.Role {
+	m := e.memberNow()
+	if m != nil && len(m.Managers) > 0 && !slices.ContainsFunc(m.Managers, func(c contact) bool { return c.ID == p.Node }) {
+		return stack.RoleWorker
+	}
+	return p.Role
 }

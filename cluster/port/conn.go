@@ -17,6 +17,7 @@ type Conn struct {
 	peer     identity.Peer
 	stranger bool // showed no certificate
 	local    bool // with the own node
+	inbound  bool // the other end has made it; never of a local one
 	proto    string
 	port     *Port
 	watch    *time.Timer // nil: not looked after

@@ -162,7 +162,7 @@ func (p *Port) handshake(l *listener, raw net.Conn) (*Conn, error) {
 	}
 	cs := t.ConnectionState()
 	peer, known := identity.PeerOf(cs)
-	c := &Conn{Conn: t, raw: raw, peer: peer, stranger: !known, proto: cs.NegotiatedProtocol, port: p}
+	c := &Conn{Conn: t, raw: raw, peer: peer, stranger: !known, inbound: true, proto: cs.NegotiatedProtocol, port: p}
 	return c, p.admit(c)
 }
 

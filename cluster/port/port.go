@@ -57,6 +57,7 @@ type Config struct {
 	DialTimeout      time.Duration // to connect and shake hands, when the context has no earlier end; default 2 s
 	MaxHandshakes    int           // under way at a time; from one address a quarter of it when half are; default 256
 	MaxStrangers     int           // open connections without certificate, in the same way; default 256
+	MaxPerNode       int           // open connections that one node has made; default 4096
 }
 
 // Port of one node. It works without listener: see Listen.
@@ -80,6 +81,7 @@ type Port struct {
 	closed   bool
 	listener *listener // nil: not listening
 	conns    map[*Conn]struct{}
+	made     map[string]int // of conns, those that a node has made
 }
 
 // New makes a Port that does not listen.
@@ -88,6 +90,7 @@ func New(cfg Config) *Port {
 	setDefault(&cfg.DialTimeout, 2*time.Second)
 	setDefault(&cfg.MaxHandshakes, 256)
 	setDefault(&cfg.MaxStrangers, 256)
+	setDefault(&cfg.MaxPerNode, 4096)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -95,7 +98,7 @@ func New(cfg Config) *Port {
 		cfg: cfg, log: cfg.Log,
 		slots:   make(chan struct{}, cfg.MaxHandshakes),
 		shaking: newCrowd(cfg.MaxHandshakes), strangers: newCrowd(cfg.MaxStrangers),
-		conns: map[*Conn]struct{}{},
+		conns: map[*Conn]struct{}{}, made: map[string]int{},
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.raft, p.grpc, p.http = newDoor(), newDoor(), newDoor()
@@ -203,12 +206,19 @@ func (p *Port) open() []*Conn {
 
 var errClosed = errors.New("cluster port is closed")
 
-// track makes c known to Drop and Close. It is refused once the port is closed.
+// track makes c known to Drop and Close. It is refused once the port is closed,
+// and when its node has too many.
 func (p *Port) track(c *Conn) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return errClosed
+	}
+	if c.inbound && !c.stranger {
+		if p.made[c.peer.Node] >= p.cfg.MaxPerNode {
+			return fmt.Errorf("node %s: %w", c.peer.Node, errCrowded)
+		}
+		p.made[c.peer.Node]++
 	}
 	p.conns[c] = struct{}{}
 	return nil
@@ -217,5 +227,14 @@ func (p *Port) track(c *Conn) error {
 func (p *Port) forget(c *Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if _, known := p.conns[c]; !known {
+		return
+	}
 	delete(p.conns, c)
+	if !c.inbound || c.stranger {
+		return
+	}
+	if p.made[c.peer.Node]--; p.made[c.peer.Node] == 0 {
+		delete(p.made, c.peer.Node)
+	}
 }

@@ -342,3 +342,49 @@ func strangersOf(n *node) int {
 	defer n.strangers.mu.Unlock()
 	return n.strangers.all
 }
+
+// TestOneNodeHasSoManyConnections: a node that opens them without end runs into
+// its own bound, and the others do not notice.
+func TestOneNodeHasSoManyConnections(t *testing.T) {
+	w := newWorld(t)
+	a := w.add("n1", stack.RoleManager, func(c *Config) { c.MaxPerNode = 4 })
+	echo(t, a.GRPC())
+	greedy, other := w.add("n2", stack.RoleWorker), w.add("n3", stack.RoleWorker)
+	var open []net.Conn
+	for range 4 {
+		c := mustDial(t, greedy.Port, "n1", ProtoGRPC)
+		if _, err := greeting(c); err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, c)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for range 3 {
+		if !refused(greedy.Dial(ctx, "n1", ProtoGRPC)) {
+			t.Error("one more is let in")
+		}
+	}
+	if _, err := greeting(mustDial(t, other.Port, "n1", ProtoGRPC)); err != nil {
+		t.Errorf("another node: %v", err)
+	}
+	open[0].Close()
+	for { // the other end notices in its own time
+		c, err := greedy.Dial(ctx, "n1", ProtoGRPC)
+		if err == nil {
+			_, err = greeting(c)
+			c.Close()
+		}
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatal("there is no room again")
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.made["n2"] > 4 || a.made["n3"] != 1 {
+		t.Errorf("%v", a.made)
+	}
+}
