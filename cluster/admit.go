@@ -31,7 +31,8 @@ type Papers struct {
 	Managers    []Peer     `json:"managers"`
 }
 
-// Admit makes a machine that shows a join token a node of this cluster.
+// Admit makes a machine that shows a join token a node of this cluster. One that
+// asks again with the same key, because it has not heard the answer, is the same node.
 func (m *Manager) Admit(ctx context.Context, a Admission) (Papers, error) {
 	if err := m.preview(a); err != nil {
 		return Papers{}, err
@@ -49,9 +50,13 @@ func (m *Manager) Admit(ctx context.Context, a Admission) (Papers, error) {
 	if err := checkSpec(NodeSpec{Role: role, Availability: a.Availability}); err != nil {
 		return Papers{}, fmt.Errorf("join: %w", err)
 	}
+	key, err := identity.RequestKey(a.CSR)
+	if err != nil {
+		return Papers{}, fmt.Errorf("join: %w: %w", runtime.ErrInvalid, err)
+	}
 	snap := m.store.Snapshot()
-	n := withFacts(stack.Node{ID: newID(), Role: role, Availability: a.Availability, Created: time.Now().UnixNano(), Edits: 1}, a.Node)
-	n.Issuer = c.CA.Digest
+	n := withFacts(joiner(snap, key, role), a.Node)
+	n.Availability, n.Issuer = a.Availability, c.CA.Digest
 	if err := mayHaveRole(snap, &n); err != nil {
 		return Papers{}, fmt.Errorf("join: %w", err)
 	}
@@ -64,6 +69,17 @@ func (m *Manager) Admit(ctx context.Context, a Admission) (Papers, error) {
 	}
 	m.log.Info("node admitted", "node", n.ID, "host", n.Hostname, "role", role, "addr", n.Addr)
 	return p, nil
+}
+
+// joiner is the record of a node that asks with this key and has not called yet,
+// or a new one.
+func joiner(snap *state.Snapshot, key string, role stack.Role) stack.Node {
+	for _, n := range snap.Nodes() {
+		if n.Joining == key && n.Role == role {
+			return *n
+		}
+	}
+	return stack.Node{ID: newID(), Role: role, Created: time.Now().UnixNano(), Edits: 1, Joining: key}
 }
 
 // preview refuses without waiting for other commands, nor making them wait:

@@ -24,6 +24,28 @@ type Duty func(ctx context.Context) error
 
 // Run does the leader's work while this manager leads, until ctx ends.
 func (m *Manager) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return m.followSettings(ctx) })
+	g.Go(func() error { return m.leadWhenever(ctx) })
+	return g.Wait()
+}
+
+// followSettings keeps this manager's log as the cluster's settings say.
+func (m *Manager) followSettings(ctx context.Context) error {
+	for {
+		changed := m.store.Changed()
+		if c := m.store.Snapshot().Cluster(); c != nil {
+			if err := m.raft.SetSnapshotThreshold(c.Settings.SnapshotInterval); err != nil {
+				m.log.Error("snapshot interval", "commands", c.Settings.SnapshotInterval, "error", err)
+			}
+		}
+		if !wait(ctx, changed, time.Time{}) {
+			return ctx.Err()
+		}
+	}
+}
+
+func (m *Manager) leadWhenever(ctx context.Context) error {
 	for {
 		changed := m.raft.LeaderChanged()
 		if m.raft.Leading() {
@@ -138,11 +160,15 @@ func (m *Manager) watchLife(ctx context.Context) error {
 func (m *Manager) judge(ctx context.Context, v vigil) (time.Time, error) {
 	m.write.Lock()
 	defer m.write.Unlock()
-	down, again := v.judge(m.store.Snapshot().Nodes(), m.cfg.Life.Look(), time.Now())
+	down, gone, again := v.judge(m.store.Snapshot().Nodes(), m.cfg.Life.Look(), time.Now())
 	var changes []state.Change
 	for _, n := range down {
 		m.log.Warn("node is down", "node", n.ID, "host", n.Hostname, "why", n.Message, "fenced", n.Fenced)
 		changes = append(changes, state.Change{Node: n})
+	}
+	for _, n := range gone {
+		m.log.Warn("node has joined and never called: forgotten", "node", n.ID, "host", n.Hostname)
+		changes = append(changes, state.Change{Delete: &state.Key{Table: state.TableNode, Name: n.ID}})
 	}
 	if _, err := m.propose(ctx, changes); err != nil {
 		return again, err

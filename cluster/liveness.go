@@ -32,6 +32,10 @@ type vigil struct {
 	heartbeat time.Duration // between two words of a session
 }
 
+// joinPatience is how long a machine that has been admitted may take for its
+// first call: one that was lost in between joins as another node.
+const joinPatience = time.Hour
+
 // judge returns the nodes whose Down is to change, with the change made, and
 // when to look again, zero if only a new sighting can change something.
 //
@@ -40,10 +44,23 @@ type vigil struct {
 // what cannot be told what to do does not count. Who has not called since this
 // manager leads has a lease's time to do so. Only a call brings a node back.
 //
+// Who has been admitted and never called is gone after joinPatience.
+//
 // A node that is down is fenced when its own lease has certainly ended too.
-func (v vigil) judge(nodes []*stack.Node, seen func(string) Sighting, now time.Time) (changed []*stack.Node, again time.Time) {
+func (v vigil) judge(nodes []*stack.Node, seen func(string) Sighting, now time.Time) (changed, gone []*stack.Node, again time.Time) {
 	for _, n := range nodes {
-		if n.ID == v.self || n.Fenced || n.Addr == "" {
+		if n.ID == v.self || n.Addr == "" {
+			continue
+		}
+		if n.Joining != "" && n.Down { // tokens are shown, then machines lost
+			end := time.Unix(0, n.Created).Add(joinPatience)
+			if !now.Before(end) {
+				gone = append(gone, n)
+				continue
+			}
+			again = earlier(again, end)
+		}
+		if n.Fenced {
 			continue
 		}
 		s := seen(n.ID)
@@ -82,7 +99,7 @@ func (v vigil) judge(nodes []*stack.Node, seen func(string) Sighting, now time.T
 		changed = append(changed, &c)
 		again = earlier(again, v.fence(s))
 	}
-	return changed, again
+	return changed, gone, again
 }
 
 // fence is when a node has ended its exclusive tasks by itself at the latest. A

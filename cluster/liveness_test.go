@@ -28,7 +28,7 @@ func TestWhoIsDown(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			nodes := []*stack.Node{{ID: "me", Addr: "a"}, {ID: "other", Addr: "b"}, {ID: "gone", Addr: "c", Down: true, Fenced: true}}
-			changed, again := v.judge(nodes, func(string) Sighting { return c.seen }, start.Add(c.after))
+			changed, _, again := v.judge(nodes, func(string) Sighting { return c.seen }, start.Add(c.after))
 			if down := len(changed) == 1; len(changed) > 1 || down != c.down {
 				t.Fatalf("changed %v", changed)
 			}
@@ -55,7 +55,7 @@ func TestANodeIsFencedWhenItsLeaseIsOver(t *testing.T) {
 		if c.ends > 0 {
 			s.LeaseEnds = start.Add(c.ends)
 		}
-		changed, again := v.judge(down, func(string) Sighting { return s }, start.Add(c.now))
+		changed, _, again := v.judge(down, func(string) Sighting { return s }, start.Add(c.now))
 		if fenced := len(changed) == 1 && changed[0].Fenced; fenced != c.fenced || !fenced && !again.After(start.Add(c.now)) {
 			t.Errorf("lease ends %s, now %s: %v, again %v", c.ends, c.now, changed, again)
 		}

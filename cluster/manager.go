@@ -48,7 +48,7 @@ func Open(cfg Config) (*Manager, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open cluster state: %w", err)
 		}
-		cfg.Seal, cfg.SealKeys, cfg.AddSealKeys = ring, ring.Export, ring.Import
+		cfg.Seal, cfg.SealKeys = ring, ring.Export
 	}
 	m := &Manager{cfg: cfg, log: cfg.Log, node: id.Node, store: state.New()}
 	if m.raft, err = consensus.Open(consensus.Config{Dir: dir, ID: id.Node, Store: m.store, Log: cfg.Log, Stream: cfg.Stream, Join: cfg.Join}); err != nil {

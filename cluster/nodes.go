@@ -3,12 +3,15 @@ package cluster
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/dhow-project/dhow/cluster/identity"
 	"github.com/dhow-project/dhow/cluster/state"
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
@@ -21,9 +24,10 @@ const MaxManagers = 7
 // Nodes returns all nodes, by host name and ID.
 func (m *Manager) Nodes(context.Context) ([]NodeStatus, error) {
 	var out []NodeStatus
-	members := m.reachable()
-	for _, n := range m.store.Snapshot().Nodes() {
-		out = append(out, m.nodeStatus(n, members))
+	snap := m.store.Snapshot()
+	members, issuers := m.reachable(), issuersOf(snap.Cluster())
+	for _, n := range snap.Nodes() {
+		out = append(out, m.nodeStatus(n, members, issuers))
 	}
 	slices.SortFunc(out, func(a, b NodeStatus) int {
 		return cmp.Or(strings.Compare(a.Hostname, b.Hostname), strings.Compare(a.ID, b.ID))
@@ -33,15 +37,34 @@ func (m *Manager) Nodes(context.Context) ([]NodeStatus, error) {
 
 // Node finds a node by ID, "self", host name or the unique beginning of an ID.
 func (m *Manager) Node(_ context.Context, ref string) (NodeStatus, error) {
-	n, err := findNode(m.store.Snapshot(), ref, m.node)
+	snap := m.store.Snapshot()
+	n, err := findNode(snap, ref, m.node)
 	if err != nil {
 		return NodeStatus{}, err
 	}
-	return m.nodeStatus(n, m.reachable()), nil
+	return m.nodeStatus(n, m.reachable(), issuersOf(snap.Cluster())), nil
 }
 
-func (m *Manager) nodeStatus(n *stack.Node, voters map[string]bool) NodeStatus {
-	return NodeStatus{Node: *n, Version: n.Edits, Updated: max(n.Created, n.Since), Leader: m.raft.Leader() == n.ID, Reachable: voters[n.ID] && !n.Down}
+func (m *Manager) nodeStatus(n *stack.Node, voters map[string]bool, issuers map[string]Certificate) NodeStatus {
+	return NodeStatus{Node: *n, Version: n.Edits, Updated: max(n.Created, n.Since), Leader: m.raft.Leader() == n.ID,
+		Reachable: voters[n.ID] && !n.Down, Certificate: issuers[n.Issuer]}
+}
+
+// issuersOf are what a cluster's roots say of themselves, by their digest.
+func issuersOf(c *state.Cluster) map[string]Certificate {
+	out := map[string]Certificate{}
+	if c == nil || c.CA == nil {
+		return out
+	}
+	for rest := c.CA.Roots; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return out
+		}
+		if cert, err := x509.ParseCertificate(block.Bytes); err == nil {
+			out[identity.Digest(cert)] = Certificate{Roots: c.CA.Roots, IssuerSubject: cert.RawSubject, IssuerKey: cert.RawSubjectPublicKeyInfo}
+		}
+	}
 }
 
 // reachable are the nodes that have a part in consensus.
@@ -186,6 +209,7 @@ func (m *Manager) Hello(ctx context.Context, facts stack.Node) error {
 		return fmt.Errorf("node %s is not of this cluster: %w", facts.ID, runtime.ErrForbidden)
 	}
 	n := withFacts(*old, facts)
+	n.Joining = ""
 	n.Addr, n.Gossip = cmp.Or(n.Addr, old.Addr), cmp.Or(n.Gossip, old.Gossip)
 	if n.Down {
 		n.Down, n.Fenced, n.Message, n.Since = false, false, "", time.Now().UnixNano()

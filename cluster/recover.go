@@ -11,19 +11,21 @@ import (
 
 	"github.com/dhow-project/dhow/cluster/consensus"
 	"github.com/dhow-project/dhow/cluster/state"
+	"github.com/dhow-project/dhow/internal/durable"
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
 )
 
 // Recover makes the manager that keeps its state in dataDir the only one, after
-// most of the managers were lost for good. No Manager may be open. Everything
+// most of the managers were lost for good. No Manager may be open. After a
+// crash it may be done again. Everything
 // it has stays; the others become workers when they come back.
 func Recover(dataDir, node string, log *slog.Logger) error {
 	dir := filepath.Join(dataDir, "cluster")
-	if err := os.WriteFile(forcedFile(dataDir), nil, 0o600); err != nil {
+	if err := consensus.Recover(consensus.Config{Dir: dir, ID: node, Store: state.New(), Log: log}); err != nil {
 		return err
 	}
-	return consensus.Recover(consensus.Config{Dir: dir, ID: node, Store: state.New(), Log: log})
+	return durable.WriteFile(forcedFile(dataDir), nil, 0o600)
 }
 
 // forcedFile stands from a Recover until the state says so too.
@@ -48,7 +50,7 @@ func (m *Manager) unforce(ctx context.Context) error {
 		return err
 	}
 	m.log.Warn("this manager goes on alone", "demoted", len(changes))
-	return os.Remove(path)
+	return durable.Remove(path)
 }
 
 // HandOver gives the lead to another manager.
@@ -73,44 +75,28 @@ func (m *Manager) SaveSnapshot(_ context.Context, w io.Writer) error {
 	return err
 }
 
-// RestoreSnapshot replaces the state of the whole cluster by an archive. Nodes
-// that are members now stay members, and those that the archive alone knows
-// are left out.
-func (m *Manager) RestoreSnapshot(ctx context.Context, r io.Reader) error {
-	m.write.Lock()
-	defer m.write.Unlock()
-	before := m.store.Snapshot()
-	h, err := m.raft.Restore(ctx, r)
-	if err != nil {
-		return leadership(err)
-	}
-	if keys := h.Extra[sealKeys]; len(keys) > 0 && m.cfg.AddSealKeys != nil {
-		if err := m.cfg.AddSealKeys(keys); err != nil {
-			return fmt.Errorf("keys of the archive: %w", err)
-		}
-	}
-	var changes []state.Change
-	if c := before.Cluster(); c != nil { // the authority, tokens and ID stay: nodes hold certificates of them
-		changes = append(changes, state.Change{Cluster: c})
-	}
-	after := m.store.Snapshot()
-	for _, n := range after.Nodes() {
-		if before.Node(n.ID) == nil {
-			changes = append(changes, state.Change{Delete: &state.Key{Table: state.TableNode, Name: n.ID}})
-		}
-	}
-	for _, n := range before.Nodes() {
-		changes = append(changes, state.Change{Node: n})
-	}
-	_, err = m.propose(ctx, changes)
-	return err
-}
-
-// InspectSnapshot reads and checks an archive.
+// InspectSnapshot reads and checks an archive, and counts what is in it.
 func InspectSnapshot(r io.Reader) (SnapshotInfo, error) {
-	h, err := consensus.Inspect(r)
-	if err != nil {
+	pr, pw := io.Pipe()
+	var n map[state.Table]int
+	counted := make(chan struct{})
+	go func() {
+		defer close(counted)
+		var err error
+		n, err = state.Count(pr)
+		_ = pr.CloseWithError(err) // the writer meets it
+	}()
+	h, err := consensus.InspectState(r, pw)
+	_ = pw.CloseWithError(err) // nil is the end
+	<-counted
+	switch {
+	case err != nil:
 		return SnapshotInfo{}, fmt.Errorf("snapshot: %w: %w", runtime.ErrInvalid, err)
+	case n == nil:
+		return SnapshotInfo{}, fmt.Errorf("snapshot: the state in it is cut off: %w", runtime.ErrInvalid)
 	}
-	return SnapshotInfo{Cluster: h.Cluster, Index: h.Index, Term: h.Term, Size: h.Size, Created: h.Time, Checksum: h.SHA256}, nil
+	return SnapshotInfo{
+		Cluster: h.Cluster, Index: h.Index, Term: h.Term, Size: h.Size, Created: h.Time, Checksum: h.SHA256,
+		Nodes: n[state.TableNode], Stacks: n[state.TableStack], Services: n[state.TableService], Tasks: n[state.TableTask],
+	}, nil
 }

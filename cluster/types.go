@@ -23,15 +23,14 @@ type Config struct {
 
 	// Of a manager among several:
 
-	Stream      consensus.Stream       // connections to the others; nil: this machine alone
-	Join        bool                   // without a state of its own: wait for the leader to send it
-	Seal        Sealer                 // nil: with keys of its own beside the state
-	SealKeys    func() ([]byte, error) // what lets another manager open what is sealed
-	AddSealKeys func([]byte) error     // takes what SealKeys of another manager gave
-	Life        Life                   // nil: no node is ever found to be down
-	Duties      []Duty                 // of others, while this manager leads
-	Lease       time.Duration          // of the nodes' sessions
-	Heartbeat   time.Duration
+	Stream    consensus.Stream       // connections to the others; nil: this machine alone
+	Join      bool                   // without a state of its own: wait for the leader to send it
+	Seal      Sealer                 // nil: with keys of its own beside the state
+	SealKeys  func() ([]byte, error) // what lets another manager open what is sealed
+	Life      Life                   // nil: no node is ever found to be down
+	Duties    []Duty                 // of others, while this manager leads
+	Lease     time.Duration          // of the nodes' sessions
+	Heartbeat time.Duration
 
 	// Of deciding while this manager leads:
 

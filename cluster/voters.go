@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/dhow-project/dhow/cluster/consensus"
@@ -19,9 +20,11 @@ type voterStep struct {
 	remove string // node that is to lose its part
 }
 
-// nextVoter decides one step. Managers are added before others go, so that a
-// replacement never leaves fewer than there were; the leader itself goes last.
-// tried holds nodes that could not be added a moment ago.
+// nextVoter decides one step. Those that are no nodes any more go first: they
+// cannot answer, and a majority is to be found without them. Then managers are
+// added before others go, so that a replacement never leaves fewer than there
+// were; the leader itself goes last. tried holds nodes that could not be added a
+// moment ago.
 func nextVoter(nodes []*stack.Node, members []consensus.Member, self string, tried map[string]bool) voterStep {
 	votes := map[string]bool{}
 	for _, v := range members {
@@ -30,6 +33,13 @@ func nextVoter(nodes []*stack.Node, members []consensus.Member, self string, tri
 	manager := map[string]bool{}
 	for _, n := range nodes {
 		manager[n.ID] = n.Role == stack.RoleManager
+	}
+	for _, v := range members {
+		if _, ok := manager[v.ID]; !ok && v.ID != self {
+			return voterStep{remove: v.ID}
+		}
+	}
+	for _, n := range nodes {
 		if manager[n.ID] && !votes[n.ID] && !n.Down && n.Addr != "" && !tried[n.ID] {
 			return voterStep{add: n.ID}
 		}
@@ -58,9 +68,7 @@ func (m *Manager) followRoles(ctx context.Context) error {
 		step := nextVoter(snap.Nodes(), m.raft.Members(), m.node, tried)
 		switch {
 		case step.add != "":
-			limited, cancel := context.WithTimeout(ctx, addPatience)
-			defer cancel()
-			if err := m.raft.AddVoter(limited, step.add); err != nil {
+			if err := m.addVoter(ctx, step.add); err != nil {
 				tried[step.add] = true
 				return true, fmt.Errorf("give %s a vote: %w", step.add, err)
 			}
@@ -80,4 +88,26 @@ func (m *Manager) followRoles(ctx context.Context) error {
 		}
 		return false, nil
 	})
+}
+
+// addVoter gives a node a vote, as long as that is the next thing to do: a node
+// that is demoted or removed meanwhile is not waited for.
+func (m *Manager) addVoter(ctx context.Context, node string) error {
+	ctx, cancel := context.WithTimeout(ctx, addPatience)
+	defer cancel()
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer cancel()
+	watch.Go(func() {
+		for {
+			changed := m.store.Changed()
+			if n := m.store.Snapshot().Node(node); n == nil || n.Role != stack.RoleManager || n.Down {
+				cancel()
+			}
+			if !wait(ctx, changed, time.Time{}) {
+				return
+			}
+		}
+	})
+	return m.raft.AddVoter(ctx, node)
 }

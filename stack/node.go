@@ -15,6 +15,7 @@ type Node struct {
 	Edits        uint64            `json:"edits,omitempty"`   // grows with every change by a person
 	Version      string            `json:"version,omitempty"` // of dhow
 	Issuer       string            `json:"issuer,omitempty"`  // digest of the root that signed its certificate
+	Joining      string            `json:"joining,omitempty"` // digest of the key that it joined with, until its first call
 	Labels       map[string]string `json:"labels,omitempty"`
 	EngineLabels map[string]string `json:"engineLabels,omitempty"`
 	OS           string            `json:"os,omitempty"`           // "linux"

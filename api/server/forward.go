@@ -125,9 +125,14 @@ func (s *server) lead(w http.ResponseWriter, r *http.Request, rep repeat, h hand
 
 func (s *server) leadOnce(w http.ResponseWriter, r *http.Request, body *kept, rep repeat, h handler, maybe bool) error {
 	leader, known := s.Cluster.Leader()
+	local := s.Cluster.Local()
 	switch {
+	case local.State == cluster.Broken && !known:
+		return say(cluster.ErrInSwarm, "%s", local.Error)
 	case !known:
-		return fmt.Errorf("no manager leads the cluster at the moment, a majority of them has to be up: %w", cluster.ErrNotLeader)
+		return fmt.Errorf("no manager leads the cluster at the moment: a majority of its managers (%s) has to be up and connected. "+
+			"If most of them are lost for good, `dhow swarm init --force-new-cluster` on one that is left goes on with what it has; "+
+			"--stale reads what the nearest manager has: %w", s.managersByName(local), cluster.ErrNotLeader)
 	case leader != s.Cluster.Self():
 		return s.pass(w, r, leader, passing{body: body, toLeader: true, maybe: maybe, inspect: s.settle(r)})
 	}
@@ -136,6 +141,25 @@ func (s *server) leadOnce(w http.ResponseWriter, r *http.Request, body *kept, re
 		return noContent(w, nil) // the attempt before has done it
 	}
 	return err
+}
+
+// managersByName lists the managers, and which are down.
+func (s *server) managersByName(local cluster.LocalStatus) string {
+	var names []string
+	if local.Manager {
+		names = append(names, s.Facts.Hostname)
+	}
+	for _, p := range local.Managers {
+		name := p.Hostname
+		if name == "" {
+			name = p.ID
+		}
+		if p.Down {
+			name += " (down)"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // settle is for requests whose effect the next one on this node counts on: it

@@ -40,12 +40,12 @@ func TestSaveAndRestore(t *testing.T) {
 	before := lead.Indexes().Applied
 	for _, o := range v.all() {
 		if o != lead {
-			if _, err := o.Restore(v.within(time.Second), bytes.NewReader(file.Bytes())); !errors.Is(err, ErrNotLeader) {
+			if _, err := o.Restore(v.within(time.Second), bytes.NewReader(file.Bytes()), nil); !errors.Is(err, ErrNotLeader) {
 				t.Errorf("restore on a follower: %v", err)
 			}
 		}
 	}
-	if _, err := lead.Restore(v.within(10*time.Second), bytes.NewReader(file.Bytes())); err != nil {
+	if _, err := lead.Restore(v.within(10*time.Second), bytes.NewReader(file.Bytes()), nil); err != nil {
 		t.Fatal(err)
 	}
 	v.equal()
@@ -71,7 +71,7 @@ func TestDamagedArchiveChangesNothing(t *testing.T) {
 	for at := 0; at < len(whole); at += 7 {
 		bad := bytes.Clone(whole)
 		bad[at] ^= 0x20
-		if _, err := l.Restore(t.Context(), bytes.NewReader(bad)); err == nil {
+		if _, err := l.Restore(t.Context(), bytes.NewReader(bad), nil); err == nil {
 			t.Fatalf("byte %d of %d was changed, and nobody noticed", at, len(whole))
 		}
 		if _, err := Inspect(bytes.NewReader(whole[:at])); err == nil {
@@ -104,7 +104,7 @@ func TestKilledBetweenSnapshotAndLog(t *testing.T) {
 	l, err := Open(cfg)
 	must(t, err)
 	mustApply(t, l, 0, 5)
-	if _, err := l.Restore(t.Context(), &file); err == nil {
+	if _, err := l.Restore(t.Context(), &file, nil); err == nil {
 		t.Error("stored behind a gap") // nothing was acknowledged
 	}
 	mustClose(t, l)

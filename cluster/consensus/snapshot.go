@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,19 @@ func (l *Log) Snapshot() error {
 	return nil
 }
 
+// SetSnapshotThreshold sets after how many commands the log is compacted; 0: the default.
+func (l *Log) SetSnapshotThreshold(commands uint64) error {
+	if commands == 0 {
+		commands = l.cfg.SnapshotThreshold
+	}
+	rc := l.raft.ReloadableConfig()
+	if rc.SnapshotThreshold == commands {
+		return nil
+	}
+	rc.SnapshotThreshold = commands
+	return l.raft.ReloadConfig(rc)
+}
+
 // Save writes an archive of the state as this manager has it; after Verify it
 // is the cluster's. It needs no disk. Extra goes into the header as it is.
 func (l *Log) Save(w io.Writer, extra map[string][]byte) (Header, error) {
@@ -36,20 +50,21 @@ func (l *Log) Save(w io.Writer, extra map[string][]byte) (Header, error) {
 }
 
 // Restore replaces the state of the whole cluster by an archive, on the leader.
-// It returns when a majority has it. A damaged archive is refused before
-// anything changes.
-func (l *Log) Restore(ctx context.Context, r io.Reader) (Header, error) {
+// Edit, when there is one, changes it before anybody has it; its commands have
+// the index of the header. Restore returns when a majority has the outcome. A
+// damaged archive is refused before anything changes.
+func (l *Log) Restore(ctx context.Context, r io.Reader, edit func(*state.Store, Header) error) (Header, error) {
 	if !l.Leading() {
 		return Header{}, fmt.Errorf("restore snapshot: %w", l.notLeader())
 	}
-	h, err := l.restore(ctx, r)
+	h, err := l.restore(ctx, r, edit)
 	if err != nil {
 		return Header{}, fmt.Errorf("restore snapshot: %w", err)
 	}
 	return h, nil
 }
 
-func (l *Log) restore(ctx context.Context, r io.Reader) (Header, error) {
+func (l *Log) restore(ctx context.Context, r io.Reader, edit func(*state.Store, Header) error) (Header, error) {
 	f, err := os.CreateTemp(l.cfg.Dir, "restore-*.tmp")
 	if err != nil {
 		return Header{}, err
@@ -61,8 +76,14 @@ func (l *Log) restore(ctx context.Context, r io.Reader) (Header, error) {
 		return Header{}, err
 	}
 	// Raft panics when a state that it has accepted cannot be loaded: it is tried first.
-	if err := rewound(f, state.New().Restore); err != nil {
+	loaded := state.New()
+	if err := rewound(f, loaded.Restore); err != nil {
 		return Header{}, err
+	}
+	if edit != nil {
+		if h.Size, err = edited(f, loaded, h, edit); err != nil {
+			return Header{}, err
+		}
 	}
 	meta := &raft.SnapshotMeta{Version: raft.SnapshotVersionMax, Index: h.Index, Term: h.Term, Size: h.Size}
 	give := func(r io.Reader) error {
@@ -80,6 +101,23 @@ func (l *Log) restore(ctx context.Context, r io.Reader) (Header, error) {
 		return Header{}, err
 	}
 	return h, nil
+}
+
+// edited replaces what is in f by loaded as edit leaves it, and returns its size.
+func edited(f *os.File, loaded *state.Store, h Header, edit func(*state.Store, Header) error) (int64, error) {
+	if err := edit(loaded, h); err != nil {
+		return 0, err
+	}
+	if err := f.Truncate(0); err != nil {
+		return 0, err
+	}
+	size := counter(0)
+	write := func(io.Reader) error {
+		b := bufio.NewWriter(f)
+		return errors.Join(loaded.Snapshot().Persist(io.MultiWriter(b, &size)), b.Flush())
+	}
+	err := rewound(f, write)
+	return int64(size), err
 }
 
 func rewound(f *os.File, use func(io.Reader) error) error {

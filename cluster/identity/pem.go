@@ -129,6 +129,16 @@ func parseCSR(data []byte) (*x509.CertificateRequest, error) {
 	return csr, nil
 }
 
+// RequestKey is the digest of the key that a certificate is requested for.
+func RequestKey(csrPEM []byte) (string, error) {
+	csr, err := parseCSR(csrPEM)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(csr.RawSubjectPublicKeyInfo)
+	return hex.EncodeToString(sum[:]), nil
+}
+
 func parseKey(data []byte) (*ecdsa.PrivateKey, error) {
 	b, rest := nextBlock(bytes.TrimSpace(data))
 	if b == nil || b.Type != pemKey || len(bytes.TrimSpace(rest)) > 0 {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,15 +17,8 @@ const DefaultPort = 2377
 // DefaultGossipPort is where nodes gossip.
 const DefaultGossipPort = 7946
 
-// listenAddr completes what a person gave: "", an address, an interface, each with or without a port.
-func listenAddr(s string) (string, error) {
-	if s == "" {
-		return net.JoinHostPort("0.0.0.0", strconv.Itoa(DefaultPort)), nil
-	}
-	return complete(s, DefaultPort)
-}
-
-// complete makes host:port of an address or the name of an interface.
+// complete makes host:port of an address or the name of an interface, each with
+// or without a port. The name stays: its address may be another one tomorrow.
 func complete(s string, port int) (string, error) {
 	host, p := s, strconv.Itoa(port)
 	if h, given, err := net.SplitHostPort(s); err == nil {
@@ -34,14 +28,34 @@ func complete(s string, port int) (string, error) {
 	if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 {
 		return "", fmt.Errorf("address %q: port %q is not between 1 and 65535: %w", s, p, runtime.ErrInvalid)
 	}
+	if host == "" {
+		return "", fmt.Errorf("address %q: neither an IP address nor an interface: %w", s, runtime.ErrInvalid)
+	}
+	return net.JoinHostPort(host, p), nil
+}
+
+// resolve replaces the name of an interface by its address now.
+func resolve(hostPort string) (string, error) {
+	host, p, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		return "", fmt.Errorf("address %q: %w: %w", hostPort, err, runtime.ErrInvalid)
+	}
 	if _, err := netip.ParseAddr(host); err == nil {
-		return net.JoinHostPort(host, p), nil
+		return hostPort, nil
 	}
 	found, err := ofInterface(host)
 	if err != nil {
-		return "", fmt.Errorf("address %q: %w", s, err)
+		return "", fmt.Errorf("address %q: %w", hostPort, err)
 	}
 	return net.JoinHostPort(found, p), nil
+}
+
+// listenAddr completes what a person gave: "" is all addresses.
+func listenAddr(s string) (string, error) {
+	if s == "" {
+		s = "0.0.0.0"
+	}
+	return complete(s, DefaultPort)
 }
 
 func ofInterface(name string) (string, error) {
@@ -56,7 +70,7 @@ func ofInterface(name string) (string, error) {
 	if found := usable(addrs); len(found) > 0 {
 		return found[0].String(), nil
 	}
-	return "", fmt.Errorf("interface %s has no address: %w", name, runtime.ErrInvalid)
+	return "", fmt.Errorf("interface %s has no address that another machine could reach: %w", name, runtime.ErrInvalid)
 }
 
 // usable are the addresses that another machine can reach, IPv4 first.
@@ -115,4 +129,41 @@ func towards(addr string) (string, error) {
 	defer c.Close()
 	host, _, err := net.SplitHostPort(c.LocalAddr().String())
 	return host, err
+}
+
+// anywhere reports whether host:port is all addresses of this machine.
+func anywhere(hostPort string) bool {
+	host, _, err := net.SplitHostPort(hostPort)
+	ip := net.ParseIP(host)
+	return err == nil && ip != nil && ip.IsUnspecified()
+}
+
+// isSix reports whether host:port is an IPv6 address.
+func isSix(hostPort string) bool {
+	host, _, err := net.SplitHostPort(hostPort)
+	ip, err2 := netip.ParseAddr(host)
+	return err == nil && err2 == nil && ip.Is6() && !ip.Is4In6()
+}
+
+// withPort is the host of one address with the port of another.
+func withPort(hostOf, portOf string) string {
+	host, _, err := net.SplitHostPort(hostOf)
+	_, p, err2 := net.SplitHostPort(portOf)
+	if err != nil || err2 != nil {
+		return portOf
+	}
+	return net.JoinHostPort(host, p)
+}
+
+// isOwn reports whether an interface of this machine has the address.
+func isOwn(host string) bool {
+	ip := net.ParseIP(host)
+	addrs, err := net.InterfaceAddrs()
+	if err != nil || ip == nil {
+		return true
+	}
+	return slices.ContainsFunc(addrs, func(a net.Addr) bool {
+		n, ok := a.(*net.IPNet)
+		return ok && n.IP.Equal(ip)
+	})
 }

@@ -38,11 +38,12 @@ func (e *epoch) peers() []cluster.Peer {
 	if m := e.managing(); m != nil && m.Known() {
 		return m.Peers()
 	}
-	if e.client == nil {
+	c := e.session()
+	if c == nil {
 		return nil
 	}
 	var out []cluster.Peer
-	for _, n := range e.client.View().Nodes {
+	for _, n := range c.View().Nodes {
 		if n.ID != e.node {
 			out = append(out, cluster.Peer{ID: n.ID, Hostname: n.Hostname, Addr: n.Addr, Gossip: n.Gossip, Role: n.Role, Down: n.Down})
 		}
@@ -72,44 +73,32 @@ func (e *epoch) managers() []string {
 // advertised is the address that others are told. An address that a person gave
 // holds for as long as this machine has it.
 func (e *epoch) advertised(m *member) string {
-	_, p, err := net.SplitHostPort(m.Listen)
-	if err != nil {
-		return m.Advertise
-	}
 	if m.Advertise != "" {
-		host, _, err := net.SplitHostPort(m.Advertise)
-		if err == nil && (!m.Own || isOwn(host)) {
-			return m.Advertise
+		if at, err := resolve(m.Advertise); err == nil && (!m.Own || isOwn(hostOf(at))) {
+			return at
 		}
 	}
-	if host, _, err := net.SplitHostPort(m.Listen); err == nil {
-		if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
-			return m.Listen
-		}
+	if at, err := resolve(m.Listen); err == nil && !anywhere(at) && isOwn(hostOf(at)) {
+		return at
 	}
 	for _, c := range m.Managers {
 		if c.ID == e.node {
 			continue
 		}
 		if host, err := towards(c.Addr); err == nil {
-			return net.JoinHostPort(host, p)
+			return withPort(net.JoinHostPort(host, "0"), m.Listen)
 		}
 	}
 	if host, err := onlyAddr(e.n.cfg.Ours); err == nil {
-		return net.JoinHostPort(host, p)
+		return withPort(net.JoinHostPort(host, "0"), m.Listen)
 	}
 	return m.Advertise
 }
 
-// isOwn reports whether an interface of this machine has the address.
-func isOwn(host string) bool {
-	ip := net.ParseIP(host)
-	addrs, err := net.InterfaceAddrs()
-	if err != nil || ip == nil {
-		return true
+func hostOf(hostPort string) string {
+	host, _, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		return hostPort
 	}
-	return slices.ContainsFunc(addrs, func(a net.Addr) bool {
-		n, ok := a.(*net.IPNet)
-		return ok && n.IP.Equal(ip)
-	})
+	return host
 }

@@ -28,10 +28,10 @@ type epoch struct {
 	node    string // ID
 	cluster string // ID
 	port    *port.Port
-	client  *dispatch.Client
 	stock   inventory // of the nodes, while this one leads
 
 	mu      sync.Mutex       // guards what follows
+	client  *dispatch.Client // set once, by openEpoch
 	member  *member          // nil: solo
 	manager *cluster.Manager // nil on a worker
 	server  *dispatch.Server // of manager
@@ -39,6 +39,7 @@ type epoch struct {
 	group   *errgroup.Group  // of run; nil while it does not run
 	ctx     context.Context  // of run
 	began   chan struct{}    // closed and replaced when manager or gossip change
+	trouble string           // why others cannot reach this machine; "": they can
 
 	stopManaging context.CancelFunc // ends what goManage started; nil: nothing
 	managed      chan struct{}      // closed when that has ended
@@ -70,34 +71,48 @@ func (n *Node) openEpoch(ctx context.Context, m *member) (_ *epoch, err error) {
 			e.cluster = e.manager.ID()
 		}
 	}
-	e.client = dispatch.NewClient(dispatch.ClientConfig{
+	client := dispatch.NewClient(dispatch.ClientConfig{
 		Node: e.node, Cluster: e.cluster, Dial: e.dialSession, Managers: e.managers, Local: e.local, Wake: e.wake, Describe: e.describe,
 		Cache: filepath.Join(n.dir, "assignments.json"), Log: n.log.With("part", "session"),
 	})
+	e.mu.Lock()
+	e.client = client
+	e.mu.Unlock()
 	if m != nil && !leaving {
-		err = e.listen(ctx)
+		if err := e.listen(); err != nil { // it goes on: the address may come back
+			e.log.Error("not reachable for other nodes", "error", err)
+		}
 	}
-	return e, err
+	return e, nil
 }
 
 // openManager opens the replicated state.
 func (e *epoch) openManager(ctx context.Context) error {
+	if m := e.memberNow(); m != nil && m.Force {
+		if err := e.force(); err != nil {
+			return err
+		}
+	}
 	cfg := e.n.cfg.Manager
 	cfg.DataDir, cfg.NodeID, cfg.Node = e.n.cfg.DataDir, e.node, e.n.cfg.Facts
 	cfg.Stream, cfg.Join, cfg.Seal, cfg.SealKeys = e.port.Raft(), e.memberNow() != nil, e.n.ring, e.n.ring.Export
 	cfg.Life = life{e}
-	cfg.AddSealKeys = e.n.ring.Import
 	e.stock.self = e.node
-	cfg.Inventory, cfg.Duties = &e.stock, []cluster.Duty{e.lead}
+	var m *cluster.Manager
+	var s *dispatch.Server
+	cfg.Inventory, cfg.Duties = &e.stock, []cluster.Duty{
+		func(ctx context.Context) error { return s.Lead(ctx, m.Core()) },
+		func(ctx context.Context) error { return e.stock.follow(ctx, s) },
+	}
 	m, err := cluster.Open(cfg)
 	if err != nil {
 		return err
 	}
-	e.mu.Lock()
-	e.manager = m
-	e.server = dispatch.NewServer(dispatch.ServerConfig{
+	s = dispatch.NewServer(dispatch.ServerConfig{
 		Node: e.node, Leader: m.Leader, LeaderChanged: m.LeaderChanged, Peer: peerOf, Log: e.n.log.With("part", "sessions"),
 	})
+	e.mu.Lock()
+	e.manager, e.server = m, s
 	e.mu.Unlock()
 	e.turned()
 	return nil
@@ -107,7 +122,7 @@ func (e *epoch) openManager(ctx context.Context) error {
 func (e *epoch) closeManager() error {
 	e.mu.Lock()
 	m, stop, stopped := e.manager, e.stopManaging, e.managed
-	e.manager = nil
+	e.manager, e.stopManaging = nil, nil
 	e.mu.Unlock()
 	e.turned()
 	if stop != nil {
@@ -126,15 +141,6 @@ func peerOf(c net.Conn) (string, bool) {
 	return p.Node(), true
 }
 
-// listen opens this machine to the others.
-func (e *epoch) listen(context.Context) error {
-	m := e.memberNow()
-	if err := e.port.Listen(m.Listen); err != nil {
-		return fmt.Errorf("listen for other nodes on %s: %w", m.Listen, err)
-	}
-	return nil
-}
-
 func (e *epoch) memberNow() *member {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -146,6 +152,13 @@ func (e *epoch) managing() *cluster.Manager {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.manager
+}
+
+// session is the client of sessions; nil while the epoch opens.
+func (e *epoch) session() *dispatch.Client {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.client
 }
 
 func (e *epoch) gossiping() *gossip.Gossip {
@@ -167,12 +180,12 @@ func (e *epoch) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	e.mu.Lock()
 	e.group, e.ctx = g, ctx
-	m := e.manager
+	m, member := e.manager, e.member
 	e.mu.Unlock()
 	if m != nil {
 		e.goManage(m)
 	}
-	if e.memberNow() != nil {
+	if member != nil {
 		e.goMember()
 	}
 	g.Go(func() error { return e.relay(ctx) })
@@ -185,7 +198,7 @@ func (e *epoch) run(ctx context.Context) error {
 		}
 		fence := newFence(ctx, e.client)
 		g.Go(func() error { return fence.run(ctx) })
-		return e.n.cfg.Agent(ctx, e.node, e.cluster, fence)
+		return e.n.cfg.Agent(ctx, e.node, e.cluster, &outcast{Source: fence, epoch: e})
 	})
 	return g.Wait()
 }
@@ -212,14 +225,11 @@ func (e *epoch) goManage(m *cluster.Manager) {
 
 // goMember starts what only a member of a larger cluster has to do.
 func (e *epoch) goMember() {
+	e.group.Go(func() error { return e.keepListening(e.ctx) })
+	e.group.Go(func() error { return e.keepStanding(e.ctx) })
 	e.group.Go(func() error { return e.runGossip(e.ctx) })
 	e.group.Go(func() error { return e.keepPapers(e.ctx) })
 	e.group.Go(func() error { return e.followView(e.ctx) })
-}
-
-// lead is this package's part of a leader's work: sessions.
-func (e *epoch) lead(ctx context.Context) error {
-	return e.dispatching().Lead(ctx, e.managing().Core())
 }
 
 // dispatching is the server of sessions; nil on a worker.
@@ -269,7 +279,7 @@ func (e *epoch) describe() dispatch.Description {
 	d.Node.ID, d.Node.Issuer = e.node, e.n.id.Issuer()
 	if m := e.memberNow(); m != nil {
 		d.Node.Addr = e.advertised(m)
-		d.Node.Gossip = gossipOf(&member{Advertise: d.Node.Addr, Gossip: m.Gossip})
+		d.Node.Gossip = m.gossipOf(d.Node.Addr)
 		if g := e.gossiping(); g != nil {
 			d.Node.Gossip = g.Addr()
 		}
@@ -347,10 +357,11 @@ func (e *epoch) roleOf(p identity.Peer) (stack.Role, bool) {
 	if m := e.managing(); m != nil && m.Known() {
 		return m.RoleOf(p.Node)
 	}
-	if e.client == nil {
+	c := e.session()
+	if c == nil {
 		return e.presumed(p), true // opening
 	}
-	v := e.client.View()
+	v := c.View()
 	if len(v.Nodes) == 0 {
 		return e.presumed(p), true
 	}

@@ -33,7 +33,10 @@ func (n *Node) Local() cluster.LocalStatus {
 	if m == nil {
 		return st
 	}
-	st.State, st.Advertise, st.Listen = cluster.Joined, e.advertised(m), m.Listen
+	st.State, st.Advertise, st.Listen, st.Error = cluster.Joined, e.advertised(m), m.Listen, e.problem()
+	if st.Error != "" {
+		st.State = cluster.Broken
+	}
 	for _, p := range e.peers() {
 		if p.Role == stack.RoleManager {
 			st.Managers = append(st.Managers, p)

@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/dhow-project/dhow/cluster"
@@ -36,23 +35,27 @@ func (n *Node) Init(ctx context.Context, opt cluster.InitOptions) (string, error
 	}
 	m.Cluster, m.Node, m.Role = e.cluster, e.node, stack.RoleManager
 	self := n.cfg.Facts
-	self.ID, self.Addr, self.Gossip, self.Availability = e.node, m.Advertise, gossipOf(m), opt.Availability
+	told := e.advertised(m)
+	self.ID, self.Addr, self.Gossip, self.Availability = e.node, told, m.gossipOf(told), opt.Availability
 	if err := e.managing().OpenCluster(ctx, self, opt.Settings); err != nil {
 		return "", err
 	}
 	if err := e.certify(ctx); err != nil {
 		return "", err
 	}
-	if err := e.port.Listen(m.Listen); err != nil {
-		return "", fmt.Errorf("listen for other nodes on %s: %w", m.Listen, err)
-	}
 	if err := writeMember(n.dir, m); err != nil {
-		return "", errors.Join(err, e.port.CloseListener())
+		return "", err
 	}
 	e.mu.Lock()
 	e.member = m
+	runs := e.group != nil
 	e.mu.Unlock()
-	e.goMember()
+	if err := e.listen(); err != nil { // it was free a moment ago
+		n.log.Error("not reachable for other nodes", "error", err)
+	}
+	if runs { // else run starts it
+		e.goMember()
+	}
 	e.client.Refresh()
 	n.notify()
 	n.log.Info("this cluster is open to others", "cluster", e.cluster, "listen", m.Listen, "advertise", m.Advertise)
@@ -70,59 +73,6 @@ func (e *epoch) certify(ctx context.Context) error {
 		return err
 	}
 	return e.n.id.Install(p.Certificate, p.Roots)
-}
-
-// place says where this machine listens and where others reach it; remote is
-// a node that it is to reach, "" if there is none yet.
-func (n *Node) place(listen, advertise, remote string) (*member, error) {
-	var err error
-	m := &member{}
-	if m.Listen, err = listenAddr(listen); err != nil {
-		return nil, err
-	}
-	host, p, err := net.SplitHostPort(m.Listen)
-	if err != nil {
-		return nil, err
-	}
-	ip := net.ParseIP(host)
-	switch {
-	case advertise != "":
-		m.Advertise, err = complete(advertise, portOf(p))
-	case ip != nil && !ip.IsUnspecified():
-		m.Advertise = m.Listen
-	case remote != "":
-		host, err = towards(remote)
-		m.Advertise = net.JoinHostPort(host, p)
-	default:
-		host, err = onlyAddr(n.cfg.Ours)
-		m.Advertise = net.JoinHostPort(host, p)
-	}
-	if err != nil {
-		return nil, err
-	}
-	host, _, err = net.SplitHostPort(m.Advertise)
-	m.Own = isOwn(host)
-	bind := "0.0.0.0"
-	if ip != nil {
-		bind = ip.String()
-	}
-	m.Gossip = net.JoinHostPort(bind, fmt.Sprint(n.cfg.GossipPort))
-	return m, err
-}
-
-func portOf(s string) int {
-	n, _ := strconv.Atoi(s) // complete has checked it
-	return n
-}
-
-// gossipOf is where others reach a member's gossip.
-func gossipOf(m *member) string {
-	host, _, err := net.SplitHostPort(m.Advertise)
-	_, p, err2 := net.SplitHostPort(m.Gossip)
-	if err != nil || err2 != nil {
-		return m.Gossip
-	}
-	return net.JoinHostPort(host, p)
 }
 
 // Join makes this machine a node of another's cluster. What it was before ends
@@ -144,56 +94,81 @@ func (n *Node) Join(ctx context.Context, opt cluster.JoinOptions) error {
 	if len(opt.Remotes) == 0 {
 		return fmt.Errorf("join: the address of a manager is missing: %w", runtime.ErrInvalid)
 	}
-	remote, err := complete(opt.Remotes[0], DefaultPort)
+	var remotes []string
+	for _, r := range opt.Remotes {
+		remote, err := complete(r, DefaultPort)
+		if err != nil {
+			return err
+		}
+		remotes = append(remotes, remote)
+	}
+	m, err := n.place(opt.Listen, opt.Advertise, remotes[0])
 	if err != nil {
 		return err
 	}
-	m, err := n.place(opt.Listen, opt.Advertise, remote)
-	if err != nil {
-		return err
-	}
-	p, err := n.present(ctx, token, remote, m, opt.Availability)
+	p, err := n.present(ctx, token, remotes, m, opt.Availability)
 	if err != nil {
 		return err
 	}
 	return n.transit(ctx, func(ctx context.Context) error { return n.enter(ctx, m, p) })
 }
 
-// joinHops bounds how often a manager may send the machine to another one.
-const joinHops = 5
+// joinPatience is how long a machine that joins waits for somebody who leads:
+// longer than an election.
+const joinPatience = 15 * time.Second
 
-// present shows the token to the manager that leads, and gets papers.
-func (n *Node) present(ctx context.Context, token identity.Token, remote string, m *member, a stack.Availability) (cluster.Papers, error) {
-	if err := n.id.Clear(); err != nil { // of an attempt to open this machine's own cluster, or to enter another
-		return cluster.Papers{}, err
+// present shows the token to the manager that leads, and gets papers. Asked
+// again after an answer that was lost, the manager gives the same node's.
+func (n *Node) present(ctx context.Context, token identity.Token, remotes []string, m *member, a stack.Availability) (cluster.Papers, error) {
+	var p cluster.Papers
+	if _, certified := n.id.Self(); certified { // of an attempt to open this machine's own cluster, or to enter another
+		if err := n.id.Clear(); err != nil {
+			return p, err
+		}
 	}
 	csr, err := n.id.NewCSR()
 	if err != nil {
-		return cluster.Papers{}, err
+		return p, err
 	}
+	told := n.now().advertised(m)
 	q := cluster.Admission{Token: token.String(), CSR: csr, Node: n.cfg.Facts, Availability: a}
-	q.Node.Addr, q.Node.Gossip = m.Advertise, gossipOf(m)
-	asked := remote
-	for hop := 0; ; hop++ {
-		c, err := port.JoinClient(ctx, asked, token, askTimeout)
-		if err != nil {
-			return cluster.Papers{}, fmt.Errorf("%w: %w", runtime.ErrUnavailable, err)
-		}
-		var p cluster.Papers
-		err = post(ctx, c, "http://"+asked+port.JoinPath, q, &p)
-		c.CloseIdleConnections()
-		var other *misdirected
+	q.Node.Addr, q.Node.Gossip = told, m.gossipOf(told)
+	ctx, cancel := context.WithTimeout(ctx, joinPatience)
+	defer cancel()
+	for next := 0; ; next++ {
+		asked := remotes[next%len(remotes)]
+		p, err = show(ctx, token, asked, q)
 		switch {
 		case err == nil:
 			return p, nil
-		case !errors.As(err, &other) || hop >= joinHops:
-			return cluster.Papers{}, fmt.Errorf("join through %s: %w", asked, err)
-		case other.Addr != "":
-			asked = other.Addr
-		case !pause(ctx, 300*time.Millisecond): // between two leaders
-			return cluster.Papers{}, ctx.Err()
+		case final(err):
+			return p, fmt.Errorf("join through %s: %w", asked, err)
+		}
+		if !pause(ctx, 300*time.Millisecond) { // between two leaders
+			return p, fmt.Errorf("join through %s: %w", asked, err)
 		}
 	}
+}
+
+// joinHops bounds how often a manager may send the machine to another one.
+const joinHops = 5
+
+// show shows the token to one manager, or to the one that it names instead.
+func show(ctx context.Context, token identity.Token, asked string, q cluster.Admission) (p cluster.Papers, err error) {
+	for range joinHops {
+		var c *http.Client
+		if c, err = port.JoinClient(ctx, asked, token, askTimeout); err != nil {
+			return p, err
+		}
+		err = post(ctx, c, "http://"+asked+port.JoinPath, q, &p)
+		c.CloseIdleConnections()
+		var other *misdirected
+		if !errors.As(err, &other) || other.Addr == "" {
+			return p, err
+		}
+		asked = other.Addr
+	}
+	return p, err
 }
 
 // enter is between two epochs: it puts the papers to use.
@@ -228,33 +203,46 @@ func (n *Node) Leave(ctx context.Context, force bool) error {
 	if m == nil {
 		return fmt.Errorf("this node is not part of a swarm: %w", cluster.ErrInSwarm)
 	}
-	if m.Role == stack.RoleManager && !force {
-		return fmt.Errorf("this node is a manager; `dhow node demote` it first, or use --force, which can leave the others without a majority: %w", runtime.ErrConflict)
-	}
-	patience := askTimeout
-	if force {
-		patience = 3 * time.Second
-	}
-	if err := e.depart(ctx, patience); err != nil {
-		if !force && !errors.Is(err, runtime.ErrForbidden) {
-			return fmt.Errorf("tell the cluster: %w; --force leaves without", err)
-		}
-		n.log.Warn("leave without a word to the others", "error", err)
-	}
-	left := *m
-	left.Leaving = true
-	if err := writeMember(n.dir, &left); err != nil {
+	if err := e.mayLeave(m, force); err != nil {
 		return err
+	}
+	if err := e.changeMember(func(m *member) { m.Leaving = true }); err != nil {
+		return err
+	}
+	if err := e.depart(ctx, force); err != nil && !force {
+		err = fmt.Errorf("tell the cluster: %w; --force leaves without", err)
+		return errors.Join(err, e.changeMember(func(m *member) { m.Leaving = false }))
+	} else if err != nil {
+		n.log.Warn("leave without a word to the others", "error", err)
 	}
 	return n.transit(ctx, n.finishLeaving)
 }
 
-// depart tells the cluster that this node goes. The last manager has nobody to tell.
-func (e *epoch) depart(ctx context.Context, patience time.Duration) error {
+// mayLeave refuses what would cost the others more than a node.
+func (e *epoch) mayLeave(m *member, force bool) error {
+	if m.Role != stack.RoleManager || m.Removed || force {
+		return nil
+	}
+	if len(e.managers()) == 1 {
+		return fmt.Errorf("this node is the last manager: without it, all that the cluster knows is gone; use --force if that is what you want: %w", runtime.ErrConflict)
+	}
+	return fmt.Errorf("this node is a manager; `dhow node demote` it first, or use --force, which can leave the others without a majority: %w", runtime.ErrConflict)
+}
+
+// depart tells the cluster that this node goes. The last manager has nobody to
+// tell, and whom the cluster has removed need not.
+func (e *epoch) depart(ctx context.Context, force bool) error {
+	patience := askTimeout
+	if force {
+		patience = 3 * time.Second
+	}
 	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	if _, certified := e.n.id.Self(); !certified || e.memberNow().Removed || len(e.managers()) == 0 {
+		return nil
+	}
 	if m := e.managing(); m != nil {
-		if len(m.Peers()) == 0 {
+		if len(e.managers()) == 1 {
 			return nil
 		}
 		if m.Leading() {
@@ -263,7 +251,11 @@ func (e *epoch) depart(ctx context.Context, patience time.Duration) error {
 			}
 		}
 	}
-	return e.ask(limited, departPath, struct{}{}, &struct{}{})
+	err := e.ask(limited, departPath, struct{}{}, &struct{}{})
+	if errors.Is(err, runtime.ErrForbidden) {
+		return nil // it is not one of them any more
+	}
+	return err
 }
 
 // finishLeaving is between two epochs: nothing of the cluster stays.
@@ -291,17 +283,28 @@ func (n *Node) forceNew(ctx context.Context) (string, error) {
 	if m == nil || m.Role != stack.RoleManager {
 		return "", fmt.Errorf("only a manager of a cluster can go on without the others: %w", cluster.ErrInSwarm)
 	}
-	alone := *m
-	alone.Managers = nil
 	return e.node, n.transit(ctx, func(ctx context.Context) error {
-		if err := cluster.Recover(n.cfg.DataDir, e.node, n.log); err != nil {
+		now := *e.memberNow()
+		forced := now
+		forced.Force = true
+		if err := writeMember(n.dir, &forced); err != nil {
 			return err
 		}
-		if err := writeMember(n.dir, &alone); err != nil {
-			return err
+		err := n.begin(ctx, &forced)
+		if err != nil {
+			err = errors.Join(err, writeMember(n.dir, &now))
 		}
-		return n.begin(ctx, &alone)
+		return err
 	})
+}
+
+// force makes the state on disk that of the only manager. It is done again when
+// a crash came in between.
+func (e *epoch) force() error {
+	if err := cluster.Recover(e.n.cfg.DataDir, e.node, e.log); err != nil {
+		return err
+	}
+	return e.changeMember(func(m *member) { m.Force, m.Managers = false, nil })
 }
 
 // remove removes a file that may be there.

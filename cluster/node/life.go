@@ -2,12 +2,14 @@ package node
 
 import (
 	"context"
-	"fmt"
+	"errors"
+	"sync"
 	"time"
 
 	"github.com/dhow-project/dhow/cluster"
 	"github.com/dhow-project/dhow/cluster/dispatch"
 	"github.com/dhow-project/dhow/cluster/gossip"
+	"github.com/dhow-project/dhow/stack"
 )
 
 // life is what this machine knows of other nodes' lives, by sessions and gossip.
@@ -51,20 +53,35 @@ func (l life) Changed() <-chan struct{} {
 func (l life) Recall(node string) { l.e.dispatching().Recall(node) }
 
 // runGossip gossips as soon as the keys are known, for as long as this machine
-// is a member.
+// is a member. When its address changes, it begins anew under the new one.
 func (e *epoch) runGossip(ctx context.Context) error {
 	keys, err := e.gossipKeys(ctx)
 	if err != nil {
 		return err
 	}
+	for ctx.Err() == nil {
+		if err := e.gossipOnce(ctx, keys); err != nil && ctx.Err() == nil {
+			e.log.Warn("gossip", "error", err)
+		}
+		pause(ctx, bindPause)
+		if keys, err = e.gossipKeys(ctx); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// gossipOnce gossips until ctx ends or others reach this machine elsewhere.
+func (e *epoch) gossipOnce(ctx context.Context, keys [][]byte) error {
 	m := e.memberNow()
+	told := e.advertised(m)
 	g, err := gossip.Open(gossip.Config{
-		Node: e.node, Bind: m.Gossip, Advertise: gossipOf(&member{Advertise: e.advertised(m), Gossip: m.Gossip}), Keys: keys,
-		Meta: gossip.Meta{Addr: e.advertised(m), Hostname: e.n.cfg.Facts.Hostname, Role: m.Role},
+		Node: e.node, Bind: m.gossipOn(), Advertise: m.gossipOf(told), Keys: keys,
+		Meta: gossip.Meta{Addr: told, Hostname: e.n.cfg.Facts.Hostname, Role: m.Role},
 		Log:  e.n.log.With("part", "gossip"),
 	})
 	if err != nil {
-		return fmt.Errorf("gossip on %s: %w", m.Gossip, err)
+		return err
 	}
 	e.mu.Lock()
 	e.gossip = g
@@ -72,13 +89,34 @@ func (e *epoch) runGossip(ctx context.Context) error {
 	e.turned()
 	e.client.Refresh()
 	g.Know(e.gossips())
-	e.group.Go(func() error { return e.doubtLeader(ctx, g) })
-	return g.Run(ctx)
+	inner, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		defer cancel()
+		for pause(inner, movePause) && e.advertised(e.memberNow()) == told {
+		}
+	})
+	watch.Go(func() { e.doubtLeader(inner, g) })
+	err = g.Run(inner)
+	cancel()
+	watch.Wait()
+	if ctx.Err() != nil {
+		return ctx.Err() // close, after run, closes it
+	}
+	e.log.Info("this machine has another address", "before", told, "now", e.advertised(e.memberNow()))
+	e.mu.Lock()
+	e.gossip = nil
+	e.mu.Unlock()
+	e.turned()
+	return errors.Join(err, g.Close())
 }
+
+// movePause is between two looks at this machine's addresses.
+const movePause = 5 * time.Second
 
 // doubtLeader looks for another leader when the one that this node has a session
 // with dies, as the others say. A machine that vanishes ends no session itself.
-func (e *epoch) doubtLeader(ctx context.Context, g *gossip.Gossip) error {
+func (e *epoch) doubtLeader(ctx context.Context, g *gossip.Gossip) {
 	var doubted time.Time // when the last one died: each death counts once
 	for {
 		changed := g.Changed()
@@ -89,7 +127,7 @@ func (e *epoch) doubtLeader(ctx context.Context, g *gossip.Gossip) error {
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return
 		case <-changed:
 		}
 	}
@@ -141,7 +179,7 @@ func (e *epoch) remember(v dispatch.View) error {
 	return e.changeMember(func(m *member) {
 		m.Managers = nil
 		for _, n := range v.Nodes {
-			if n.Role == "manager" {
+			if n.Role == stack.RoleManager {
 				m.Managers = append(m.Managers, contact{ID: n.ID, Addr: n.Addr, Gossip: n.Gossip})
 			}
 		}

@@ -16,13 +16,14 @@ type member struct {
 	Cluster   string     `json:"cluster"`
 	Node      string     `json:"node"`
 	Role      stack.Role `json:"role"`
-	Listen    string     `json:"listen"`              // host:port of the cluster port
-	Advertise string     `json:"advertise,omitempty"` // host:port that others are told; "": Listen's port at the address that reaches them
+	Listen    string     `json:"listen"`              // host:port of the cluster port; the host may be an interface's name
+	Advertise string     `json:"advertise,omitempty"` // host:port that others are told, likewise
 	Own       bool       `json:"own,omitempty"`       // Advertise was an address of this machine when it was given
-	Gossip    string     `json:"gossip"`              // host:port that it gossips on
+	Gossip    string     `json:"gossip"`              // host:port that it gossips on; the host is that of Listen
 	Managers  []contact  `json:"managers,omitempty"`  // as last heard
 	Entering  bool       `json:"entering,omitempty"`  // what the machine was before is to go first
 	Leaving   bool       `json:"leaving,omitempty"`   // nothing of this cluster is to stay
+	Removed   bool       `json:"removed,omitempty"`   // the cluster has removed this node
 	Force     bool       `json:"force,omitempty"`     // the other managers are lost: go on alone
 }
 

@@ -52,7 +52,6 @@ type Node struct {
 	epoch   *epoch
 	handler http.Handler  // for the other nodes' requests; nil: none but the cluster's own
 	changed chan struct{} // closed and replaced when the epoch's state or view changes
-	broken  string        // why this node is of no use to its cluster; "": it is
 }
 
 // transition is what happens between two epochs. It opens the next one.
@@ -160,9 +159,12 @@ func (n *Node) notify() {
 	n.changed = make(chan struct{})
 }
 
-// Run does this machine's part until ctx ends.
+// Run does this machine's part until ctx ends. A leader hands over before.
 func (n *Node) Run(ctx context.Context) error {
-	if e := n.now(); e.member != nil && e.member.Leaving {
+	if e := n.now(); e.memberNow() != nil && e.memberNow().Leaving {
+		if err := e.depart(ctx, true); err != nil {
+			n.log.Warn("leave without a word to the others", "error", err)
+		}
 		if err := n.swap(ctx, n.finishLeaving); err != nil {
 			return err
 		}
@@ -172,14 +174,23 @@ func (n *Node) Run(ctx context.Context) error {
 		if t == nil {
 			return err
 		}
+		old := n.now()
 		t.done <- n.swap(ctx, t.do)
+		if n.now() == old {
+			return errNoEpoch
+		}
 	}
 }
+
+var errNoEpoch = errors.New("this node can be neither what it was nor what it was to be; the log says why")
 
 // swap does a transition. When it fails and no epoch was opened, the one before is opened again.
 func (n *Node) swap(ctx context.Context, do func(context.Context) error) error {
 	old := n.now()
-	err := errors.Join(old.close(), do(ctx))
+	if err := old.close(); err != nil {
+		n.log.Error("close", "error", err)
+	}
+	err := do(ctx)
 	if n.now() != old {
 		return err
 	}
@@ -195,7 +206,7 @@ func (n *Node) swap(ctx context.Context, do func(context.Context) error) error {
 
 // runEpoch runs an epoch until ctx ends, it fails, or a transition is asked for.
 func (n *Node) runEpoch(ctx context.Context, e *epoch) (*transition, error) {
-	inner, cancel := context.WithCancel(ctx)
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- e.run(inner) }()
@@ -206,8 +217,30 @@ func (n *Node) runEpoch(ctx context.Context, e *epoch) (*transition, error) {
 		cancel()
 		<-ended // the transition begins when nothing of the epoch runs any more
 		return &t, nil
+	case <-ctx.Done():
+		e.handOver()
+		cancel()
+		<-ended
+		return nil, ctx.Err()
 	}
 }
+
+// handOver lets another manager lead before this one ends, so that nobody has to
+// find out that it has.
+func (e *epoch) handOver() {
+	m := e.managing()
+	if m == nil || !m.Leading() || len(e.managers()) == 1 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), farewellTime)
+	defer cancel()
+	if err := m.HandOver(ctx); err != nil {
+		e.log.Warn("hand over before the end", "error", err)
+	}
+}
+
+// farewellTime bounds what a daemon that ends does for the others.
+const farewellTime = 3 * time.Second
 
 // transit asks Run for a transition and waits until it is over.
 func (n *Node) transit(ctx context.Context, do func(context.Context) error) error {

@@ -15,6 +15,9 @@ import (
 // renewPause is the least time between two renewals.
 const renewPause = 2 * time.Second
 
+// clockPause is how late a renewal may be when the clock was set.
+const clockPause = time.Minute
+
 // keepPapers renews the certificate in time, and at once when the cluster's
 // roots are others.
 func (e *epoch) keepPapers(ctx context.Context) error {
@@ -24,7 +27,8 @@ func (e *epoch) keepPapers(ctx context.Context) error {
 		if v := e.client.View(); v.Roots != "" && v.Roots != cluster.RootsDigest(e.n.id.Roots()) {
 			at = time.Now()
 		}
-		timer := time.NewTimer(time.Until(at))
+		// Looked at again and again: a clock may be set while this waits.
+		timer := time.NewTimer(min(time.Until(at), clockPause))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -32,6 +36,9 @@ func (e *epoch) keepPapers(ctx context.Context) error {
 		case <-seen:
 		case <-installed:
 		case <-timer.C:
+			if time.Now().Before(at) {
+				break
+			}
 			if _, err := e.renew(ctx); err != nil && ctx.Err() == nil {
 				e.log.Warn("renew the certificate", "error", err, "expires", e.n.id.Expiry())
 			}

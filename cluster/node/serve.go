@@ -60,6 +60,16 @@ func (e *epoch) handler() http.Handler {
 			return struct{}{}, m.Depart(ctx, p.Node)
 		})
 	})
+	mux.HandleFunc("POST "+port.StandingPath, func(w http.ResponseWriter, r *http.Request) {
+		answer(e, w, r, func(ctx context.Context, m *cluster.Manager, _ struct{}) (standing, error) {
+			if err := m.Verify(ctx); err != nil {
+				return standing{}, err
+			}
+			p, _ := port.PeerOf(r)
+			_, ok := m.RoleOf(p.Node)
+			return standing{Member: ok}, nil
+		})
+	})
 	mux.HandleFunc("POST "+holdersPath, func(w http.ResponseWriter, r *http.Request) {
 		answer(e, w, r, func(_ context.Context, _ *cluster.Manager, q holders) (holders, error) {
 			return holders{Nodes: e.stock.holders(q.Key)}, nil
@@ -191,7 +201,7 @@ func post(ctx context.Context, c *http.Client, url string, q, a any) error {
 func (e *epoch) ask(ctx context.Context, path string, q, a any) error {
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		err := e.askOnce(ctx, path, q, a)
-		if err == nil || errors.Is(err, runtime.ErrInvalid) || errors.Is(err, runtime.ErrForbidden) || errors.Is(err, runtime.ErrConflict) {
+		if err == nil || final(err) {
 			return err
 		}
 		select {
@@ -200,6 +210,11 @@ func (e *epoch) ask(ctx context.Context, path string, q, a any) error {
 		case <-time.After(pause):
 		}
 	}
+}
+
+// final reports whether asking again would be answered in the same way.
+func final(err error) bool {
+	return errors.Is(err, runtime.ErrInvalid) || errors.Is(err, runtime.ErrForbidden) || errors.Is(err, runtime.ErrConflict)
 }
 
 // askOnce asks the leader if it is known, else each manager in turn.

@@ -16,6 +16,7 @@ type Conn struct {
 	raw      net.Conn // under TLS
 	peer     identity.Peer
 	stranger bool // showed no certificate
+	outcast  bool // its certificate is good, but Authorize refuses it
 	local    bool // with the own node
 	inbound  bool // the other end has made it; never of a local one
 	proto    string
@@ -65,7 +66,7 @@ func (c *Conn) release() {
 		c.watch.Stop()
 	}
 	c.port.forget(c)
-	if c.stranger {
+	if c.stranger || c.outcast {
 		c.port.strangers.leave(c.raw)
 	}
 }

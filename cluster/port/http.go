@@ -82,8 +82,11 @@ func (p *Port) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		limit(w, r)
 	} else if err := p.authorize(c, ProtoHTTP); err != nil {
 		w.Header().Set("Connection", "close")
-		http.Error(w, err.Error(), http.StatusForbidden)
-		return
+		if r.URL.Path != StandingPath || r.Method != http.MethodPost {
+			http.Error(w, err.Error(), http.StatusForbidden)
+			return
+		}
+		limit(w, r)
 	}
 	h := p.handler.Load()
 	if h == nil {

@@ -182,11 +182,15 @@ func (p *Port) admit(c *Conn) error {
 	if c.stranger {
 		return nil
 	}
-	if err := p.authorize(c, c.proto); err != nil {
-		c.release()
-		return err
+	err := p.authorize(c, c.proto)
+	if err != nil && c.inbound && c.proto == ProtoHTTP && p.strangers.enter(c.raw) == nil {
+		c.outcast = true // let in to be told so
+		return nil
 	}
-	return nil
+	if err != nil {
+		c.release()
+	}
+	return err
 }
 
 func (p *Port) doorOf(proto string) *door {

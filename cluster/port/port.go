@@ -27,6 +27,9 @@ const (
 const (
 	RootPath = "/cluster/v1/root" // GET
 	JoinPath = "/cluster/v1/join" // POST
+	// StandingPath answers any node with a certificate of the cluster, also one
+	// that Authorize refuses: it learns why nobody talks to it.
+	StandingPath = "/cluster/v1/standing" // POST
 )
 
 // Identity is what the port needs of a node's identity; *identity.Store is one.

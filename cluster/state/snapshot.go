@@ -165,6 +165,12 @@ func (s *Snapshot) Volume(name string) *Volume { return s.tables.volumes.byName.
 // StackVolumes returns the bound volumes that a stack declared.
 func (s *Snapshot) StackVolumes(stackName string) []*Volume { return s.tables.volumes.of(stackName) }
 
+// Secrets returns all secrets.
+func (s *Snapshot) Secrets() []*Secret { return s.tables.secrets.byName.list() }
+
+// Configs returns all configs.
+func (s *Snapshot) Configs() []*Config { return s.tables.configs.byName.list() }
+
 // Secret returns a secret by its real name, or nil.
 func (s *Snapshot) Secret(name string) *Secret { return s.tables.secrets.byName.get(name) }
 
