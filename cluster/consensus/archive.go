@@ -71,8 +71,12 @@ func writeArchive(w io.Writer, h *Header, persist func(io.Writer) error) error {
 }
 
 // Inspect reads an archive to its end, checks it and returns its header.
-func Inspect(r io.Reader) (Header, error) {
-	h, err := readArchive(r, io.Discard)
+func Inspect(r io.Reader) (Header, error) { return InspectState(r, io.Discard) }
+
+// InspectState is Inspect that copies the state in the archive to w. After an
+// error, what was written is worth nothing.
+func InspectState(r io.Reader, w io.Writer) (Header, error) {
+	h, err := readArchive(r, w)
 	if err != nil {
 		return Header{}, fmt.Errorf("inspect snapshot: %w", err)
 	}

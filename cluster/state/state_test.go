@@ -266,3 +266,24 @@ func BenchmarkStatus(b *testing.B) {
 		})
 	}
 }
+
+func TestCountReadsWhatPersistWrote(t *testing.T) {
+	s := New()
+	for i, n := range []string{"a", "b"} {
+		if err := s.Apply(uint64(i+1), Command{Changes: []Change{{Node: &stack.Node{ID: n}}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out bytes.Buffer
+	if err := s.Snapshot().Persist(&out); err != nil {
+		t.Fatal(err)
+	}
+	data := out.Bytes()
+	n, err := Count(bytes.NewReader(data))
+	if err != nil || n[TableNode] != 2 || n[TableTask] != 0 {
+		t.Errorf("%v, %v", n, err)
+	}
+	if n, err := Count(bytes.NewReader(data[:len(data)-3])); err == nil {
+		t.Errorf("cut off: %v", n)
+	}
+}
