@@ -54,6 +54,9 @@ func (h *hello) check() error {
 	if len(h.Buckets) != 0 && len(h.Buckets) != buckets {
 		return fmt.Errorf("%d buckets instead of %d", len(h.Buckets), buckets)
 	}
+	if len(h.Lost) > maxText {
+		return fmt.Errorf("a leader's ID of %d bytes", len(h.Lost))
+	}
 	for id := range h.Tasks {
 		if !name(id) {
 			return fmt.Errorf("task ID of %d bytes", len(id))

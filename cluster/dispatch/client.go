@@ -38,6 +38,7 @@ type Client struct {
 
 	described chan struct{} // capacity 1: Describe answers differently
 	beats     uint64        // heartbeats sent; Run's own
+	lost      string        // the leader whose session was cut; Run's own
 
 	mu      sync.Mutex
 	call    call                    // guarded by mu: nil while no leader is reached

@@ -23,8 +23,9 @@ type tried struct {
 
 // find calls managers until one says that it leads: the first ones one after
 // the other, without waiting long for each. One that does not lead says who
-// does, and waits for an election's end to say so.
-func (c *Client) find(ctx context.Context, nodes []string) (*remote, error) {
+// does, and waits for an election's end to say so. The leader that was lost is
+// named to the others, who may not know yet that it is dead.
+func (c *Client) find(ctx context.Context, nodes []string, lost string) (*remote, error) {
 	if len(nodes) == 0 {
 		return nil, errors.New("no manager is known")
 	}
@@ -36,7 +37,7 @@ func (c *Client) find(ctx context.Context, nodes []string) (*remote, error) {
 		begun[node], open = true, open+1
 		tctx, stop := context.WithCancel(ctx)
 		stops[node] = stop
-		go func() { results <- c.try(tctx, stop, node) }()
+		go func() { results <- c.try(tctx, stop, node, lost) }()
 	}
 	var winner *remote
 	defer func() {
@@ -102,14 +103,14 @@ func (c *Client) find(ctx context.Context, nodes []string) (*remote, error) {
 }
 
 // try calls one manager.
-func (c *Client) try(ctx context.Context, stop context.CancelFunc, node string) tried {
+func (c *Client) try(ctx context.Context, stop context.CancelFunc, node, lost string) tried {
 	late := time.AfterFunc(callTime, stop)
 	w, err := open(ctx, node, c.cfg.Dial)
 	late.Stop()
 	if err != nil {
 		return tried{node: node, err: err}
 	}
-	m, err := c.greet(w)
+	m, err := c.greet(w, lost)
 	switch {
 	case err != nil:
 		w.close()
@@ -126,8 +127,8 @@ func (c *Client) try(ctx context.Context, stop context.CancelFunc, node string) 
 }
 
 // greet sends the greeting and receives the answer.
-func (c *Client) greet(w *wire) (*fromServer, error) {
-	h := &hello{Protocol: protocol, Description: c.describe()}
+func (c *Client) greet(w *wire, lost string) (*fromServer, error) {
+	h := &hello{Protocol: protocol, Description: c.describe(), Lost: lost}
 	c.mirror.greet(h)
 	if err := w.send(&fromClient{Hello: h}); err != nil {
 		return nil, err

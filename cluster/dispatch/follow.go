@@ -69,7 +69,7 @@ func (r *remote) report(ctx context.Context, reports []stack.TaskReport) error {
 // follow finds the leader and keeps a session with it. It returns an error if
 // there was none, and else who is said to lead now, "" if that is not known.
 func (c *Client) follow(ctx context.Context, hint string) (string, error) {
-	r, err := c.find(ctx, c.managers(hint))
+	r, err := c.find(ctx, c.managers(hint), c.lost)
 	if err != nil {
 		return "", err
 	}
@@ -80,6 +80,9 @@ func (c *Client) follow(ctx context.Context, hint string) (string, error) {
 	next, err := r.run(ctx)
 	c.use(nil, "", nil)
 	c.lease.forget()
+	if c.lost = ""; next == "" {
+		c.lost = r.leader
+	}
 	c.log.Info("session with the leader has ended", "leader", r.leader, "next", next, "error", err)
 	return next, nil
 }

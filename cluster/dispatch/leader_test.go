@@ -55,6 +55,26 @@ func TestALeaderChangeTakesNobodyLong(t *testing.T) {
 	t.Logf("over to m3 after %v", time.Since(since).Round(time.Millisecond))
 }
 
+// TestTheOthersHearOfADeadLeaderLater: until their election timeout they name
+// the dead leader to the nodes that have noticed. Those wait with them.
+func TestTheOthersHearOfADeadLeaderLater(t *testing.T) {
+	w := newWorld(t, "m1", "m2", "m3")
+	core := newCore()
+	stop := w.lead("m1", core)
+	c := w.client("n1", nil)
+	eventually(t, "a session with m1", 5*time.Second, func() bool { return c.Leader() == "m1" })
+	w.sever("m1")
+	stop()
+	eventually(t, "no session", time.Second, func() bool { return c.Leader() == "" })
+	<-time.After(1200 * time.Millisecond) // in which m2 and m3 still say m1
+	w.lead("m2", core)
+	since := time.Now()
+	eventually(t, "a session with m2", time.Second, func() bool { return c.Leader() == "m2" })
+	if d := time.Since(since); d > 200*time.Millisecond {
+		t.Errorf("found %v after the election", d)
+	}
+}
+
 func TestADeadManagerInTheListDelaysLittle(t *testing.T) {
 	w := newWorld(t, "m3")
 	w.lead("m3", newCore())

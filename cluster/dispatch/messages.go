@@ -24,6 +24,7 @@ type fromClient struct {
 type hello struct {
 	Protocol    int               `json:"protocol"`
 	Description Description       `json:"description"`
+	Lost        string            `json:"lost,omitempty"`    // the leader whose session was cut: who leads after it, if it is dead?
 	Tasks       map[string]uint64 `json:"tasks,omitempty"`   // task ID to the sum it came with
 	Specs       []string          `json:"specs,omitempty"`   // by reference
 	Buckets     []uint64          `json:"buckets,omitempty"` // sums of the board's buckets

@@ -179,10 +179,12 @@ func (s *Server) pokeLocked() {
 }
 
 // leads returns the reign to call at, or whom to call instead. It waits for a
-// leader to be known, so that nodes which look for one in an election find it at once.
-func (s *Server) leads(ctx context.Context) (*reign, *bye) {
-	deadline := time.NewTimer(parking)
+// leader to be known, so that nodes which look for one in an election find it at
+// once. A node that has lost the leader may know before this manager does.
+func (s *Server) leads(ctx context.Context, lost string) (*reign, *bye) {
+	deadline, doubt := time.NewTimer(parking), time.NewTimer(doubting)
 	defer deadline.Stop()
+	defer doubt.Stop()
 	for {
 		elected := s.cfg.LeaderChanged()
 		s.mu.Lock()
@@ -191,7 +193,7 @@ func (s *Server) leads(ctx context.Context) (*reign, *bye) {
 		if r != nil {
 			return r, nil
 		}
-		if l := s.cfg.Leader(); l != "" && l != s.cfg.Node {
+		if l := s.cfg.Leader(); l != "" && l != s.cfg.Node && l != lost {
 			return nil, &bye{Leader: l, Reason: "another manager leads"}
 		}
 		select {
@@ -199,6 +201,8 @@ func (s *Server) leads(ctx context.Context) (*reign, *bye) {
 			return nil, &bye{Reason: "the call has ended"}
 		case <-deadline.C:
 			return nil, &bye{Reason: "no manager leads"}
+		case <-doubt.C:
+			lost = ""
 		case <-elected:
 		case <-changed:
 		}
@@ -224,8 +228,10 @@ func (s *Server) leave(node string) {
 	}
 }
 
-// parking is how long a node waits here for a leader to be known.
-const parking = 10 * time.Second
+const (
+	parking  = 10 * time.Second // that a node waits here for a leader to be known
+	doubting = 2 * time.Second  // that it waits for another leader than the one it has lost; an election is over by then
+)
 
 // handle is one session, in grpc's goroutine.
 func (s *Server) handle(stream grpc.ServerStream) error {
@@ -242,7 +248,7 @@ func (s *Server) handle(stream grpc.ServerStream) error {
 	if err != nil {
 		return refuse(err)
 	}
-	r, no := s.leads(ctx)
+	r, no := s.leads(ctx, h.Lost)
 	if no != nil {
 		return stream.SendMsg(&fromServer{Bye: no})
 	}
