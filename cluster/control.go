@@ -26,6 +26,9 @@ func (m *Manager) RemoveStack(ctx context.Context, name string, opt RemoveOption
 		if err := lent(snap, name, nil); err != nil {
 			return fmt.Errorf("remove stack %s: %w", name, err)
 		}
+		if err := lentFiles(snap, name); err != nil {
+			return fmt.Errorf("remove stack %s: %w", name, err)
+		}
 		rec := *snap.Stack(name)
 		rec.Removing, rec.RemoveVolumes = true, opt.Volumes
 		changes = append(changes, state.Change{Stack: &rec})

@@ -172,6 +172,28 @@ func (r *record) retire(refs *references) []state.Change {
 	return []state.Change{now.store()}
 }
 
+// lentFiles refuses to let go of secrets and configs that other stacks use.
+func lentFiles(snap *state.Snapshot, stackName string) error {
+	own := map[[2]string]bool{}
+	for _, r := range recordsOf(snap, stackName) {
+		own[[2]string{r.kind, r.name}] = !r.gone
+	}
+	if len(own) == 0 {
+		return nil
+	}
+	for _, s := range snap.Stacks() {
+		if s.Name == stackName || s.Removing {
+			continue
+		}
+		for _, f := range filesOf(s.Spec) {
+			if f.spec.External && own[[2]string{f.kind, f.spec.Name}] {
+				return fmt.Errorf("%s %s is used by stack %s, which must be taken down first: %w", f.kind, f.spec.Name, s.Name, runtime.ErrConflict)
+			}
+		}
+	}
+	return nil
+}
+
 // references are the sums of contents that versions of services, which may be
 // used by tasks or be gone back to, and revisions of stacks refer to.
 type references struct {

@@ -96,6 +96,9 @@ func TestContentsAreSealedAndHaveVersions(t *testing.T) {
 	if p := w.up(guest("blog", "shop")); !p.Empty() {
 		t.Errorf("the guest has what is new already: %s", p)
 	}
+	if err := w.m.RemoveStack(t.Context(), "shop", cluster.RemoveOptions{}); !errors.Is(err, runtime.ErrConflict) || !strings.Contains(err.Error(), "secret shop_key is used by stack blog") {
+		t.Errorf("down of who lends a secret: %v", err)
+	}
 	w.stop()
 	w.start()
 	w.gets("shop", second+" c"+first)
