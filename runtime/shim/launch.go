@@ -173,5 +173,6 @@ func (c Config) wire() wire.Config {
 	return wire.Config{ID: c.ID, Bundle: c.Bundle, Dir: c.Dir,
 		Runtime: c.Runtime, RuntimeRoot: c.RuntimeRoot, RuntimeArgs: c.RuntimeArgs, CgroupPath: c.CgroupPath,
 		TTY: c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce, Rows: uint64(c.Rows), Cols: uint64(c.Cols),
-		LogDriver: c.Log.Driver, LogPath: c.Log.Path, LogMaxSize: uint64(max(c.Log.MaxSize, 0)), LogMaxFiles: uint64(max(c.Log.MaxFiles, 0))}
+		LogDriver: c.Log.Driver, LogPath: c.Log.Path, LogMaxSize: uint64(max(c.Log.MaxSize, 0)), LogMaxFiles: uint64(max(c.Log.MaxFiles, 0)),
+		Lease: c.Lease}
 }

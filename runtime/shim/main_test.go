@@ -23,6 +23,9 @@ func TestMain(m *testing.M) {
 		launcher(dir)
 		return
 	}
+	if path := os.Getenv("SHIM_TEST_RENEWER"); path != "" {
+		renewer(path)
+	}
 	os.Exit(setup(m))
 }
 

@@ -24,6 +24,10 @@ type Config struct {
 	Cols      uint16 `json:"cols,omitempty"`
 
 	Log logs.Config `json:"log"`
+
+	// Lease is the file of package lease without which the container may not
+	// start, and at whose end it is killed, with or without a daemon; "": none.
+	Lease string `json:"lease,omitempty"`
 }
 
 // Exit says how a container ended.

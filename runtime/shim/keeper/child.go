@@ -88,8 +88,9 @@ func (k *keeper) expect(pid int, fn func(syscall.WaitStatus)) {
 }
 
 // runtime runs the OCI runtime with args and the given standard streams and
-// calls done with its error; text is the runtime's own message.
-func (k *keeper) runtime(args []string, files [3]int, limit time.Duration, done func(text string, err error)) {
+// calls done with its error; text is the runtime's own message. It returns the
+// runtime's pid, 0 when it could not be started.
+func (k *keeper) runtime(args []string, files [3]int, limit time.Duration, done func(text string, err error)) int {
 	k.jobSeq++
 	log := k.cfg.Dir + "/runtime." + itoa(k.jobSeq) + ".log"
 	argv := append([]string{k.cfg.Runtime}, k.cfg.RuntimeArgs...)
@@ -106,7 +107,7 @@ func (k *keeper) runtime(args []string, files [3]int, limit time.Duration, done 
 	})
 	if err != nil {
 		done("start runtime "+k.cfg.Runtime+": "+err.Error(), err)
-		return
+		return 0
 	}
 	k.reaper.note()
 	k.jobs++
@@ -127,6 +128,7 @@ func (k *keeper) runtime(args []string, files [3]int, limit time.Duration, done 
 			clear(k.strays)
 		}
 	}
+	return pid
 }
 
 func describe(ws syscall.WaitStatus) string {

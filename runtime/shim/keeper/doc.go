@@ -5,6 +5,7 @@
 //	        +-- stdout, stderr, pty   stdio.go: to the log and to the clients
 //	        +-- stdin pipe            stdin.go: from the clients
 //	        +-- eventfd of the reaper child.go: who ended
+//	        +-- timerfd               lease.go: of containers that need a lease only
 //
 // Only the loop touches state, so there is no lock. One more goroutine waits in
 // waitid(2) and wakes the loop when a child has ended.

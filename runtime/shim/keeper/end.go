@@ -4,6 +4,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dhow-project/dhow/runtime/shim/lease"
 	"github.com/dhow-project/dhow/runtime/shim/wire"
 )
 
@@ -22,6 +23,9 @@ func (k *keeper) initEnded(ws syscall.WaitStatus) {
 	k.exit.Code, k.exit.Signal = exitCode(ws)
 	k.exit.At = time.Now()
 	k.exit.OOMKilled = k.oomKilled() // before the cgroup is removed
+	if k.lapsed() && k.exit.Signal == uint64(syscall.SIGKILL) {
+		k.exit.Error = lease.Ended
+	}
 	k.remove()
 }
 

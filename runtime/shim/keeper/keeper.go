@@ -49,6 +49,8 @@ type keeper struct {
 	began      time.Time
 	paused     bool
 	oomPath    string
+	starter    int       // pid of the runtime that starts the container; 0: none does
+	dog        *watchdog // nil: the container needs no lease
 	exit       wire.ExitMsg
 	ending     bool // the container is removed, execs are awaited
 	finished   bool

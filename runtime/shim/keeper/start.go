@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dhow-project/dhow/runtime/shim/lease"
 	"github.com/dhow-project/dhow/runtime/shim/logs/record"
 	"github.com/dhow-project/dhow/runtime/shim/wire"
 )
@@ -26,6 +27,12 @@ func (k *keeper) run(c *conn, id uint32) {
 		c.fail(id, wire.KindRuntime, startCode(text), text)
 		k.failed(text)
 	}
+	if k.cfg.Lease != "" {
+		if err := k.guard(); err != nil {
+			fail(err.Error())
+			return
+		}
+	}
 	pidFile := k.cfg.Dir + "/init.pid"
 	args := []string{"run", "--detach", "--bundle", k.cfg.Bundle, "--pid-file", pidFile}
 	files, console, args, err := k.streams(&k.main, k.cfg.Stdin, args, "console")
@@ -35,9 +42,13 @@ func (k *keeper) run(c *conn, id uint32) {
 		fail("standard streams: " + err.Error())
 		return
 	}
-	k.runtime(append(args, k.cfg.ID), files, startLimit, func(text string, err error) {
+	k.starter = k.runtime(append(args, k.cfg.ID), files, startLimit, func(text string, err error) {
 		defer console.close()
+		k.starter = 0
 		pid := readPid(pidFile)
+		if k.lapsed() { // what has come into being goes with `delete --force`
+			text, err = lease.Ended, errRuntime
+		}
 		if err == nil && pid == 0 {
 			text, err = "the runtime wrote no pid file", errRuntime
 		}

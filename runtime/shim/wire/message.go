@@ -23,6 +23,7 @@ type Config struct {
 	LogDriver, LogPath   string
 	LogMaxSize           uint64
 	LogMaxFiles          uint64
+	Lease                string // "": none needed
 }
 
 // Encode returns the payload.
@@ -33,7 +34,11 @@ func (c Config) Encode() []byte {
 		e = e.String(a)
 	}
 	e = e.String(c.CgroupPath).Bool(c.TTY).Bool(c.Stdin).Bool(c.StdinOnce).Uint(c.Rows).Uint(c.Cols)
-	return e.String(c.LogDriver).String(c.LogPath).Uint(c.LogMaxSize).Uint(c.LogMaxFiles)
+	e = e.String(c.LogDriver).String(c.LogPath).Uint(c.LogMaxSize).Uint(c.LogMaxFiles)
+	if c.Lease != "" { // a shim that does not know of leases refuses
+		e = e.String(c.Lease)
+	}
+	return e
 }
 
 // DecodeConfig is the reverse of Encode.
@@ -53,6 +58,9 @@ func DecodeConfig(b []byte) (c Config, err error) {
 	c.CgroupPath, c.TTY, c.Stdin, c.StdinOnce = d.String(), d.Bool(), d.Bool(), d.Bool()
 	c.Rows, c.Cols = d.Uint(), d.Uint()
 	c.LogDriver, c.LogPath, c.LogMaxSize, c.LogMaxFiles = d.String(), d.String(), d.Uint(), d.Uint()
+	if len(d.b) > 0 {
+		c.Lease = d.String()
+	}
 	return c, d.Err()
 }
 
