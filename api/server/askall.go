@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"sort"
@@ -16,6 +17,19 @@ import (
 
 // asked bounds how many nodes are asked at once.
 const asked = 64
+
+// maxAnswer bounds what another node's answer may take of this one's memory,
+// bytes: ten thousand containers are a third of it.
+const maxAnswer = 64 << 20
+
+// readAnswer reads another node's answer to its end.
+func readAnswer(body io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(body, maxAnswer+1))
+	if err == nil && len(data) > maxAnswer {
+		err = fmt.Errorf("answers with more than %d MiB", maxAnswer>>20)
+	}
+	return data, err
+}
 
 // askAll sends a GET to all other nodes at once and hands each answer to each,
 // one after the other. A node that is down, does not answer within downTime or
@@ -59,12 +73,17 @@ func (s *server) askAll(ctx context.Context, target string, each func(p cluster.
 
 // askOne reads the whole answer before it is handed on: each is not held up by a slow node.
 func (s *server) askOne(ctx context.Context, p cluster.Peer, target string, each func(io.Reader) error) error {
+	ctx, stop := s.whileUp(ctx, p.ID, false)
+	defer stop(nil)
 	body, err := s.open(ctx, p.ID, target)
+	if err != nil && errors.Is(context.Cause(ctx), errNodeGone) {
+		return errNodeGone // noticed meanwhile
+	}
 	if err != nil {
 		return err
 	}
 	defer body.Close() //nolint:errcheck // it is only read
-	data, err := io.ReadAll(body)
+	data, err := readAnswer(body)
 	if err != nil {
 		return err
 	}
@@ -76,6 +95,8 @@ func reasonOf(err error) string {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return "does not answer"
+	case errors.Is(err, errNodeGone):
+		return "down"
 	case errors.Is(err, cluster.ErrUnreachable):
 		return "cannot be reached"
 	}

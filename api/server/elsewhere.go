@@ -95,7 +95,11 @@ func (s *server) fetch(ctx context.Context, node, target string, out any) error 
 		return err
 	}
 	defer body.Close() //nolint:errcheck // it is only read
-	return json.NewDecoder(body).Decode(out)
+	data, err := readAnswer(body)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, out)
 }
 
 // open is the body of another node's answer to a GET.

@@ -71,6 +71,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.fail(t, r, err)
 		return
 	}
+	if node := r.Context().Value(forwardedKey{}); node != nil && r.Method != http.MethodGet && r.Method != http.MethodHead {
+		s.log.Info("another node passes a request on", "peer", node, "method", r.Method, "path", r.URL.Path)
+	}
 	if done, err := s.toNode(t, r); done {
 		if err != nil {
 			s.fail(t, r, err)

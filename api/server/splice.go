@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"strings"
@@ -36,7 +37,7 @@ func (s *server) passStream(w http.ResponseWriter, r *http.Request, node string,
 	defer stop(nil)
 	remote, err := s.Cluster.Dial(ctx, node)
 	if err != nil {
-		return fmt.Errorf("%s: %w: %w", s.nameOf(node), err, cluster.ErrUnreachable)
+		return s.unanswered(ctx, node, false, fmt.Errorf("%w: %w", err, cluster.ErrUnreachable))
 	}
 	defer remote.Close() //nolint:errcheck // both ends have ended before
 	cut := context.AfterFunc(ctx, func() { _ = remote.Close() })
@@ -50,8 +51,10 @@ func (s *server) passStream(w http.ResponseWriter, r *http.Request, node string,
 	if err := req.Write(remote); err != nil {
 		return s.unanswered(ctx, node, false, err)
 	}
-	far := &wire{Conn: remote, r: bufio.NewReader(remote)}
+	head := &headReader{Reader: remote, left: maxHead}
+	far := &wire{Conn: remote, r: bufio.NewReader(head)}
 	resp, err := http.ReadResponse(far.r, req)
+	head.left = math.MaxInt64 // what follows may be as long as it likes
 	if err != nil {
 		return s.unanswered(ctx, node, false, err)
 	}
@@ -67,6 +70,24 @@ func (s *server) passStream(w http.ResponseWriter, r *http.Request, node string,
 	}
 	splice(near, far)
 	return nil
+}
+
+// maxHead bounds the header of another node's answer, bytes.
+const maxHead = 64 << 10
+
+// headReader ends with an error when more is read than left, bytes.
+type headReader struct {
+	io.Reader
+	left int64
+}
+
+func (h *headReader) Read(p []byte) (int, error) {
+	if h.left <= 0 {
+		return 0, errors.New("the header of the answer is too long")
+	}
+	n, err := h.Reader.Read(p)
+	h.left -= int64(n)
+	return n, err
 }
 
 // taken reports whether the other node has taken the connection over.
