@@ -66,7 +66,7 @@ func (a *app) pastEvents(ctx context.Context, c *client.Client, peers []api.Peer
 				return nil
 			})
 			if gctx.Err() == nil && gone(err, p) {
-				a.leaveOut(p.Hostname, message(err))
+				a.leaveOut(p.Hostname, whyGone(p.Hostname, err))
 				return nil
 			}
 			return err
@@ -95,7 +95,7 @@ func (a *app) eventsOf(ctx context.Context, c *client.Client, p api.Peer, since,
 		if ctx.Err() != nil || !gone(err, p) {
 			return err
 		}
-		a.leaveOut(p.Hostname, message(err))
+		a.leaveOut(p.Hostname, whyGone(p.Hostname, err))
 		select {
 		case <-time.After(lookAgain):
 		case <-ctx.Done():

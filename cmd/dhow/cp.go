@@ -15,7 +15,7 @@ import (
 )
 
 func cpCmd(a *app) *cobra.Command {
-	var index int
+	var which choice
 	var archive bool
 	c := &cobra.Command{
 		Use: "cp SERVICE:PATH PATH|- | cp PATH|- SERVICE:PATH", Short: "Copy files between a service's container and this machine", ValidArgsFunction: a.completeCopy,
@@ -30,14 +30,14 @@ func cpCmd(a *app) *cobra.Command {
 			case fromIn && toIn:
 				return usagef("cp: one side must be on this machine")
 			case fromIn:
-				return a.copyOut(cmd.Context(), from, index, fromPath, args[1], archive)
+				return a.copyOut(cmd.Context(), from, which, fromPath, args[1], archive)
 			case toIn:
-				return a.copyIn(cmd.Context(), args[0], to, index, toPath)
+				return a.copyIn(cmd.Context(), args[0], to, which, toPath)
 			}
 			return usagef("cp: one side must be SERVICE:PATH")
 		},
 	}
-	c.Flags().IntVar(&index, "index", 0, "number of the container (default: the first)")
+	which.register(a, c, "the first")
 	c.Flags().BoolVarP(&archive, "archive", "a", false, "out of a container: keep owners (as root) and setuid bits, make devices and FIFOs")
 	return c
 }
@@ -50,8 +50,8 @@ func containerPath(arg string) (service, path string, ok bool) {
 	return strings.Cut(arg, ":")
 }
 
-func (a *app) copyOut(ctx context.Context, service string, index int, path, dst string, archive bool) error {
-	c, ct, err := a.oneContainer(ctx, service, index, true)
+func (a *app) copyOut(ctx context.Context, service string, which choice, path, dst string, archive bool) error {
+	c, ct, err := a.oneContainer(ctx, service, which, true)
 	if err != nil {
 		return err
 	}
@@ -84,8 +84,8 @@ func (a *app) copyOut(ctx context.Context, service string, index int, path, dst 
 	return err
 }
 
-func (a *app) copyIn(ctx context.Context, src, service string, index int, path string) error {
-	c, ct, err := a.oneContainer(ctx, service, index, true)
+func (a *app) copyIn(ctx context.Context, src, service string, which choice, path string) error {
+	c, ct, err := a.oneContainer(ctx, service, which, true)
 	if err != nil {
 		return err
 	}

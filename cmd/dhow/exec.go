@@ -21,7 +21,7 @@ type execFlags struct {
 	interactive               bool
 	env                       []string
 	user, workdir             string
-	index                     int
+	which                     choice
 }
 
 func execCmd(a *app) *cobra.Command {
@@ -30,7 +30,8 @@ func execCmd(a *app) *cobra.Command {
 		Use: "exec SERVICE COMMAND [ARG...]", Short: "Run a command in a running container of a service",
 		Example: `  dhow exec web sh
   dhow exec -T db pg_dump -U guest guestbook > dump.sql
-  dhow exec --index 2 app env`,
+  dhow exec --index 2 app env
+  dhow exec --node n3 agent ps     of a service that runs on every node`,
 		Args: cobra.MinimumNArgs(2), ValidArgsFunction: a.completeOneService,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.exec(cmd.Context(), f, args[0], args[1:]) },
 	}
@@ -44,7 +45,7 @@ func execCmd(a *app) *cobra.Command {
 	fl.StringArrayVarP(&f.env, "env", "e", nil, "KEY=VALUE")
 	fl.StringVarP(&f.user, "user", "u", "", "user to run as")
 	fl.StringVarP(&f.workdir, "workdir", "w", "", "directory to run in")
-	fl.IntVar(&f.index, "index", 0, "number of the container (default: the first that runs)")
+	f.which.register(a, c, "the first that runs")
 	mustHide(c, "no-TTY")
 	return c
 }
@@ -53,7 +54,7 @@ func execCmd(a *app) *cobra.Command {
 func mustHide(c *cobra.Command, flag string) { mustComplete(c.Flags().MarkHidden(flag)) }
 
 func (a *app) exec(ctx context.Context, f execFlags, service string, command []string) error {
-	c, ct, err := a.oneContainer(ctx, service, f.index, false)
+	c, ct, err := a.oneContainer(ctx, service, f.which, false)
 	if err != nil {
 		return err
 	}

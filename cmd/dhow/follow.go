@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +27,9 @@ type follower struct {
 	req    logRequest
 	out    *prefixer
 	group  *errgroup.Group
+
+	key     string // of the state when the containers were listed last
+	running int    // of them
 
 	mu   sync.Mutex
 	seen map[string]*followed // guarded by mu, by container id
@@ -84,6 +90,36 @@ func (f *follower) past(ctx context.Context, list []container.Summary, opt runti
 
 // changed picks up containers that are new or live again. Its io.EOF means that nothing runs any more.
 func (f *follower) changed(ctx context.Context, st api.StackStatus, opt runtime.LogOptions) error {
+	if key := f.keyOf(st); key != f.key {
+		if err := f.list(ctx, st, opt); err != nil {
+			return err
+		}
+		f.key = key
+		if f.app.someSilent() {
+			f.key = "" // what is there was not seen
+		}
+	}
+	if f.req.untilStopped && f.running == 0 && settled(st) {
+		return io.EOF
+	}
+	return nil
+}
+
+// keyOf is the same for two states between which no container has come, gone or
+// begun to live: there is nothing to list.
+func (f *follower) keyOf(st api.StackStatus) string {
+	var b strings.Builder
+	for i := range st.Tasks {
+		t := &st.Tasks[i]
+		if len(f.req.services) == 0 || slices.Contains(f.req.services, t.Service) {
+			fmt.Fprintln(&b, t.ID, t.Status.ContainerID, t.Status.State, t.Status.Time.UnixNano(), away(st, t))
+		}
+	}
+	return b.String()
+}
+
+// list picks up what there is to read.
+func (f *follower) list(ctx context.Context, st api.StackStatus, opt runtime.LogOptions) error {
 	list, err := f.app.containers(ctx, f.client, f.req.stack, f.req.services, true)
 	if err != nil {
 		return err
@@ -93,15 +129,12 @@ func (f *follower) changed(ctx context.Context, st api.StackStatus, opt runtime.
 		times[t.Status.ContainerID] = t.Status.Time
 	}
 	opt.Tail, opt.Since = -1, time.Time{} // containers that come later are printed from their start
-	running := 0
+	f.running = 0
 	for _, ct := range list {
 		f.pick(ctx, ct, opt, times[ct.ID])
 		if runs(ct) {
-			running++
+			f.running++
 		}
-	}
-	if f.req.untilStopped && running == 0 && settled(st) {
-		return io.EOF
 	}
 	return nil
 }
@@ -141,19 +174,44 @@ func (s *followed) resume(o runtime.LogOptions) runtime.LogOptions {
 	return o
 }
 
+// maxTries bounds how often a stream from a node that went is asked for again:
+// it may be a moment's cut, of which the state says nothing.
+const maxTries = 10
+
+// sleep returns after d, or false when ctx ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // read prints a container's output until it ends and does not run again.
 func (f *follower) read(ctx context.Context, ct container.Summary, s *followed, o runtime.LogOptions) error {
+	tries := 0
 	for {
 		begun := time.Now()
 		last, err := f.out.follow(ctx, f.client, ct, o, f.req.timestamps)
+		if !last.IsZero() && tries > 0 {
+			tries = 0
+			f.app.back(f.app.hostOf(ct.ID))
+		}
 		if client.IsNotFound(err) {
 			return nil // removed: its id does not come back, and stays seen
 		}
 		if ctx.Err() == nil && f.app.lost(ct.ID, err) {
 			f.mu.Lock()
-			s.open, s.last = false, later(last, s.last, o.Tail, begun) // read on when its node is back
+			s.last = later(last, s.last, o.Tail, begun)
+			tries++
+			s.open = tries < maxTries // then: when the state says that its node is back
 			f.mu.Unlock()
-			return nil
+			if tries == maxTries || !sleep(ctx, lookAgain) {
+				return nil
+			}
+			o = s.resume(o)
+			continue
 		}
 		if err != nil {
 			return err

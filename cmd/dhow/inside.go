@@ -12,6 +12,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/dhow-project/dhow/api"
 	"github.com/dhow-project/dhow/api/client"
@@ -32,21 +33,23 @@ func topCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for i, ct := range list {
-				top, err := c.Top(cmd.Context(), ct.ID, "")
-				if client.IsConflict(err) || client.IsNotFound(err) || a.lost(ct.ID, err) {
-					continue // ended meanwhile, or its node has gone
-				}
-				if err != nil {
-					return err
+			tops, err := a.tops(cmd.Context(), c, list)
+			if err != nil {
+				return err
+			}
+			first := true
+			for i, top := range tops {
+				if top == nil {
+					continue
 				}
 				if o.Format == "" || o.Format == "table" {
-					if i > 0 {
+					if !first {
 						fmt.Fprintln(a.out)
 					}
-					fmt.Fprintln(a.out, containerName(ct))
+					first = false
+					fmt.Fprintln(a.out, containerName(list[i])+a.at(list[i]))
 				}
-				if err := printTop(a, o, ct, top.Titles, top.Processes); err != nil {
+				if err := printTop(a, o, list[i], top.Titles, top.Processes); err != nil {
 					return err
 				}
 			}
@@ -55,6 +58,32 @@ func topCmd(a *app) *cobra.Command {
 	}
 	c.Flags().StringVar(&o.Format, "format", "", "table (default), json (one object a line), or a Go template")
 	return c
+}
+
+// tops are the processes of containers, asked for side by side; nil of one that
+// has ended meanwhile, or whose node has gone.
+func (a *app) tops(ctx context.Context, c *client.Client, list []container.Summary) ([]*container.TopResponse, error) {
+	tops := make([]*container.TopResponse, len(list))
+	g, gctx := errgroup.WithContext(ctx)
+	for i, ct := range list {
+		g.Go(func() error {
+			top, err := c.Top(gctx, ct.ID, "")
+			if client.IsConflict(err) || client.IsNotFound(err) || a.lost(ct.ID, err) {
+				return nil
+			}
+			tops[i] = &top
+			return err
+		})
+	}
+	return tops, g.Wait()
+}
+
+// at is "@host" where there are several nodes.
+func (a *app) at(ct container.Summary) string {
+	if !a.manyNodes() {
+		return ""
+	}
+	return suffix("@", a.hostOf(ct.ID))
 }
 
 func printTop(a *app, o table.Options, ct container.Summary, titles []string, processes [][]string) error {
@@ -67,7 +96,7 @@ func printTop(a *app, o table.Options, ct container.Summary, titles []string, pr
 	}
 	rows := make([]topRow, 0, len(processes))
 	for _, p := range processes {
-		r := topRow{"Name": containerName(ct), "Service": ct.Labels[labelService]}
+		r := topRow{"Name": containerName(ct), "Node": a.hostOf(ct.ID), "Service": ct.Labels[labelService]}
 		for i, t := range titles[:min(len(titles), len(p))] {
 			r[t] = p[i]
 		}
@@ -78,7 +107,7 @@ func printTop(a *app, o table.Options, ct container.Summary, titles []string, pr
 
 func portCmd(a *app) *cobra.Command {
 	var protocol string
-	var index int
+	var which choice
 	c := &cobra.Command{
 		Use: "port SERVICE PORT", Short: "Print where a port of a service is published", Example: "  dhow port web 80",
 		Args: cobra.ExactArgs(2), ValidArgsFunction: a.completeOneService,
@@ -87,7 +116,7 @@ func portCmd(a *app) *cobra.Command {
 			if err != nil {
 				return usagef("port %s: use a number from 1 to 65535", args[1])
 			}
-			_, ct, err := a.oneContainer(cmd.Context(), args[0], index, false)
+			_, ct, err := a.oneContainer(cmd.Context(), args[0], which, false)
 			if err != nil {
 				return err
 			}
@@ -101,7 +130,7 @@ func portCmd(a *app) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&protocol, "protocol", "tcp", "tcp or udp")
-	c.Flags().IntVar(&index, "index", 0, "number of the container (default: the first that runs)")
+	which.register(a, c, "the first that runs")
 	return c
 }
 

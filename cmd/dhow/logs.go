@@ -110,7 +110,7 @@ func (a *app) followLogs(ctx context.Context, c *client.Client, r logRequest) er
 	if err != nil {
 		return err
 	}
-	p := &prefixer{out: a.out, plain: r.noPrefix, colour: a.fancy(a.out) && !r.noColor, colours: map[string]int{}}
+	p := &prefixer{host: a.hostOf, out: a.out, plain: r.noPrefix, colour: a.fancy(a.out) && !r.noColor, colours: map[string]int{}}
 	if !r.follow {
 		for _, ct := range list {
 			p.add(ct)
@@ -138,18 +138,43 @@ func shortName(ct container.Summary) string {
 // prefixer writes whole lines of several containers, each with its name.
 type prefixer struct {
 	plain, colour bool
+	host          func(id string) string // of a container; nil: not told
 
 	mu      sync.Mutex // guards what follows
 	out     io.Writer
 	width   int
-	colours map[string]int // by service, in the order of their first container
+	colours map[string]int    // by service, in the order of their first container
+	hosts   map[string]string // by short name: where the first container of that name is
+	twice   map[string]bool   // short names of containers on several nodes
+}
+
+// nameLocked is what stands before a container's lines: where several nodes
+// have had one of its name, with its node.
+func (p *prefixer) nameLocked(ct container.Summary) string {
+	name := shortName(ct)
+	if p.twice[name] {
+		return name + "@" + p.host(ct.ID)
+	}
+	return name
 }
 
 // add makes room for a container's name and gives its service a colour.
 func (p *prefixer) add(ct container.Summary) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.width = max(p.width, len(shortName(ct)))
+	if p.host != nil {
+		if p.hosts == nil {
+			p.hosts, p.twice = map[string]string{}, map[string]bool{}
+		}
+		name, host := shortName(ct), p.host(ct.ID)
+		if at, known := p.hosts[name]; !known {
+			p.hosts[name] = host
+		} else if at != host {
+			p.twice[name] = true
+			p.width = max(p.width, len(name)+1+len(at))
+		}
+	}
+	p.width = max(p.width, len(p.nameLocked(ct)))
 	service := ct.Labels[labelService]
 	if _, ok := p.colours[service]; !ok {
 		p.colours[service] = palette[len(p.colours)%len(palette)]
@@ -166,7 +191,7 @@ func (p *prefixer) print(ct container.Summary, line []byte) error {
 		_, err := p.out.Write(line)
 		return err
 	}
-	prefix := fmt.Sprintf("%-*s  | ", p.width, shortName(ct))
+	prefix := fmt.Sprintf("%-*s  | ", p.width, p.nameLocked(ct))
 	if p.colour {
 		prefix = fmt.Sprintf("\x1b[%dm%s\x1b[0m", p.colours[ct.Labels[labelService]], prefix)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/dhow-project/dhow/api"
@@ -13,6 +14,8 @@ import (
 type nodes struct {
 	mu     sync.Mutex
 	host   map[string]string // guarded by mu; hostname by container ID
+	id     map[string]string // guarded by mu; node ID by container ID
+	silent map[string]string // guarded by mu; why the last list leaves a node out, by node ID
 	many   bool              // guarded by mu; there is more than one node
 	warned map[string]bool   // guarded by mu; nodes that are left out, which was said
 }
@@ -23,8 +26,12 @@ func (a *app) learn(list []api.Container, missing []api.Missing) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.host == nil {
-		n.host, n.warned = map[string]string{}, map[string]bool{}
+		n.host, n.id = map[string]string{}, map[string]string{}
 	}
+	if n.warned == nil {
+		n.warned = map[string]bool{}
+	}
+	n.silent = map[string]string{}
 	first := ""
 	for _, ct := range list {
 		if ct.Node == nil {
@@ -34,10 +41,11 @@ func (a *app) learn(list []api.Container, missing []api.Missing) {
 			first = ct.Node.ID
 		}
 		n.many = n.many || ct.Node.ID != first
-		n.host[ct.ID] = ct.Node.Hostname
+		n.host[ct.ID], n.id[ct.ID] = ct.Node.Hostname, ct.Node.ID
 	}
 	n.many = n.many || len(missing) > 0
 	for _, m := range missing {
+		n.silent[m.Node] = m.Reason
 		name := m.Hostname
 		if name == "" {
 			name = m.Node
@@ -56,6 +64,28 @@ func (a *app) hostOf(id string) string {
 	return a.nodes.host[id]
 }
 
+// onNode reports whether a container is on a node, given by hostname, ID or the beginning of that.
+func (a *app) onNode(id, node string) bool {
+	a.nodes.mu.Lock()
+	defer a.nodes.mu.Unlock()
+	return a.nodes.host[id] == node || a.nodes.id[id] != "" && strings.HasPrefix(a.nodes.id[id], node)
+}
+
+// isSilent reports whether the last list of containers leaves a node out, and why.
+func (a *app) isSilent(node string) (why string, silent bool) {
+	a.nodes.mu.Lock()
+	defer a.nodes.mu.Unlock()
+	why, silent = a.nodes.silent[node]
+	return why, silent
+}
+
+// someSilent reports whether the last list of containers leaves nodes out.
+func (a *app) someSilent() bool {
+	a.nodes.mu.Lock()
+	defer a.nodes.mu.Unlock()
+	return len(a.nodes.silent) > 0
+}
+
 // manyNodes says whether naming nodes tells anything.
 func (a *app) manyNodes() bool {
 	a.nodes.mu.Lock()
@@ -70,8 +100,18 @@ func (a *app) lost(id string, err error) bool {
 	if !client.IsUnavailable(err) && (!errors.As(err, &cut) || !a.manyNodes()) {
 		return false
 	}
-	a.leaveOut(a.hostOf(id), message(err))
+	host := a.hostOf(id)
+	a.leaveOut(host, whyGone(host, err))
 	return true
+}
+
+// whyGone is what happened to a node whose name is said beside it.
+func whyGone(host string, err error) string {
+	var cut *client.Cut
+	if errors.As(err, &cut) && host != "" {
+		return "connection lost"
+	}
+	return strings.TrimPrefix(message(err), "node "+host+": ")
 }
 
 func (a *app) leaveOut(host, why string) {

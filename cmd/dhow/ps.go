@@ -154,12 +154,23 @@ func (a *app) psRows(ctx context.Context, args []string, all bool) ([]psRow, err
 			rows = append(rows, row)
 		}
 	}
+	for id, n := range st.Nodes {
+		if _, silent := a.isSilent(id); silent {
+			n.Down = true // or not known to be down yet
+			st.Nodes[id] = n
+		}
+	}
 	for _, t := range st.Tasks {
 		if (t.Status.ContainerID == "" || !has[t.Status.ContainerID]) && slices.Contains(services, t.Service) && shows(st, t) {
 			rows = append(rows, taskRow(st, t))
 		}
 	}
-	sort.SliceStable(rows, func(i, j int) bool { return rows[i].Name < rows[j].Name })
+	sort.SliceStable(rows, func(i, j int) bool {
+		if rows[i].Name != rows[j].Name {
+			return rows[i].Name < rows[j].Name
+		}
+		return rows[i].Node < rows[j].Node
+	})
 	return rows, nil
 }
 
@@ -255,9 +266,13 @@ func taskRow(st api.StackStatus, t stack.Task) psRow {
 	if name == "" {
 		name = fmt.Sprintf("%s-%s-%d", t.Stack, t.Service, t.Slot)
 	}
+	message := t.Status.Message
+	if away(st, &t) {
+		message = "its node does not answer"
+	}
 	return psRow{
 		Name: name, Names: name, Project: t.Stack, Service: t.Service, Image: st.Stack.Services[t.Service].Container.Image,
-		State: taskWord(st, t), Status: taskWord(st, t), Message: t.Status.Message, Publishers: []publisher{},
+		State: taskWord(st, t), Status: taskWord(st, t), Message: message, Publishers: []publisher{},
 		CreatedAt: time.Unix(0, t.Created).Format("2006-01-02 15:04:05 -0700 MST"), Node: st.Nodes[t.Node].Hostname,
 	}
 }

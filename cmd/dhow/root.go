@@ -58,7 +58,7 @@ The file is compose.yaml in this directory or one above, or what -f and COMPOSE_
 	add(groupStack, upCmd(a), downCmd(a), planCmd(a), historyCmd(a), rollbackCmd(a), configCmd(a), psCmd(a), lsCmd(a), pullCmd(a), scaleCmd(a), waitCmd(a),
 		startCmd(a), stopCmd(a), restartCmd(a), pauseCmd(a), unpauseCmd(a), killCmd(a), rmCmd(a))
 	add(groupInside, logsCmd(a), execCmd(a), runCmd(a), cpCmd(a), topCmd(a), statsCmd(a), portCmd(a), eventsCmd(a))
-	add(groupNode, imagesCmd(a), loadCmd(a), volumeCmd(a), networkCmd(a), systemCmd(a), daemonCmd(a), versionCmd(a))
+	add(groupNode, imagesCmd(a), loadCmd(a), volumeCmd(a), networkCmd(a), systemCmd(a), infoCmd(a), daemonCmd(a), versionCmd(a))
 	add(groupCluster, swarmCmd(a), nodeCmd(a))
 	for _, c := range root.Commands() {
 		a.acceptGlobalFlags(c)

@@ -18,7 +18,7 @@ import (
 
 // statsRow is a line of `dhow stats`, with docker's field names.
 type statsRow struct {
-	Name, ID, CPUPerc, MemUsage, MemPerc, NetIO, BlockIO, PIDs string
+	Name, Node, ID, CPUPerc, MemUsage, MemPerc, NetIO, BlockIO, PIDs string
 }
 
 func statsCmd(a *app) *cobra.Command {
@@ -37,7 +37,7 @@ func statsCmd(a *app) *cobra.Command {
 				if !once && tty {
 					fmt.Fprint(a.out, "\x1b[H\x1b[J") // home, and clear what is below
 				}
-				if err := table.Print(a.out, a.fit(o), rows, statsColumns); err != nil || once {
+				if err := table.Print(a.out, a.fit(o), rows, a.statsColumns()); err != nil || once {
 					return err
 				}
 				select {
@@ -63,6 +63,14 @@ var statsColumns = []table.Column[statsRow]{
 	{Head: "PIDS", Value: func(r statsRow) string { return r.PIDs }},
 }
 
+// statsColumns has the node of each container when there are several.
+func (a *app) statsColumns() []table.Column[statsRow] {
+	if !a.manyNodes() {
+		return statsColumns
+	}
+	return slices.Insert(slices.Clone(statsColumns), 1, table.Column[statsRow]{Head: "NODE", Value: func(r statsRow) string { return r.Node }})
+}
+
 // statsRows reads all containers side by side: each takes the second between two readings.
 func (a *app) statsRows(ctx context.Context, args []string) ([]statsRow, error) {
 	c, list, err := a.targets(ctx, args, false)
@@ -78,6 +86,7 @@ func (a *app) statsRows(ctx context.Context, args []string) ([]statsRow, error) 
 				mu.Lock()
 				defer mu.Unlock()
 				rows[i] = statsOf(ct, s)
+				rows[i].Node = a.hostOf(ct.ID)
 				return nil
 			})
 			if client.IsNotFound(err) || client.IsConflict(err) || a.lost(ct.ID, err) {
