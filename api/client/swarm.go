@@ -52,8 +52,10 @@ func (c *Client) UpdateSwarm(ctx context.Context, version uint64, spec swarm.Spe
 }
 
 // SaveSnapshot writes a snapshot of the cluster's state.
-func (c *Client) SaveSnapshot(ctx context.Context, w io.Writer) error {
-	resp, err := c.send(ctx, request{method: http.MethodGet, path: "/dhow/v1/swarm/snapshot"})
+func (c *Client) SaveSnapshot(ctx context.Context, w io.Writer, how Reading) error {
+	q := url.Values{}
+	how.add(q)
+	resp, err := c.send(ctx, request{method: http.MethodGet, path: "/dhow/v1/swarm/snapshot", query: q})
 	if err != nil {
 		return err
 	}

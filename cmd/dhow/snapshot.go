@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dhow-project/dhow/api/client"
+	"github.com/dhow-project/dhow/internal/table"
 )
 
 func snapshotCmd(a *app) *cobra.Command {
@@ -20,7 +21,8 @@ func snapshotCmd(a *app) *cobra.Command {
 }
 
 func snapshotSaveCmd(a *app) *cobra.Command {
-	return &cobra.Command{
+	var how client.Reading
+	c := &cobra.Command{
 		Use: "save FILE", Short: "Write all that the cluster knows to a file", Args: cobra.ExactArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
 		Long: `Write all that the cluster knows to a file: stacks, services, nodes, networks, secrets, the
 authority. Volumes are not in it. The file holds keys: keep it as safe as the managers. - is
@@ -32,21 +34,23 @@ standard output.`,
 				return err
 			}
 			if args[0] == "-" {
-				return c.SaveSnapshot(cmd.Context(), a.out)
+				return c.SaveSnapshot(cmd.Context(), a.out, how)
 			}
-			return saveSnapshot(cmd.Context(), c, args[0])
+			return saveSnapshot(cmd.Context(), c, args[0], how)
 		},
 	}
+	staleFlag(c, &how)
+	return c
 }
 
 // saveSnapshot writes a whole file, or none.
-func saveSnapshot(ctx context.Context, c *client.Client, path string) error {
+func saveSnapshot(ctx context.Context, c *client.Client, path string, how client.Reading) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // readable by its owner only
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name()) //nolint:errcheck // it is there only when something failed
-	err = c.SaveSnapshot(ctx, f)
+	err = c.SaveSnapshot(ctx, f, how)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -95,9 +99,6 @@ func snapshotInspectCmd(a *app) *cobra.Command {
 		Use: "inspect FILE", Short: "Check a saved snapshot and tell what is in it", Args: cobra.ExactArgs(1),
 		Example: "  dhow swarm snapshot inspect state.snap --format json",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if format != "" && format != "json" {
-				return usagef("--format %s: use json", format)
-			}
 			f, err := os.Open(args[0])
 			if err != nil {
 				return err
@@ -111,8 +112,8 @@ func snapshotInspectCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if format == "json" {
-				return printJSON(a.out, info)
+			if format != "" {
+				return table.Print(a.out, table.Options{Format: format}, []any{info}, []table.Column[any]{{Value: func(v any) string { return fmt.Sprint(v) }}})
 			}
 			for _, l := range [][2]string{
 				{"cluster", info.Cluster}, {"index", fmt.Sprintf("%d, term %d", info.Index, info.Term)}, {"size", units.BytesSize(float64(info.Size))},
@@ -129,6 +130,6 @@ func snapshotInspectCmd(a *app) *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().StringVar(&format, "format", "", "json")
+	c.Flags().StringVar(&format, "format", "", "json, or a Go template")
 	return c
 }
