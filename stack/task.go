@@ -27,6 +27,9 @@ const (
 // person stopped without asking the cluster; it stays so until the next start or apply.
 const StoppedByHand = "stopped by hand"
 
+// NoNodeFits is part of the Status.Message of a task in TaskPending for which no node passes all tests.
+const NoNodeFits = "no node fits"
+
 // Desired is what managers want of a task.
 type Desired string
 

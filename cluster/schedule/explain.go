@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/dhow-project/dhow/stack"
 )
 
 // explain is "web.2: no node fits: 3 lack memory (want 512MiB), 1 drained".
@@ -19,7 +21,7 @@ func (c *Cluster) explain(w *want) string {
 
 // named is "web.2: no node fits: ".
 func (w *want) named() string {
-	return fmt.Sprintf("%s.%d: no node fits: ", w.task.Service, w.task.Slot)
+	return fmt.Sprintf("%s.%d: %s: ", w.task.Service, w.task.Slot, stack.NoNodeFits)
 }
 
 // refused repeats a refusal that nothing has changed about since.
@@ -97,7 +99,7 @@ func (w *want) words(v verdict, several bool) string {
 	case isShunned:
 		return fmt.Sprintf("%s a service that keeps away from this one", runs)
 	case portTaken:
-		return fmt.Sprintf("%s port %s taken", has, w.sum.ports[v.index])
+		return fmt.Sprintf("%s port %s taken%s", has, w.sum.ports[v.index], w.holder(w.sum.ports[v.index]))
 	case atLimit:
 		return fmt.Sprintf("at max_replicas_per_node (%d)", w.need.limit)
 	case lacksMemory:
@@ -109,6 +111,26 @@ func (w *want) words(v verdict, several bool) string {
 		return fmt.Sprintf("%s %s (want %d%s)", lacks, g.kind, g.n, w.together())
 	}
 	return w.unmatched(v)
+}
+
+// holder is " (by db)" when one service has the port wherever it is taken.
+func (w *want) holder(p hostPort) string {
+	name := ""
+	for _, h := range w.c.hosts {
+		for o := range h.ports {
+			switch {
+			case !o.conflicts(p) || o.owner == name:
+			case name != "" || o.owner == "":
+				return ""
+			default:
+				name = o.owner
+			}
+		}
+	}
+	if name == "" {
+		return ""
+	}
+	return " (by " + shortName(name, w.need.service) + ")"
 }
 
 // unmatched are the words for what the file itself asks of a node.

@@ -130,7 +130,7 @@ func TestRules(t *testing.T) {
 			for i, n := range three {
 				c.Add(on(n.ID, "x", i+1), publishing("0.0.0.0", 80))
 			}
-		}, Request{Service: publishing("127.0.0.1", 80)}, "3 have port 127.0.0.1:80/tcp taken"},
+		}, Request{Service: publishing("127.0.0.1", 80)}, "3 have port 127.0.0.1:80/tcp taken (by x)"},
 		{"a constraint that cannot be read", nil, constrained("node.id = a"), `constraint "node.id = a": = is not a comparison; use ==`},
 		{"by host name", nil, constrained("node.hostname == HOST-C"), "c"},
 		{"by ID", nil, constrained("node.id == c"), "c"},

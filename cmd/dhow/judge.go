@@ -60,12 +60,13 @@ func left(st api.StackStatus, service string) (n int) {
 type counts struct {
 	existing, up, good, completed, paused int
 	several                               bool // nodes
+	going                                 bool // a task of the stack, which makes room
 	alive, left                           int  // of any version: that run, that have a container
 }
 
 func (w watch) judgeService(st api.StackStatus, s api.ServiceStatus, running map[string]time.Time, now time.Time) (v verdict, wait time.Duration) {
 	v.item = progress.Item{Name: s.Name, Detail: s.Message}
-	n := counts{left: left(st, s.Name), several: len(st.Nodes) > 0}
+	n := counts{left: left(st, s.Name), several: len(st.Nodes) > 0, going: going(st)}
 	for i := range st.Tasks {
 		t := &st.Tasks[i]
 		if t.Service != s.Name {
@@ -175,6 +176,12 @@ func (w watch) judgeTask(t *stack.Task, n *counts, v *verdict, running map[strin
 			v.failed, v.why = t, why
 		}
 		return left
+	case stack.TaskPending:
+		again, hopeless := w.refused(t, n, running, now)
+		if hopeless {
+			v.failed, v.why = t, t.Status.Message
+		}
+		return again
 	default:
 		delete(running, t.ID)
 		if w.goal == isHealthy && t.Status.RestartCount >= crashes {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -85,6 +86,33 @@ func (w watch) moves(t *stack.Task, several bool, running map[string]time.Time, 
 		return settle - age, true
 	}
 	return 0, false
+}
+
+// going says whether a task of the stack is on its way out.
+func going(st api.StackStatus) bool {
+	return slices.ContainsFunc(st.Tasks, func(t stack.Task) bool {
+		return t.Desired == stack.DesiredRemove && t.Status.State != stack.TaskRemoved && !away(st, &t)
+	})
+}
+
+// refused says whether the only node has no room for a task, and in how long to
+// look again. Among several nodes others may make room, or join: there --wait-timeout
+// says how long to wait.
+func (w watch) refused(t *stack.Task, n *counts, running map[string]time.Time, now time.Time) (again time.Duration, hopeless bool) {
+	key := "refused " + t.ID
+	if n.several || n.going || !strings.Contains(t.Status.Message, stack.NoNodeFits) {
+		delete(running, key)
+		return 0, false
+	}
+	since, seen := running[key]
+	if !seen {
+		since = now
+		running[key] = now
+	}
+	if age := now.Sub(since); age < settle {
+		return settle - age, false
+	}
+	return 0, true
 }
 
 // tailLines is how much of a failed service's output an error shows.

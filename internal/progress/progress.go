@@ -87,7 +87,7 @@ func (d *Display) Set(key string, it Item) {
 	if ok && e.Item == it {
 		return
 	}
-	plain := !ok || e.Status != it.Status || e.State != it.State
+	plain := !ok || e.Status != it.Status || e.State != it.State || e.Detail == "" && it.Detail != ""
 	if e.State != Working && it.State == Working {
 		e.since = d.now()
 	}

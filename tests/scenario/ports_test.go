@@ -202,7 +202,7 @@ func TestPortInUse(t *testing.T) {
 
 	s.Step("by a container of another stack", func() {
 		s.Compose(fmt.Sprintf(lonePort, "second", `"8090:80", "8080:80"`))
-		s.Refused([]string{"up", "-d", "--wait"}, "service web", "8080", "first-web-1")
+		s.Refused([]string{"up", "-d", "--wait"}, "service web", "8080", "first/web")
 		s.closed("127.0.0.1:8090")
 		s.opens("first", "127.0.0.1:8080")
 		if c := s.PS()["second-web-1"]; c.State == "running" {
@@ -211,7 +211,7 @@ func TestPortInUse(t *testing.T) {
 	})
 	s.Step("on one address of the same port", func() {
 		s.Compose(fmt.Sprintf(lonePort, "second", `"127.0.0.1:8080:80"`))
-		s.Refused([]string{"up", "-d", "--wait"}, "127.0.0.1:8080", "first-web-1")
+		s.Refused([]string{"up", "-d", "--wait"}, "127.0.0.1:8080", "first/web")
 	})
 	s.Step("it starts by itself when the holder has gone", func() {
 		s.Run("-p", "first", "down")

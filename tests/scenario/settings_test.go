@@ -1,6 +1,9 @@
 package scenario
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 // One service with all settings of a process that a file can make, and one with the opposite.
 const settingsFile = `
@@ -130,10 +133,10 @@ func TestSettingsReachTheProcess(t *testing.T) {
 	s.Clean()
 }
 
-// ns is a namespace of the host, as /proc names it.
+// ns is a namespace of the host, which is the daemon's, as /proc names it.
 func (s *S) ns(kind string) string {
 	s.Helper()
-	r := s.Exec("readlink", "-n", "/proc/self/ns/"+kind)
+	r := s.Exec("readlink", "-n", fmt.Sprintf("/proc/%d/ns/%s", s.Pid(), kind))
 	if r.Code != 0 {
 		s.Fatal(r.Err())
 	}
