@@ -32,3 +32,19 @@ func BenchmarkLost(b *testing.B) {
 		g.show()
 	}
 }
+
+// BenchmarkIdle watches three managers and two workers that run twenty tasks
+// and have nothing to do.
+func BenchmarkIdle(b *testing.B) {
+	b.StopTimer()
+	for range b.N {
+		g := newGrid(b, 2)
+		in := project(b, replicasOf("idle", tasks))
+		g.must(g.hosts[0], in, "up", "-d")
+		g.running(g.hosts, "idle", tasks)
+		time.Sleep(10 * time.Second) // idle is a state that takes a moment to reach
+		g.idle(time.Minute)
+		g.must(g.hosts[0], in, "down")
+		g.show()
+	}
+}
