@@ -79,13 +79,14 @@ type ServiceStatus struct {
 	Name      string        `json:"name"`
 	Mode      stack.Mode    `json:"mode,omitempty"`
 	Image     string        `json:"image,omitempty"`
-	Desired   stack.Desired `json:"desired"`   // run, stop, pause, remove
-	Wanted    int           `json:"wanted"`    // tasks that should exist
-	Running   int           `json:"running"`   // of the current version
-	Healthy   int           `json:"healthy"`   // running, and healthy or without a health check
-	Completed int           `json:"completed"` // ended with exit code 0 and not to be restarted
-	Failed    int           `json:"failed"`    // ended otherwise, or cannot be started
-	Updated   int           `json:"updated"`   // tasks of the current version
+	Desired   stack.Desired `json:"desired"`          // run, stop, pause, remove
+	Wanted    int           `json:"wanted"`           // tasks that should exist
+	Running   int           `json:"running"`          // of the current version
+	Healthy   int           `json:"healthy"`          // running, and healthy or without a health check
+	Completed int           `json:"completed"`        // ended with exit code 0 and not to be restarted
+	Failed    int           `json:"failed"`           // ended otherwise, or cannot be started
+	Updated   int           `json:"updated"`          // tasks of the current version
+	Moving    int           `json:"moving,omitempty"` // tasks that have to leave their node, which is drained or fits no more
 	Version   uint64        `json:"version"`
 	Hash      string        `json:"hash"`
 	Ready     bool          `json:"ready"`             // all wanted tasks are of the current version and healthy, or completed

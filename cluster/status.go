@@ -76,6 +76,9 @@ func serviceStatus(snap *state.Snapshot, sv *state.Service) ServiceStatus {
 		if lost(snap, t) {
 			continue
 		}
+		if t.Desired != stack.DesiredRemove && t.Status.State < stack.TaskCompleted && misplaced(snap, sv, t) {
+			st.Moving++
+		}
 		if t.Version != sv.Version || t.Desired == stack.DesiredRemove {
 			old += count(t.Version != sv.Version && t.Node != "" && t.Status.State < stack.TaskCompleted)
 			continue
@@ -96,7 +99,7 @@ func serviceStatus(snap *state.Snapshot, sv *state.Service) ServiceStatus {
 			st.Failed++
 		}
 	}
-	st.Ready = sv.Desired == stack.DesiredRun && !sv.Removing && ready >= st.Wanted && old == 0
+	st.Ready = sv.Desired == stack.DesiredRun && !sv.Removing && ready >= st.Wanted && old == 0 && st.Moving == 0
 	return st
 }
 
@@ -107,6 +110,12 @@ func beside(snap *state.Snapshot, t *stack.Task) bool {
 	}
 	other := snap.Task(t.Replaces)
 	return other != nil && other.Desired != stack.DesiredRemove && !lost(snap, other)
+}
+
+// misplaced reports whether a task is on a node that is drained or fits no more.
+func misplaced(snap *state.Snapshot, sv *state.Service, t *stack.Task) bool {
+	n := snap.Node(t.Node)
+	return n != nil && (n.Availability == stack.Drain || schedule.Fits(&sv.Spec, n) != "")
 }
 
 // lost reports whether nobody knows if a task runs, as its node does not answer.

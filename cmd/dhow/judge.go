@@ -115,7 +115,7 @@ func (w watch) judgeService(st api.StackStatus, s api.ServiceStatus, running map
 		return verdict{item: progress.Item{Name: s.Name, Status: "removed", State: progress.Done}, done: true}, 0
 	}
 	reached := map[goal]int{isRunning: n.up + n.completed, isHealthy: n.good + n.completed, isCreated: n.existing}[w.goal]
-	v.done = reached >= s.Wanted && n.left <= s.Wanted // a scale down is done when the surplus has gone
+	v.done = reached >= s.Wanted && n.left <= s.Wanted && s.Moving == 0 // a scale down is done when the surplus has gone
 	v.item.Status = w.serviceWord(s, n)
 	w.judgeUpdate(s, &v)
 	switch {

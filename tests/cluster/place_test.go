@@ -84,7 +84,7 @@ func TestTasksGoWhereTheyBelong(t *testing.T) {
 		c.refused("  s: {<<: *base, deploy: {resources: {reservations: {generic_resources: [discrete_resource_spec: {kind: gpu, value: 1}]}}}}", "4 lack gpu (want 1)")
 	})
 	c.Step("a published port is one of a node", func() {
-		c.refused(`  s: {<<: *base, network_mode: bridge, ports: ["8080:80"], deploy: {replicas: 5}}`, "4 have port 8080/tcp taken")
+		c.refused(`  s: {<<: *base, network_mode: bridge, ports: [{target: 80, published: "8080", mode: host}], deploy: {replicas: 5}}`, "4 have port 8080/tcp taken")
 		if got := c.Runs(5*time.Second, "place", "s", 4); len(got) != 4 {
 			t.Errorf("%v", got)
 		}
@@ -174,9 +174,14 @@ func TestDataStaysOnItsNode(t *testing.T) {
 	c.Run(other, "exec", "-T", "db", "redis-cli", "set", "a", "kept")
 	has := func(h *netlab.Host) {
 		t.Helper()
-		if got := c.Run(h, "exec", "-T", "db", "redis-cli", "get", "a"); strings.TrimSpace(got) != "kept" {
-			t.Errorf("get: %q", got)
-		}
+		netlab.Eventually(t, 5*time.Second, "the data is there", func() error {
+			r := c.Try(h, "exec", "-T", "db", "redis-cli", "get", "a")
+			if strings.TrimSpace(r.Stdout) != "kept" {
+				t.Logf("  %q, exit code %d, %s", r.Stdout, r.Code, r.Stderr)
+				return errNotYet
+			}
+			return nil
+		})
 	}
 	here := func() {
 		t.Helper()
@@ -211,7 +216,6 @@ func TestDataStaysOnItsNode(t *testing.T) {
 		}
 		home.Start()
 		here()
-		netlab.Eventually(t, 10*time.Second, "it is reached again", func() error { return c.Try(other, "exec", "-T", "db", "redis-cli", "ping").Err() })
 		has(other)
 	})
 	c.Step("down -v removes the data on its node, and it may go anywhere", func() {
@@ -230,7 +234,7 @@ func TestDataStaysOnItsNode(t *testing.T) {
 		c.Run(h1, "node", "update", "--availability", "active", home.Name)
 		c.Run(other, "volume", "create", "late")
 		c.Compose(strings.Replace(fmt.Sprintf(data, 1), "kept: {}", "kept: {external: true, name: late}", 1))
-		c.Run(home, "up", "-d", "--wait")
+		c.Run(home, "up", "-d", "--wait", "--wait-timeout", "20")
 		if got := c.Runs(10*time.Second, "data", "db", 1); got[other.Name] != 1 {
 			t.Errorf("runs on %v, the volume is on %s", got, other.Name)
 		}
