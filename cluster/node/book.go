@@ -33,6 +33,33 @@ func (e *epoch) Addr(node string) (string, error) {
 	return "", fmt.Errorf("the address of node %s is not known", node)
 }
 
+// Others are further addresses of a node: what one node gossips must not keep
+// the others from meeting where the state says that they are.
+func (e *epoch) Others(node string) (out []string) {
+	first, err := e.Addr(node)
+	if err != nil {
+		return nil
+	}
+	add := func(addr string) {
+		if addr != "" && addr != first && !slices.Contains(out, addr) {
+			out = append(out, addr)
+		}
+	}
+	for _, p := range e.peers() {
+		if p.ID == node {
+			add(p.Addr)
+		}
+	}
+	if m := e.memberNow(); m != nil {
+		for _, c := range m.Managers {
+			if c.ID == node {
+				add(c.Addr)
+			}
+		}
+	}
+	return out
+}
+
 // peers are all other nodes, as far as this one knows.
 func (e *epoch) peers() []cluster.Peer {
 	if m := e.managing(); m != nil && m.Known() {

@@ -3,6 +3,7 @@ package port
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -48,6 +49,32 @@ func (p *Port) dialPeer(ctx context.Context, node, proto string) (*Conn, error) 
 		return nil, fmt.Errorf("%s: too many connections are being made: %w", addr, err)
 	}
 	defer leave()
+	addrs := []string{addr}
+	if b, ok := p.cfg.Book.(interface{ Others(node string) []string }); ok {
+		addrs = append(addrs, b.Others(node)...)
+	}
+	var errs []error
+	for i, addr := range addrs {
+		share := p.cfg.DialTimeout / time.Duration(len(addrs)-i+1) // some is left for the next
+		if i == len(addrs)-1 {
+			share = p.cfg.DialTimeout
+		}
+		limited, cancel := context.WithTimeout(ctx, share)
+		c, err := p.dialAt(limited, node, proto, addr)
+		cancel()
+		if err == nil {
+			return c, nil
+		}
+		errs = append(errs, err)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, errors.Join(errs...)
+}
+
+// dialAt connects to a node at one address.
+func (p *Port) dialAt(ctx context.Context, node, proto, addr string) (*Conn, error) {
 	d := net.Dialer{KeepAliveConfig: keepAlive}
 	raw, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {

@@ -39,7 +39,11 @@ type Identity interface {
 	ClientTLS(node, alpn string) *tls.Config
 }
 
-// Book knows where nodes are.
+// Book knows where nodes are. One that also has
+//
+//	Others(node string) []string
+//
+// names more addresses, to be tried when another machine, or none, answers at Addr.
 type Book interface {
 	Addr(node string) (string, error) // host:port
 }

@@ -388,3 +388,37 @@ func TestOneNodeHasSoManyConnections(t *testing.T) {
 		t.Errorf("%v", a.made)
 	}
 }
+
+// twoPages is a book that was lied to about where a node is.
+type twoPages struct {
+	*world
+	lie string
+}
+
+func (b twoPages) Addr(string) (string, error) { return b.lie, nil }
+func (b twoPages) Others(node string) []string {
+	addr, err := b.world.Addr(node)
+	if err != nil {
+		return nil
+	}
+	return []string{addr}
+}
+
+// TestALieAboutAnAddressKeepsNobodyApart: neither one that leads to another
+// node, nor one that leads nowhere.
+func TestALieAboutAnAddressKeepsNobodyApart(t *testing.T) {
+	w := newWorld(t)
+	a, liar := w.add("n1", stack.RoleManager), w.add("liar", stack.RoleWorker)
+	echo(t, a.GRPC())
+	hole, err := net.Listen("tcp", "127.0.0.1:0") // accepts in the kernel and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hole.Close()
+	for what, lie := range map[string]string{"another node": liar.Addr().String(), "nobody": "127.0.0.1:1", "silence": hole.Addr().String()} {
+		b := w.add("asks"+strings.Fields(what)[0], stack.RoleManager, func(c *Config) { c.Book = twoPages{w, lie} })
+		if got, err := greeting(mustDial(t, b.Port, "n1", ProtoGRPC)); err != nil || !strings.HasPrefix(got, b.id) {
+			t.Errorf("%s: %q, %v", what, got, err)
+		}
+	}
+}
