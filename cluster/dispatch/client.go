@@ -52,7 +52,10 @@ type call interface {
 	report(ctx context.Context, reports []stack.TaskReport) error
 }
 
-// NewClient returns a client that shows what its cache has until Run has reached a leader.
+// NewClient returns a client that shows what its cache has until Run has reached
+// a leader. To act on that is right only where there is none: the file is a
+// moment older than what the managers know, and says of a task that has just
+// ended that it runs, and of a start that was asked for that it is still to be made.
 func NewClient(cfg ClientConfig) *Client {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -69,8 +72,9 @@ func NewClient(cfg ClientConfig) *Client {
 	return c
 }
 
-// Ready is closed when there is a complete answer to show: until then an empty
-// list says nothing, and nobody may act on it.
+// Ready is closed when there is a complete answer to show, from a leader, or from
+// the cache when none has answered for patientCache: until then an empty list
+// says nothing, and nobody may act on any.
 func (c *Client) Ready() <-chan struct{} { return c.mirror.ready }
 
 // Assignments returns the tasks of this node, by ID.
@@ -126,6 +130,10 @@ func (c *Client) Suspect(node string) {
 		c.drop(errors.New("the other nodes say that it is dead"))
 	}
 }
+
+// patientCache is how long a leader may take to answer after a start, before
+// the tasks of the last run are taken for those of this one.
+const patientCache = 2 * time.Second
 
 // reportSize is how many statuses go in one message.
 const reportSize = 512
@@ -192,6 +200,10 @@ func (c *Client) use(to call, leader string, drop context.CancelCauseFunc) {
 func (c *Client) Run(ctx context.Context) error {
 	var loops sync.WaitGroup
 	loops.Go(func() { c.cache.run(ctx) })
+	if c.mirror.kept() {
+		late := time.AfterFunc(patientCache, c.mirror.settle)
+		defer late.Stop()
+	}
 	defer loops.Wait()
 	hint, fails := "", 0
 	for ctx.Err() == nil {

@@ -48,7 +48,7 @@ func (m *mirror) dump() (*update, uint64, bool) {
 	return out, version, true
 }
 
-// restore shows what dump wrote. The next leader is asked for everything.
+// restore shows what dump wrote; it counts after settle. The next leader is asked for everything.
 func (m *mirror) restore(u *update) error {
 	secrets := map[string]map[string]string{}
 	for i := range u.Tasks {
@@ -58,7 +58,11 @@ func (m *mirror) restore(u *update) error {
 		}
 	}
 	u.More = false
-	if err := m.take(u); err != nil {
+	m.mu.Lock()
+	m.old = true
+	err := m.takeLocked([]update{*u})
+	m.mu.Unlock()
+	if err != nil {
 		return fmt.Errorf("take in what was kept: %w", err)
 	}
 	m.distrust()

@@ -24,6 +24,7 @@ type mirror struct {
 	change  chan struct{}       // guarded by mu: closed at the next change
 	version uint64              // guarded by mu: grows with each change
 	ready   chan struct{}       // closed when there is something complete to show
+	old     bool                // guarded by mu: what is shown is from before this start
 	once    sync.Once
 }
 
@@ -74,6 +75,7 @@ const maxParts = 4096
 func (m *mirror) take(u *update) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.old = false
 	if m.parts = append(m.parts, *u); u.More {
 		if len(m.parts) > maxParts {
 			return errors.New("an update without an end")
@@ -239,7 +241,7 @@ func (t *taskItem) assignment(find func(ref string) (any, bool)) (stack.Assignme
 func (m *mirror) set(index uint64, list []stack.Assignment, v *View) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.specs, m.parts, m.index = map[string]any{}, nil, index
+	m.specs, m.parts, m.index, m.old = map[string]any{}, nil, index, false
 	m.tasks = make(map[string]mirrored, len(list))
 	for _, a := range list {
 		m.tasks[a.Task.ID] = mirrored{taskItem{Task: a.Task}, a}
@@ -265,8 +267,20 @@ func (m *mirror) showLocked() {
 	m.version++
 	close(m.change)
 	m.change = make(chan struct{})
-	m.once.Do(func() { close(m.ready) })
+	if !m.old {
+		m.settle()
+	}
 }
+
+// kept says whether what is shown is from before this start.
+func (m *mirror) kept() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.old
+}
+
+// settle lets what is shown count.
+func (m *mirror) settle() { m.once.Do(func() { close(m.ready) }) }
 
 // observed keeps what this node has reported, so that it need not be told.
 func (m *mirror) observed(reports []stack.TaskReport) {
