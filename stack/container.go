@@ -90,6 +90,7 @@ type ContainerSpec struct {
 	Healthcheck *Healthcheck  `json:"healthcheck,omitempty"` // nil: the image's
 	Log         LogConfig     `json:"log"`
 	AutoRemove  bool          `json:"autoRemove,omitempty"`
+	Leased      bool          `json:"leased,omitempty"` // runs only while its node has a lease of its cluster (set by the agent)
 
 	PostStart []Hook `json:"postStart,omitempty"` // run in the container after it started, in order
 	PreStop   []Hook `json:"preStop,omitempty"`   // run in the container before it is told to stop, in order

@@ -23,6 +23,7 @@ func (s Service) essence() Service {
 		ContainerName: s.ContainerName,
 		Mode:          s.Mode,
 		Links:         s.Links,
+		Exclusive:     s.Exclusive, // its containers are watched over
 	}
 	e.Container.Pull = ""
 	e.Container.Platforms = nil // Digest says it all

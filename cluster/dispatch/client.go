@@ -106,6 +106,10 @@ func (c *Client) Networks() []stack.Network { return c.View().Networks }
 // Lease says whether this node still holds its lease, and when it ends or has ended.
 func (c *Client) Lease() (bool, time.Time) { return c.lease.holds(time.Now()) }
 
+// Term is the lease: when the heartbeat was sent that it is for, and when it
+// ends or has ended. Both are zero when there never was one.
+func (c *Client) Term() (from, until time.Time) { return c.lease.term() }
+
 // Leader is the manager that this node has a session with; "": none.
 func (c *Client) Leader() string {
 	c.mu.Lock()

@@ -19,6 +19,7 @@ type remote struct {
 	cancel context.CancelFunc // of the search that made it
 	terms  Terms
 	out    chan *fromClient // to the sender
+	told   bool             // the first update has been taken in; run's own
 
 	mu    sync.Mutex
 	seq   uint64                   // guarded by mu: of the last report
@@ -144,7 +145,7 @@ func (r *remote) run(ctx context.Context) (next string, err error) {
 func (r *remote) take(m *fromServer, started time.Time) error {
 	switch {
 	case m.Ack != nil:
-		r.client.lease.acked(m.Ack.Seq, m.Ack.Terms)
+		r.client.lease.acked(m.Ack.Seq, m.Ack.Terms, r.told)
 	case m.Reported != nil:
 		r.mu.Lock()
 		answer := r.asked[m.Reported.Seq]
@@ -166,6 +167,7 @@ func (r *remote) take(m *fromServer, started time.Time) error {
 			return fmt.Errorf("take in an update: %w", err)
 		}
 		if !m.Update.More {
+			r.told = true
 			r.client.cache.poke()
 		}
 	}

@@ -10,6 +10,7 @@ import (
 type lease struct {
 	mu    sync.Mutex
 	terms Terms                // guarded by mu: the last that were granted
+	from  time.Time            // guarded by mu: when what until counts from was sent
 	until time.Time            // guarded by mu; zero: none was ever granted
 	sent  map[uint64]time.Time // guarded by mu: heartbeats without an answer
 }
@@ -23,8 +24,9 @@ func (l *lease) beat(seq uint64, now time.Time) {
 	l.sent[seq] = now
 }
 
-// acked grants a lease from the moment the acknowledged heartbeat was sent.
-func (l *lease) acked(seq uint64, t Terms) {
+// acked grants a lease from the moment the acknowledged heartbeat was sent, to a
+// node that was told what it is for: what it was told before may run elsewhere.
+func (l *lease) acked(seq uint64, t Terms, told bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	at, ok := l.sent[seq]
@@ -36,7 +38,9 @@ func (l *lease) acked(seq uint64, t Terms) {
 			delete(l.sent, s)
 		}
 	}
-	l.grantLocked(at, t)
+	if told {
+		l.grantLocked(at, t)
+	}
 }
 
 // grant is for a node that leads itself: at is from before it made sure that it does.
@@ -49,8 +53,14 @@ func (l *lease) grant(at time.Time, t Terms) {
 func (l *lease) grantLocked(at time.Time, t Terms) {
 	l.terms = t
 	if end := at.Add(t.Lease); end.After(l.until) {
-		l.until = end
+		l.from, l.until = at, end
 	}
+}
+
+func (l *lease) term() (from, until time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.from, l.until
 }
 
 // forget drops the heartbeats of a session that has ended: whatever answers them is not the server.

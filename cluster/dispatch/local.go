@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/dhow-project/dhow/stack"
@@ -34,9 +35,8 @@ func (c *Client) lead(ctx context.Context, core Core) error {
 	}
 	c.use(inProcess{c.cfg.Node, core}, c.cfg.Node, drop)
 	defer c.use(nil, "", nil)
-	renewed := make(chan error, 1)
-	go func() { renewed <- c.renew(ctx, core) }()
-	defer func() { drop(nil); <-renewed }()
+	var renewal sync.WaitGroup
+	defer func() { drop(nil); renewal.Wait() }()
 	var index uint64
 	for first := true; ; first = false {
 		wake, changed := c.wake(), core.Changed()
@@ -54,6 +54,9 @@ func (c *Client) lead(ctx context.Context, core Core) error {
 			}
 			c.mirror.set(index, core.Assignments(c.cfg.Node), v)
 			c.cache.poke()
+		}
+		if first { // the lease is for what was told
+			renewal.Go(func() { c.renew(ctx, core) })
 		}
 		select {
 		case <-ctx.Done():
@@ -78,7 +81,7 @@ func (c *Client) hello(ctx context.Context, core Core) {
 
 // renew grants this node its lease for as long as it leads for certain: a
 // manager that stood still believes for a moment that it does.
-func (c *Client) renew(ctx context.Context, core Core) error {
+func (c *Client) renew(ctx context.Context, core Core) {
 	c.Refresh()
 	for {
 		terms := c.cfg.Terms(len(c.View().Nodes))
@@ -93,7 +96,7 @@ func (c *Client) renew(ctx context.Context, core Core) error {
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return
 		case <-time.After(terms.Beat):
 		}
 	}

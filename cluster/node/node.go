@@ -28,6 +28,9 @@ type Config struct {
 
 	// Agent runs this machine's tasks until ctx ends.
 	Agent func(ctx context.Context, node, cluster string, source agent.Source) error
+	// Lease is the file that tells for how long containers of exclusive services
+	// may run (package lease); those who start them look at it.
+	Lease string
 	// Drop removes the containers of a cluster's tasks from this machine.
 	Drop func(ctx context.Context, cluster string) error
 	// Inventory tells which images (IDs, digests and names) and volumes this

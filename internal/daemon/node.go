@@ -136,7 +136,7 @@ func (n *node) openCluster(ctx context.Context) (err error) {
 			Log: log, Subnets: subnets{pools: pools, avoid: n.links.Avoid}, Images: n.images, Resolver: n.images, Volumes: volumeNames{n.volumes}, Host: newHostCheck(),
 			DrainGrace: cluster.DefaultDrainGrace,
 		},
-		Agent: n.runAgent, Drop: n.dropTasks, Inventory: n.inventory, Ours: virtual,
+		Agent: n.runAgent, Lease: filepath.Join(n.cfg.RunDir, "lease"), Drop: n.dropTasks, Inventory: n.inventory, Ours: virtual,
 	})
 	if err == nil {
 		n.closers = append(n.closers, n.cluster.Close)

@@ -28,7 +28,7 @@ func Name(t stack.Task, s *stack.Service) string {
 // behind "service:NAME" and Compose's labels. Peers are container IDs by service.
 func Spec(a stack.Assignment, cluster string, img *runtime.Image, peers map[string]string) (stack.ContainerSpec, error) {
 	c := a.Service.Container.Clone()
-	c.ImageID = img.ID
+	c.ImageID, c.Leased = img.ID, a.Service.Exclusive
 	c.Labels = labels(a, cluster, img.ID, c.Labels)
 	networks(a, &c)
 	inheritVolumes(a.Task, &c, img)

@@ -96,3 +96,14 @@ func TestJobsAreNotDoneTwice(t *testing.T) {
 		t.Errorf("restart %q, %v", got.Restart.Condition, err)
 	}
 }
+
+func TestOnlyWhatIsExclusiveNeedsALease(t *testing.T) {
+	for _, exclusive := range []bool{false, true} {
+		a := assignment()
+		a.Service.Exclusive = exclusive
+		got, err := Spec(a, "cl", &runtime.Image{ID: "sha256:1"}, map[string]string{"db": "abc"})
+		if err != nil || got.Leased != exclusive {
+			t.Errorf("exclusive %v: leased %v, %v", exclusive, got.Leased, err)
+		}
+	}
+}

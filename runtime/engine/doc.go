@@ -15,6 +15,7 @@
 //	DataDir/containers/ID/ID.log        output, written by the shim
 //	RunDir/c/ID[:16]/                   bundle and shim directory of a started container
 //	RunDir/runc/                        state of the OCI runtime
+//	RunDir/lease                        of the node: read only, for containers that must not run twice
 //
 // Invariants. The bundle directory exists exactly while something of a start
 // may exist (process, mounts, network): whoever finds one without a live

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/runtime/shim"
+	"github.com/dhow-project/dhow/runtime/shim/lease"
 	"github.com/dhow-project/dhow/stack"
 	"golang.org/x/sync/errgroup"
 )
@@ -145,7 +146,7 @@ func (e *Engine) recordExit(c *container, exit shim.Exit) (again bool, delay tim
 		st.ExitCode = max(st.ExitCode, 1)
 	}
 	again, delay = decideRestart(c.rec.Spec.Restart, c.st, time.Now())
-	again = again && !c.keep
+	again = again && !c.keep && exit.Error != lease.Ended // another node may run it next
 	st.Status = runtime.Exited
 	if again {
 		st.Status = runtime.Restarting

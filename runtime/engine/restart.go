@@ -2,9 +2,11 @@ package engine
 
 import (
 	"context"
+	"path/filepath"
 	"time"
 
 	"github.com/dhow-project/dhow/runtime"
+	"github.com/dhow-project/dhow/runtime/shim/lease"
 	"github.com/dhow-project/dhow/stack"
 )
 
@@ -86,6 +88,17 @@ func (e *Engine) restartNow(c *container) {
 	}
 }
 
+// leaseAgain is the time between two looks at a lease that does not hold.
+const leaseAgain = 250 * time.Millisecond
+
+// leaseOf is the file with the lease that a container needs; "" when it needs none.
+func (e *Engine) leaseOf(s stack.ContainerSpec) string {
+	if !s.Leased {
+		return ""
+	}
+	return filepath.Join(e.cfg.RunDir, "lease")
+}
+
 func (e *Engine) attempt(ctx context.Context, c *container) error {
 	c.mu.Lock()
 	if c.st.Status != runtime.Restarting || c.st.Removing || c.gone {
@@ -93,6 +106,11 @@ func (e *Engine) attempt(ctx context.Context, c *container) error {
 		return nil
 	}
 	c.retry = nil
+	if path := e.leaseOf(c.rec.Spec); path != "" && !lease.Holds(path) { // no attempt yet
+		c.retry = time.AfterFunc(leaseAgain, func() { e.spawn(func() { e.restartNow(c) }) })
+		c.mu.Unlock()
+		return nil
+	}
 	now := time.Now()
 	c.st.RestartCount++
 	if p := c.rec.Spec.Restart; p.MaxAttempts > 0 {

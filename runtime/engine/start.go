@@ -145,7 +145,8 @@ func (b *bundle) shim(ctx context.Context) error {
 	b.client, err = shim.Launch(ctx, b.e.cfg.Shim, shim.Config{
 		ID: b.c.id, Bundle: b.dir, Dir: b.dir, Runtime: path, RuntimeRoot: b.e.runtimeRoot(), CgroupPath: b.e.cgroupPath(b.rec),
 		TTY: s.TTY, Stdin: s.OpenStdin, StdinOnce: s.StdinOnce, Rows: s.ConsoleSize[0], Cols: s.ConsoleSize[1],
-		Log: logs.Config{Driver: l.Driver, Path: l.Path, MaxSize: l.MaxSize, MaxFiles: l.MaxFiles},
+		Log:   logs.Config{Driver: l.Driver, Path: l.Path, MaxSize: l.MaxSize, MaxFiles: l.MaxFiles},
+		Lease: b.e.leaseOf(b.rec.Spec),
 	})
 	return err
 }

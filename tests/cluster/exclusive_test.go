@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -74,4 +76,82 @@ func TestAnIsolatedNodeEndsWhatIsExclusive(t *testing.T) {
 		c.Runs(time.Second, "pair", "once", 1, other)
 		c.Runs(time.Second, "pair", "once", 1)
 	})
+}
+
+// TestADeadDaemonEndsWhatIsExclusive: the daemon that should end the task is
+// dead, or stands still; the container's shim does it.
+func TestADeadDaemonEndsWhatIsExclusive(t *testing.T) {
+	c := New(t, "the shim of an exclusive task ends it when its daemon cannot, before it runs elsewhere", 1, 2, "busybox:latest")
+	c.Compose(bound)
+	c.Run(c.Hosts[0], "up", "-d", "--wait")
+	ctx, stop := context.WithCancel(context.Background())
+	var watch sync.WaitGroup
+	watch.Go(func() { t.Logf("looked %d times for two of once", c.neverTwice(ctx, "pair", "once")) })
+	defer watch.Wait()
+	defer stop()
+	c.Step("a daemon that is back at once touches nothing", func() {
+		p := c.single("pair", "once")
+		h := c.Host(p.host)
+		h.Kill()
+		h.Start()
+		time.Sleep(8 * time.Second) // longer than any lease
+		if !p.lives() {
+			t.Error("the task was ended")
+		}
+	})
+	for _, fault := range []struct {
+		what     string
+		do, undo func(*netlab.Host)
+	}{
+		{"killed", (*netlab.Host).Kill, func(h *netlab.Host) { h.Start() }},
+		{"stopped", (*netlab.Host).Pause, (*netlab.Host).Continue},
+	} {
+		p := c.single("pair", "once")
+		away := c.Host(p.host)
+		other := c.Others(away, c.Hosts[0])[0]
+		many := processes(away, "pair", "many")
+		c.Step("a daemon is "+fault.what, func() {
+			fault.do(away)
+			start := time.Now()
+			var died time.Duration
+			netlab.Eventually(t, 30*time.Second, "it runs elsewhere", func() error {
+				moved := processes(other, "pair", "once")
+				if died == 0 && !p.lives() {
+					died = time.Since(start)
+				}
+				if len(moved) == 0 {
+					return errNotYet
+				}
+				return nil
+			})
+			t.Logf("  ended after %s, runs elsewhere after %s", died.Round(10*time.Millisecond), time.Since(start).Round(10*time.Millisecond))
+			if died == 0 {
+				t.Errorf("it runs on %s and on %s", away.Name, other.Name)
+			}
+			for _, m := range many {
+				if !m.lives() {
+					t.Errorf("%s was ended, too", m.place)
+				}
+			}
+		})
+		c.Step("the daemon is back", func() {
+			fault.undo(away)
+			c.Runs(20*time.Second, "pair", "many", 2)
+			c.Runs(20*time.Second, "pair", "once", 1)
+			c.single("pair", "once")
+		})
+	}
+}
+
+// single is the one process of a service.
+func (c *C) single(stackName, service string) process {
+	c.Helper()
+	var all []process
+	for _, h := range c.Hosts {
+		all = append(all, processes(h, stackName, service)...)
+	}
+	if len(all) != 1 {
+		c.Fatalf("processes of %s: %+v", service, all)
+	}
+	return all[0]
 }
