@@ -204,12 +204,18 @@ func get(ctx context.Context, to backend) error {
 	return err
 }
 
+// Stop stops the requests and tells how many there were and what was lost.
+func (b *Balancer) Stop() (sent int, lost []string) {
+	b.cancel()
+	b.group.Wait()
+	return b.sent, b.lost
+}
+
 // End stops the requests and fails the test when one was lost, or when there
 // were fewer healthy tasks at a time than least.
 func (b *Balancer) End(least int) {
 	b.c.Helper()
-	b.cancel()
-	b.group.Wait()
+	b.Stop()
 	b.c.Logf("  %d requests, %d lost; never fewer than %d tasks to ask", b.sent, len(b.lost), b.least)
 	if len(b.lost) > 0 {
 		b.c.Errorf("%d of %d requests were lost:\n%s", len(b.lost), b.sent, strings.Join(b.lost[:min(len(b.lost), 10)], "\n"))

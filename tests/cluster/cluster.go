@@ -15,7 +15,7 @@ import (
 
 // C is a cluster under test.
 type C struct {
-	*testing.T
+	testing.TB
 	Lab      *netlab.Lab
 	Hosts    []*netlab.Host // managers first
 	Managers int            // how many of them are managers
@@ -23,13 +23,13 @@ type C struct {
 }
 
 // New makes a cluster of managers and workers for the sentence. The images are loaded on every host.
-func New(t *testing.T, sentence string, managers, workers int, images ...string) *C {
+func New(t testing.TB, sentence string, managers, workers int, images ...string) *C {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("NOT RUN: clusters are not short")
 	}
 	t.Log(sentence)
-	c := &C{T: t, Lab: netlab.New(t), Managers: managers, Dir: t.TempDir()}
+	c := &C{TB: t, Lab: netlab.New(t), Managers: managers, Dir: t.TempDir()}
 	c.Hosts = c.Lab.Cluster(managers, workers)
 	for _, h := range c.Hosts {
 		h.Load(images...)
