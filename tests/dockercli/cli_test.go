@@ -308,11 +308,27 @@ func TestInfoAndVersion(t *testing.T) {
 	d.Args([]string{"version", "--format", "{{.Server.APIVersion}} {{.Server.MinAPIVersion}} {{.Server.Os}}"}, "1.51 1.24 linux")
 	d.Run("system df -v", "busybox", "app")
 	d.Args([]string{"stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}"}, "app 1")
-	for _, line := range []string{"swarm init", "service ls", "node ls", "secret ls", "config ls", "stack ls"} {
-		d.Fails(1, line, "/dhow/v1")
-	}
 	d.Run("plugin ls")
 	d.Fails(1, "login -u a -p b 127.0.0.1:1", "config.json")
+}
+
+// TestSwarmOfOne: docker's view of a node before, while and after others may
+// join it. What is made goes through stacks.
+func TestSwarmOfOne(t *testing.T) {
+	d := New(t, "busybox:latest")
+	d.Args([]string{"node", "ls", "--format", "{{.Status}} {{.Availability}} {{.ManagerStatus}}"}, "Ready Active Leader") // a node alone is a cluster of one
+	d.Fails(1, "swarm join-token worker", "This node is not a swarm manager")
+	d.Run("swarm init", "is now a manager", "docker swarm join --token DHOWTKN-1-", ":2377")
+	d.Fails(1, "swarm init", "already part of a swarm")
+	d.Args([]string{"info", "--format", "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}} {{.Swarm.Managers}} {{.Swarm.Nodes}}"}, "active true 1 1")
+	d.Args([]string{"node", "ls", "--format", "{{.Status}} {{.Availability}} {{.ManagerStatus}} {{.Self}}"}, "Ready Active Leader true")
+	for _, line := range []string{"service ls", "secret ls", "config ls", "stack ls"} {
+		d.Run(line)
+	}
+	d.Fails(1, "service create --name s busybox", "dhow up")
+	d.Fails(1, "swarm leave", "--force")
+	d.Run("swarm leave --force", "Node left the swarm")
+	d.Args([]string{"info", "--format", "{{.Swarm.LocalNodeState}}"}, "inactive")
 }
 
 func TestPruneOfEverything(t *testing.T) {
