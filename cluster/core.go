@@ -50,6 +50,7 @@ func (c core) View() dispatch.View {
 	if ca := snap.Cluster().CA; ca != nil {
 		v.Roots = RootsDigest(ca.Roots)
 	}
+	v.Workers = snap.Cluster().Settings.Labels[WorkerRequests]
 	keys, err := c.m.GossipKeys()
 	if err != nil {
 		c.m.log.Error("keys of the gossip", "error", err)
@@ -59,6 +60,17 @@ func (c core) View() dispatch.View {
 		v.Nodes = append(v.Nodes, dispatch.Node{ID: n.ID, Hostname: n.Hostname, Addr: n.Addr, Gossip: n.Gossip, Role: n.Role, Down: n.Down})
 	}
 	return v
+}
+
+// WorkerRequests is the cluster's label that says what workers may ask of other
+// nodes: "none" keeps commands for the cluster to the sockets of managers.
+const WorkerRequests = "dhow.worker-requests"
+
+// MayAsk reports whether requests that a node passes on are to be answered.
+func (m *Manager) MayAsk(node string) bool {
+	snap := m.store.Snapshot()
+	n, c := snap.Node(node), snap.Cluster()
+	return n != nil && c != nil && (n.Role == stack.RoleManager || c.Settings.Labels[WorkerRequests] != "none")
 }
 
 // RootsDigest tells two bundles of roots apart.

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dhow-project/dhow/cluster/identity"
@@ -156,6 +157,8 @@ func checkSettings(set Settings) error {
 	switch {
 	case set.CertExpiry != 0 && set.CertExpiry < identity.MinValidity:
 		return fmt.Errorf("certificate expiry %s: at least %s: %w", set.CertExpiry, identity.MinValidity, runtime.ErrInvalid)
+	case !slices.Contains([]string{"", "all", "none"}, set.Labels[WorkerRequests]):
+		return fmt.Errorf("label %s=%s: use all or none: %w", WorkerRequests, set.Labels[WorkerRequests], runtime.ErrInvalid)
 	case set.DataPathPort < 0 || set.DataPathPort > 65535:
 		return fmt.Errorf("data path port %d is not between 1 and 65535: %w", set.DataPathPort, runtime.ErrInvalid)
 	}

@@ -124,8 +124,7 @@ func (m *Manager) resolveImages(ctx context.Context, s stack.Stack, logins Login
 			continue
 		}
 		g.Go(func() error {
-			opt := runtime.PullOptions{Platform: w.platform, Auth: logins.of(w.image), Anywhere: w.pull != "always", NoRegistry: w.pull == "never"}
-			pin, err := m.cfg.Resolver.Resolve(ctx, w.image, opt)
+			pin, err := m.resolveImage(ctx, w, logins.of(w.image))
 			mu.Lock()
 			defer mu.Unlock()
 			answers[w] = answer{pin, err}
@@ -134,6 +133,28 @@ func (m *Manager) resolveImages(ctx context.Context, s stack.Stack, logins Login
 	}
 	_ = g.Wait() // they return none
 	return answers
+}
+
+// registryTime is how long a registry may take to say what a name means before
+// the other nodes are asked.
+const registryTime = 2500 * time.Millisecond
+
+// resolveImage asks the registry what a name means. Another node's word counts
+// only when the registry does not answer: whoever controls a node must not
+// decide what all nodes run.
+func (m *Manager) resolveImage(ctx context.Context, w want, auth *stack.RegistryAuth) (stack.Pin, error) {
+	opt := runtime.PullOptions{Platform: w.platform, Auth: auth}
+	if w.pull != "never" {
+		limited, cancel := context.WithTimeout(ctx, registryTime)
+		defer cancel()
+		opt.NoPeers = true
+		if pin, err := m.cfg.Resolver.Resolve(limited, w.image, opt); err == nil {
+			return pin, nil
+		}
+		opt.NoPeers = false
+	}
+	opt.Anywhere, opt.NoRegistry = true, w.pull == "never"
+	return m.cfg.Resolver.Resolve(ctx, w.image, opt)
 }
 
 // pin fixes the image of each service to the bytes that the reference means

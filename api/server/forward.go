@@ -48,7 +48,7 @@ func Forwarded(h http.Handler, peer func(*http.Request) (node string, known bool
 		node, known := peer(r)
 		path, under := strings.CutPrefix(r.URL.Path, forwardPrefix)
 		if !known || !under || !strings.HasPrefix(path, "/") {
-			writeJSON(w, http.StatusForbidden, api.Error{Message: "only the nodes of this cluster may ask here"})
+			writeJSON(w, http.StatusForbidden, api.Error{Message: "this node is not one that may ask others; ask a manager (dhow swarm update --worker-requests)"})
 			return
 		}
 		r2 := r.Clone(context.WithValue(r.Context(), forwardedKey{}, node))

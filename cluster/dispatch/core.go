@@ -44,6 +44,7 @@ type View struct {
 	Cluster  string          `json:"cluster,omitempty"` // ID
 	Roots    string          `json:"roots,omitempty"`   // digest of the trusted roots
 	Keys     [][]byte        `json:"keys,omitempty"`    // of gossip, the first encrypts
+	Workers  string          `json:"workers,omitempty"` // what workers may ask of other nodes: "none"; "": all
 	Nodes    []Node          `json:"nodes,omitempty"`   // by ID
 	Networks []stack.Network `json:"networks,omitempty"`
 }

@@ -131,6 +131,17 @@ func (n *Node) Verify(ctx context.Context) error {
 	return do(n, func(m *cluster.Manager) error { return m.Verify(ctx) })
 }
 
+// MayAsk reports whether requests that a node passes on to this one are to be answered.
+func (n *Node) MayAsk(node string) bool {
+	e := n.now()
+	if m := e.managing(); m != nil && m.Known() {
+		return m.MayAsk(node)
+	}
+	v := e.client.View()
+	other, ok := v.Node(node)
+	return ok && (other.Role == stack.RoleManager || v.Workers != "none")
+}
+
 // Locate finds the container of a task.
 func (n *Node) Locate(ref string) (cluster.Location, bool) {
 	if m := n.Manager(); m != nil {

@@ -45,6 +45,7 @@ type clusterFlags struct {
 	heartbeat  time.Duration
 	externalCA []string
 	keepOld    uint64
+	workers    string
 }
 
 func (f *clusterFlags) register(c *cobra.Command) {
@@ -52,6 +53,7 @@ func (f *clusterFlags) register(c *cobra.Command) {
 	fl.Int64Var(&f.history, "task-history-limit", 5, "ended tasks to keep for each container slot")
 	fl.DurationVar(&f.expiry, "cert-expiry", 90*24*time.Hour, "validity of node certificates; they are renewed before it is over")
 	fl.Uint64Var(&f.snapshot, "snapshot-interval", 4096, "changes between two snapshots of the log")
+	fl.StringVar(&f.workers, "worker-requests", "all", "what may be asked on workers: all, or none: the cluster's commands on managers only")
 	fl.BoolVar(&f.autolock, "autolock", false, "lock managers until a key is given (not there yet: refused)")
 	fl.DurationVar(&f.heartbeat, "dispatcher-heartbeat", 0, "not supported: losses are noticed in about 2 s")
 	fl.StringArrayVar(&f.externalCA, "external-ca", nil, "not supported: the cluster signs its certificates itself")
@@ -73,11 +75,19 @@ func (f *clusterFlags) apply(c *cobra.Command, spec *swarm.Spec) error {
 		return usagef("--external-ca is not supported: the cluster signs its certificates itself")
 	case given("max-snapshots") && f.keepOld != 0:
 		return usagef("--max-snapshots is not supported: dhow swarm snapshot save keeps one where you like")
+	case f.workers != "all" && f.workers != "none":
+		return usagef("--worker-requests %s: use all or none", f.workers)
 	case given("task-history-limit") && f.history < 0:
 		return usagef("--task-history-limit %d: a history without a limit is not supported", f.history)
 	}
 	if given("task-history-limit") {
 		spec.Orchestration.TaskHistoryRetentionLimit = &f.history
+	}
+	if given("worker-requests") {
+		if spec.Labels == nil {
+			spec.Labels = map[string]string{}
+		}
+		spec.Labels["dhow.worker-requests"] = f.workers
 	}
 	if given("cert-expiry") {
 		spec.CAConfig.NodeCertExpiry = f.expiry

@@ -106,7 +106,7 @@ func (n *node) forNodes(api http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/forward/", server.Forwarded(api, func(r *http.Request) (string, bool) {
 		p, ok := port.PeerOf(r)
-		return p.Node, ok
+		return p.Node, ok && n.cluster.MayAsk(p.Node)
 	}))
 	mux.Handle("/v2/", n.images.Handler())
 	return mux
