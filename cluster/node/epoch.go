@@ -196,7 +196,7 @@ func (e *epoch) run(ctx context.Context) error {
 			return ctx.Err()
 		case <-e.client.Ready():
 		}
-		fence := newFence(fenceConfig{client: e.client, file: e.n.cfg.Lease, alone: e.memberNow() == nil, log: e.log})
+		fence := newFence(fenceConfig{client: e.client, file: e.n.cfg.Lease, alone: func() bool { return e.memberNow() == nil }, log: e.log})
 		g.Go(func() error { return fence.run(ctx) })
 		return e.n.cfg.Agent(ctx, e.node, e.cluster, &outcast{Source: fence, epoch: e})
 	})

@@ -43,9 +43,9 @@ type fenceConfig struct {
 		Report(ctx context.Context, reports []stack.TaskReport) error
 		Term() (from, until time.Time)
 	}
-	file  string // "": none is kept
-	alone bool   // nobody else could run anything: the lease has no end
-	clock *clock // nil: the machine's
+	file  string      // "": none is kept
+	alone func() bool // nobody else could run anything: the lease has no end; it may become one of several at any time
+	clock *clock      // nil: the machine's
 	log   *slog.Logger
 }
 
@@ -84,7 +84,7 @@ func newFence(cfg fenceConfig) *fence {
 	if end, err := lease.Read(cfg.file); err == nil {
 		f.inherited = end
 	}
-	if f.inherited == lease.Never && !cfg.alone { // it was alone until now: the others know of no other lease
+	if f.inherited == lease.Never && !cfg.alone() { // it was alone until now: the others know of no other lease
 		f.inherited = cfg.clock.boot() + int64(firstLease)
 		f.store(f.inherited)
 	}
@@ -159,7 +159,7 @@ func (f *fence) lookLocked() hold {
 
 // endLocked is when the lease ends, in ns since boot.
 func (f *fence) endLocked() int64 {
-	if f.cfg.alone {
+	if f.cfg.alone() {
 		return lease.Never
 	}
 	from, until := f.cfg.client.Term()
@@ -214,7 +214,7 @@ func (f *fence) run(ctx context.Context) error {
 	for {
 		f.mu.Lock()
 		var next <-chan time.Time
-		if f.some && !(f.cfg.alone && f.written == lease.Never) {
+		if f.some {
 			pause := early / 6 // it may come back at any time
 			if f.lookLocked() == holding {
 				pause = min(every, time.Duration(f.endLocked()-f.cfg.clock.boot())-early)

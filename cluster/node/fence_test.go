@@ -55,13 +55,14 @@ type fencing struct {
 	*testing.T
 	*hands
 	*session
-	cfg fenceConfig
-	f   *fence
+	cfg   fenceConfig
+	f     *fence
+	alone bool
 }
 
 func newFencing(t *testing.T, alone bool, list []stack.Assignment) *fencing {
-	x := &fencing{T: t, hands: newHands(), session: &session{tasks: list}}
-	x.cfg = fenceConfig{client: x.session, file: filepath.Join(t.TempDir(), "lease"), alone: alone, clock: x.hands.clock(), log: slog.New(slog.DiscardHandler)}
+	x := &fencing{T: t, hands: newHands(), session: &session{tasks: list}, alone: alone}
+	x.cfg = fenceConfig{client: x.session, file: filepath.Join(t.TempDir(), "lease"), alone: func() bool { return x.alone }, clock: x.hands.clock(), log: slog.New(slog.DiscardHandler)}
 	x.f = newFence(x.cfg)
 	return x
 }
@@ -138,12 +139,18 @@ func TestAMachineAlone(t *testing.T) {
 	x.shows("alone", lease.Never, stack.DesiredRun)
 	x.run(time.Hour)
 	x.shows("for long", lease.Never, stack.DesiredRun)
-	x.cfg.alone = false
-	x.f = newFence(x.cfg)
+	x.alone = false // it opens its cluster to others, and goes on as it is
+	x.grant(x.hands)
 	end := x.boot + int64(firstLease)
 	x.shows("with others", end, stack.DesiredRun)
 	x.run(firstLease)
 	x.shows("that are gone", end, stack.DesiredRemove)
+	x.alone = true
+	x.shows("alone again", lease.Never, stack.DesiredRun)
+	x.alone = false // it enters another cluster with its next epoch
+	x.session.from, x.session.until = time.Time{}, time.Time{}
+	x.f = newFence(x.cfg)
+	x.shows("in another cluster", x.boot+int64(firstLease), stack.DesiredRun)
 }
 
 // A lease is for what was told with it, not for what was told before.
