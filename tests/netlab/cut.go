@@ -83,7 +83,8 @@ func (h *Host) Readdress() {
 	h.t.Helper()
 	h.lab.hosts++
 	addr := fmt.Sprintf("10.77.0.%d", h.lab.hosts)
-	h.lab.ip("-n", h.NetNS, "addr", "add", addr+"/24", "dev", "eth0")
+	// In this order: with the first address of a subnet, the others of it go too.
 	h.lab.ip("-n", h.NetNS, "addr", "del", h.Addr+"/24", "dev", "eth0")
+	h.lab.ip("-n", h.NetNS, "addr", "add", addr+"/24", "dev", "eth0")
 	h.Addr = addr
 }
