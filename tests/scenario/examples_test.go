@@ -12,11 +12,12 @@ import (
 // TestExamples runs the stacks of examples/ as they are, beside each other on one host.
 func TestExamples(t *testing.T) {
 	s := Scenario(t, "the example stacks come up with one command, serve, keep their data over down and up, and leave nothing after down -v",
-		"nginx:latest", "redis:7", "postgres:15", "python:3")
+		"nginx:latest", "redis:7", "postgres:15", "python:3", "busybox:latest")
 	examples := []example{
 		{"static", staticServes, staticServes},
 		{"guestbook", signGuestbook, readGuestbook},
 		{"voting", vote, readVotes},
+		{"spread", func(s *S) { s.Helper(); s.page("http://127.0.0.1:8090/", "first edition") }, func(s *S) { s.Helper(); s.page("http://127.0.0.1:8090/", "first edition") }},
 	}
 	for _, e := range examples {
 		s.Step(e.name+": up", func() { s.example(e.name); s.Run("up", "-d", "--wait") })
