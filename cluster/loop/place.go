@@ -61,7 +61,7 @@ func (p *placer) place(t *stack.Task) schedule.Assignment {
 	}
 	r := schedule.Request{
 		Task: t, Service: spec, Failures: p.failed(t.Service),
-		Volumes: p.volumes(spec), Home: p.home(t, spec),
+		Volumes: p.volumes(spec), Home: p.home(t, spec), Mates: p.mates(t),
 	}
 	if t.Replaces != "" {
 		if old := p.view.snap.Task(t.Replaces); old != nil {

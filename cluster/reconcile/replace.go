@@ -15,6 +15,10 @@ const (
 	// as serving: one that dies at once must not take the place of one that works.
 	steady = int64(time.Second)
 
+	// lastWords is how long the container of a task that failed beside its
+	// predecessor is kept when an update turns back.
+	lastWords = int64(3 * time.Second)
+
 	// patience is how long a task that is to start before its predecessor stops may
 	// find no node; then the predecessor stops first after all.
 	patience = int64(5 * time.Second)
@@ -84,6 +88,30 @@ func (r *round) keep(s *service, sl *slot, g gate, p *pace) {
 	}
 }
 
+// lingers reports whether what a task that failed left behind is still kept: it
+// takes no room that anybody waits for, and who asked for it wants to read its output.
+func (r *round) lingers(t *stack.Task) bool {
+	if r.in.DrainGrace == 0 || t.Status.State != stack.TaskFailed || t.Status.ContainerID == "" || !r.alive(t) {
+		return false
+	}
+	if t.Draining == 0 || t.Draining > r.in.Now {
+		r.change(t, func(t *stack.Task) { t.Draining = r.in.Now })
+		r.again(r.in.Now + lastWords)
+		return true
+	}
+	if over := t.Draining + lastWords; over > r.in.Now {
+		r.again(over)
+		return true
+	}
+	return false
+}
+
+// alive reports whether a task's node can be asked for what the task left behind.
+func (r *round) alive(t *stack.Task) bool {
+	n := r.node(t.Node)
+	return n != nil && !n.Down
+}
+
 // undrain gives a task its requests back: it stays after all.
 func (r *round) undrain(t *stack.Task) {
 	if t.Draining != 0 {
@@ -135,7 +163,9 @@ func (r *round) handOver(s *service, sl *slot, g gate) {
 	switch {
 	case next.Version != s.Version:
 		r.undrain(main)
-		r.dismiss(s, next, "updated again")
+		if !r.lingers(next) {
+			r.dismiss(s, next, "updated again")
+		}
 	case why == lost:
 		if next.Node != "" {
 			r.dismiss(s, main, "node "+r.nameOf(main.Node)+" is down")
