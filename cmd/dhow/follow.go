@@ -28,6 +28,9 @@ type follower struct {
 	out    *prefixer
 	group  *errgroup.Group
 
+	begun time.Time          // by our clock
+	asked runtime.LogOptions // for containers that there were then
+
 	key     string // of the state when the containers were listed last
 	running int    // of them
 
@@ -47,7 +50,7 @@ type followed struct {
 // later, until the stack is gone, ctx ends or, with untilStopped, nothing runs.
 func (a *app) follow(ctx context.Context, c *client.Client, r logRequest, list []container.Summary, opt runtime.LogOptions, p *prefixer) error {
 	g, gctx := errgroup.WithContext(ctx)
-	f := &follower{app: a, client: c, req: r, out: p, group: g, seen: map[string]*followed{}}
+	f := &follower{app: a, client: c, req: r, out: p, group: g, begun: time.Now(), asked: opt, seen: map[string]*followed{}}
 	opt, err := f.past(ctx, list, opt)
 	if err != nil {
 		return err
@@ -131,7 +134,11 @@ func (f *follower) list(ctx context.Context, st api.StackStatus, opt runtime.Log
 	opt.Tail, opt.Since = -1, time.Time{} // containers that come later are printed from their start
 	f.running = 0
 	for _, ct := range list {
-		f.pick(ctx, ct, opt, times[ct.ID])
+		o := opt
+		if time.Unix(ct.Created, 0).Before(f.begun) { // its node did not answer then
+			o = f.asked
+		}
+		f.pick(ctx, ct, o, times[ct.ID])
 		if runs(ct) {
 			f.running++
 		}
