@@ -81,8 +81,13 @@ func Open(cfg Config) (*Gossip, error) {
 		return nil, fmt.Errorf("open gossip: %w", err)
 	}
 	g.ring = mc.Keyring
+	if mc.Transport == nil {
+		if mc.Transport, err = listen(mc.BindAddr, mc.BindPort, g.log); err != nil {
+			return nil, fmt.Errorf("open gossip: %w", err)
+		}
+	}
 	if g.list, err = memberlist.Create(mc); err != nil {
-		return nil, fmt.Errorf("open gossip on %s: %w", net.JoinHostPort(mc.BindAddr, strconv.Itoa(mc.BindPort)), err)
+		return nil, errors.Join(fmt.Errorf("open gossip on %s: %w", net.JoinHostPort(mc.BindAddr, strconv.Itoa(mc.BindPort)), err), mc.Transport.Shutdown())
 	}
 	self := g.list.LocalNode() // later on it is memberlist's to change
 	g.addr = net.JoinHostPort(self.Addr.String(), strconv.Itoa(int(self.Port)))
