@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dhow-project/dhow/cluster"
+	"github.com/dhow-project/dhow/cluster/port"
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
 )
@@ -94,7 +95,7 @@ func (e *epoch) followView(ctx context.Context) error {
 		}
 		for _, n := range v.Nodes {
 			if was, ok := known[n.ID]; ok && was == stack.RoleManager && n.Role != was {
-				e.port.Drop(n.ID) // what it opened as a manager
+				e.port.Drop(n.ID, port.ProtoRaft) // requests that it answers go on
 			}
 			known[n.ID] = n.Role
 		}

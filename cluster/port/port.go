@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -152,14 +153,14 @@ func (p *Port) authorize(c *Conn, proto string) error {
 	return p.cfg.Authorize(c.peer, proto)
 }
 
-// Drop closes all connections with a node, of both directions. Change what
-// Authorize says first, and none can slip through. It does not keep the node
-// from being dialed, or from dialing, again.
-func (p *Port) Drop(node string) {
+// Drop closes all connections with a node, of both directions, or with protos
+// those of these protocols. Change what Authorize says first, and none can slip
+// through. It does not keep the node from being dialed, or from dialing, again.
+func (p *Port) Drop(node string, protos ...string) {
 	p.mu.Lock()
 	var drop []*Conn
 	for c := range p.conns {
-		if c.peer.Node == node && !c.local {
+		if c.peer.Node == node && !c.local && (len(protos) == 0 || slices.Contains(protos, c.proto)) {
 			drop = append(drop, c)
 		}
 	}
