@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -21,6 +22,12 @@ import (
 
 // ask reads a JSON answer of a host's own daemon.
 func ask(h *netlab.Host, path string, out any) error {
+	_, err := askAt(h, path, out)
+	return err
+}
+
+// askAt also says which state the answer is of.
+func askAt(h *netlab.Host, path string, out any) (index uint64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -28,18 +35,19 @@ func ask(h *netlab.Host, path string, out any) error {
 	}}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://dhow"+path, nil)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(resp.Body)
-		return fmt.Errorf("GET %s: %s: %s", path, resp.Status, body)
+		return 0, fmt.Errorf("GET %s: %s: %s", path, resp.Status, body)
 	}
-	return json.NewDecoder(resp.Body).Decode(out)
+	index, _ = strconv.ParseUint(resp.Header.Get(api.IndexHeader), 10, 64) // 0: it is no answer of the state
+	return index, json.NewDecoder(resp.Body).Decode(out)
 }
 
 // Status is a stack as a host knows it, without asking the leader when stale.
@@ -75,6 +83,7 @@ type Balancer struct {
 	tasks  []backend       // guarded by mu
 	hosts  []*netlab.Host  // guarded by mu: that are asked
 	least  int             // guarded by mu: fewest tasks that could be asked
+	index  uint64          // guarded by mu: of the state that tasks are of
 	sent   int             // guarded by mu
 	lost   []string        // guarded by mu
 	seen   map[string]bool // guarded by mu: hosts that answered requests
@@ -117,7 +126,7 @@ func (c *C) Balance(stackName, service string) *Balancer {
 // nodes at which address.
 func (b *Balancer) look() error {
 	b.mu.Lock()
-	known := map[string]backend{}
+	known, newest := map[string]backend{}, b.index
 	for _, t := range b.tasks {
 		known[t.task] = t
 	}
@@ -125,7 +134,11 @@ func (b *Balancer) look() error {
 	err := errors.New("no host")
 	for _, h := range b.c.Hosts[:b.c.Managers] {
 		var st api.StackStatus
-		if st, err = b.c.Status(h, b.stack, true); err != nil {
+		index, asked := askAt(h, "/dhow/v1/stacks/"+b.stack+"?consistency=stale", &st)
+		if asked == nil && index < newest { // it has just been started, and is behind
+			asked = fmt.Errorf("%s is at %d, known is %d", h.Name, index, newest)
+		}
+		if err = asked; err != nil {
 			continue
 		}
 		var found []backend
@@ -143,7 +156,7 @@ func (b *Balancer) look() error {
 			found = append(found, use)
 		}
 		b.mu.Lock()
-		b.tasks, b.least = found, min(b.least, len(found))
+		b.tasks, b.least, b.index = found, min(b.least, len(found)), index
 		b.mu.Unlock()
 		return nil
 	}
