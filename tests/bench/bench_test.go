@@ -133,7 +133,7 @@ services:
 `
 
 func (t *bench) replicas() {
-	in := t.project(sixty)
+	in := project(t.B, sixty)
 	up := func() (took time.Duration, ids []string) {
 		took = timed(func() {
 			t.must(t.host.TryWith(in, "up", "-d"))
@@ -170,26 +170,11 @@ func (t *bench) replicas() {
 }
 
 func (t *bench) nothingToChange() {
-	var f strings.Builder
-	f.WriteString("name: fifty\nservices:\n")
-	for i := range 50 {
-		fmt.Fprintf(&f, "  s%d: {image: 'busybox:latest', command: [sleep, '100000'], stop_signal: SIGKILL, environment: {N: '%d'}}\n", i, i)
-	}
-	in := t.project(f.String())
+	in := project(t.B, services("fifty", 50))
 	t.must(t.host.TryWith(in, "up", "-d"))
 	took := inTurn(11, func() time.Duration { return timed(func() { t.must(t.host.TryWith(in, "up", "-d")) }) })[0]
 	t.atMost("up with nothing to change, 50 services", "ms", float64(took.median())/1e6, 200)
 	t.must(t.host.TryWith(in, "down"))
-}
-
-// project is a directory with a Compose file.
-func (t *bench) project(text string) netlab.Input {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return netlab.Input{Dir: dir}
 }
 
 // logThroughput: one container writes lines of 100 bytes as fast as it can, to

@@ -37,8 +37,7 @@ func findDocker(b *testing.B, lab *netlab.Lab, archive string) *docker {
 		d.host = "unix:///run/docker.sock"
 	}
 	if d.host == "" {
-		if _, err := exec.LookPath("dockerd"); err != nil {
-			fmt.Println("no Docker answers and no dockerd is installed: measured without (apt-get install docker.io)")
+		if !installed() {
 			return nil
 		}
 		d.start(lab.Client())
@@ -48,6 +47,15 @@ func findDocker(b *testing.B, lab *netlab.Lab, archive string) *docker {
 		d.run("load", "--input", archive)
 	}
 	return d
+}
+
+// installed reports whether there is a dockerd to start.
+func installed() bool {
+	if _, err := exec.LookPath("dockerd"); err != nil {
+		fmt.Println("no dockerd is installed: measured without (apt-get install docker.io)")
+		return false
+	}
+	return true
 }
 
 // start runs a dockerd in the namespace of h until the benchmark ends.

@@ -56,8 +56,13 @@ func (r *report) atMost(what, unit string, got, limit float64) {
 }
 
 // within adds a line of times that may take at most limit.
-func (r *report) within(what string, got samples, limit time.Duration) {
-	r.lines = append(r.lines, line{what: what, dhow: got.String(), budget: fmt.Sprintf("%g s", limit.Seconds()), met: verdict(got.median() <= limit)})
+// The peer's times are only shown.
+func (r *report) within(what string, got samples, limit time.Duration, name string, peer samples) {
+	l := line{what: what, dhow: got.String(), budget: fmt.Sprintf("%g s", limit.Seconds()), met: verdict(got.median() <= limit)}
+	if len(peer) > 0 {
+		l.peer, l.ratio = peer.String()+" "+name, float64(got.median())/float64(peer.median())
+	}
+	r.lines = append(r.lines, l)
 }
 
 // note adds a line that has no budget.
