@@ -92,11 +92,13 @@ func TestADeadDaemonEndsWhatIsExclusive(t *testing.T) {
 	c.Step("a daemon that is back at once touches nothing", func() {
 		p := c.single("pair", "once")
 		h := c.Host(p.host)
-		h.Kill()
-		h.Start()
-		time.Sleep(8 * time.Second) // longer than any lease
-		if !p.lives() {
-			t.Error("the task was ended")
+		for _, end := range []func(){h.Kill, h.Stop} {
+			end()
+			h.Start()
+			time.Sleep(8 * time.Second) // longer than any lease
+			if !p.lives() {
+				t.Fatal("the task was ended")
+			}
 		}
 	})
 	for _, fault := range []struct {
