@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
@@ -189,6 +190,12 @@ func (m *Manager) nameLocked(s *space) {
 
 // ensureSegment makes the network's bridge, resolver and isolation, once.
 func (m *Manager) ensureSegment(ctx context.Context, n *network) error {
+	if n.isMade() {
+		return nil
+	}
+	if err := m.evict(ctx, n); err != nil {
+		return err
+	}
 	n.up.Lock()
 	defer n.up.Unlock()
 	if n.made {
@@ -202,6 +209,26 @@ func (m *Manager) ensureSegment(ctx context.Context, n *network) error {
 	}
 	n.made = true
 	return nil
+}
+
+// evict removes the idle networks that still have an address of n: a network
+// that is made anew right after it went often gets the subnet again, and what is
+// left of the old one, its resolver first, would be taken for that of the new
+// one and then removed with the old one.
+func (m *Manager) evict(ctx context.Context, n *network) error {
+	m.mu.Lock()
+	var old []*network
+	for _, id := range sortedKeys(m.networks) {
+		if o := m.networks[id]; o != n && len(o.members) == 0 && slices.ContainsFunc(o.seg.Gateways, n.hasGateway) {
+			old = append(old, o)
+		}
+	}
+	m.mu.Unlock()
+	var errs []error
+	for _, o := range old {
+		errs = append(errs, m.dropSegment(ctx, o))
+	}
+	return errors.Join(errs...)
 }
 
 // raise makes the bridge and serves its names; n.up is held.

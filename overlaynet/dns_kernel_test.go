@@ -2,6 +2,7 @@ package overlaynet_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -65,6 +66,35 @@ func TestNamesFromContainers(t *testing.T) {
 	check("ready", w1, "web", ip(w2, 0))
 	must(t, n.Disconnect(context.Background(), "w2"))
 	check("gone", w1, "web", ip(w1, 0))
+}
+
+// A network that is removed and made again at once gets its subnet again, before
+// what was left of the old one has gone.
+func TestNamesInANetworkThatIsMadeAgain(t *testing.T) {
+	if !inHost(t) {
+		return
+	}
+	src := newSource(bridgeNet("front", "10.70.1.0/24"))
+	n := idleNode(t, t.TempDir(), src) // nothing is removed before Set says so
+	n.connect(overlaynet.Sandbox{ID: "before", Attachments: on("front")})
+	must(t, n.Disconnect(t.Context(), "before"))
+	again := bridgeNet("front", "10.70.1.0/24")
+	again.ID = "id-again"
+	src.set(again)
+	sb := overlaynet.Sandbox{ID: "web", Name: "web", DNSNames: []string{"web"}, Attachments: on("front")}
+	c := n.connect(sb)
+	must(t, n.Set(t.Context(), overlaynet.Config{Sandboxes: []overlaynet.Restored{{Sandbox: sb}}}))
+	q := new(mdns.Msg)
+	q.SetQuestion("web.", mdns.TypeA)
+	for _, network := range []string{"udp", "tcp"} {
+		must(t, in(t, c.NetNS, func() error {
+			m, _, err := (&mdns.Client{Net: network}).Exchange(q, c.Nameservers[0]+":53")
+			if err == nil && (len(m.Answer) != 1 || !strings.HasSuffix(m.Answer[0].String(), "\t"+ip(c, 0))) {
+				err = fmt.Errorf("answer %v", m)
+			}
+			return err
+		}))
+	}
 }
 
 // Upstream names: through a resolver on the host's 127.0.0.53, as

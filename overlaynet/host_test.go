@@ -68,6 +68,14 @@ func (s *source) remove(name string) {
 	s.change()
 }
 
+// set adds a network, or replaces the one of its name.
+func (s *source) set(n stack.Network) {
+	s.mu.Lock()
+	s.nets[n.Name] = n
+	s.mu.Unlock()
+	s.change()
+}
+
 // change says that something has changed.
 func (s *source) change() {
 	s.mu.Lock()

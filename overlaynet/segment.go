@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sort"
 
 	"github.com/dhow-project/dhow/overlaynet/ipam"
@@ -101,6 +102,16 @@ func (n *network) gateway(v6 bool) netip.Addr {
 		}
 	}
 	return netip.Addr{}
+}
+
+func (n *network) hasGateway(p netip.Prefix) bool {
+	return slices.ContainsFunc(n.seg.Gateways, func(g netip.Prefix) bool { return g.Addr() == p.Addr() })
+}
+
+func (n *network) isMade() bool {
+	n.up.Lock()
+	defer n.up.Unlock()
+	return n.made
 }
 
 // gatewayOf is the one in the subnet of a container's address.
