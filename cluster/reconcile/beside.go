@@ -10,6 +10,9 @@ import (
 // stopFirst says why the task of a slot has to stop before another one starts;
 // "" when both can run for a while. With elsewhere the other one gets another node.
 func (r *round) stopFirst(s *service, sl *slot, elsewhere bool) string {
+	if s.Desired == stack.DesiredCreate {
+		return "the new one is not to start" // and so never takes over
+	}
 	if old := s.specOf(sl.main.Version); old == nil || old.Beside(elsewhere) != "" || s.Spec.Exclusive {
 		if why := s.Spec.Beside(elsewhere); why != "" {
 			return why

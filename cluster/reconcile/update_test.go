@@ -103,3 +103,15 @@ func TestCreatedButNotStarted(t *testing.T) {
 		t.Errorf("stop: %+v, want the task to stop with the grace that was given", r.Changes)
 	}
 }
+
+// A new version that is created but not started never takes over, so it cannot
+// wait for its old task to be replaced from beside.
+func TestANewVersionThatIsNotStartedReplacesTheOldOne(t *testing.T) {
+	spec := stack.Service{Name: "web", Replicas: 1}
+	old := &stack.Task{ID: "a", Stack: "shop", Service: "web", Slot: 1, Node: "n1", Version: 1, Desired: stack.DesiredRun, Status: stack.TaskStatus{State: stack.TaskRunning}}
+	r := Stack(Input{Stack: "shop", Nodes: []*stack.Node{{ID: "n1"}}, Tasks: []*stack.Task{old}, Services: []Service{
+		{Spec: &spec, Version: 2, Desired: stack.DesiredCreate, Versions: map[uint64]*stack.Service{1: &spec}}}})
+	if len(r.Changes) != 1 || r.Changes[0].Task.ID != "a" || r.Changes[0].Task.Desired != stack.DesiredRemove {
+		t.Errorf("%+v, want the old task to make room", r.Changes)
+	}
+}
