@@ -22,6 +22,15 @@ func (c *Client) Volumes(ctx context.Context, f Filters) ([]volume.Volume, error
 	return out.Volumes, err
 }
 
+// VolumesOf lists the volumes of one node, by its ID or hostname.
+func (c *Client) VolumesOf(ctx context.Context, node string, f Filters) ([]volume.Volume, error) {
+	q := url.Values{}
+	f.add(q)
+	var out volume.ListResponse
+	err := c.call(ctx, request{method: http.MethodGet, path: docker + "/volumes", query: q, header: http.Header{api.NodeHeader: {node}}}, &out)
+	return out.Volumes, err
+}
+
 // Volume describes one volume.
 func (c *Client) Volume(ctx context.Context, name string) (volume.Volume, error) {
 	var out volume.Volume

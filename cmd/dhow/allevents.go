@@ -59,7 +59,9 @@ func (a *app) pastEvents(ctx context.Context, c *client.Client, peers []api.Peer
 	g, gctx := errgroup.WithContext(ctx)
 	for _, p := range peers {
 		g.Go(func() error {
-			err := eventsFrom(gctx, c, p, since, until, f, func(e api.EventMessage) error {
+			nctx, cancel := context.WithTimeout(gctx, answerTime)
+			defer cancel()
+			err := eventsFrom(nctx, c, p, since, until, f, func(e api.EventMessage) error {
 				mu.Lock()
 				defer mu.Unlock()
 				all = append(all, named(e, p))
@@ -111,10 +113,13 @@ func eventsFrom(ctx context.Context, c *client.Client, p api.Peer, since, until 
 	return c.EventsOf(ctx, p.ID, since, until, f, each)
 }
 
+// answerTime is how long a node may take for what it need not wait for.
+const answerTime = 3 * time.Second
+
 // gone says whether err is that another node went: the end of one's own daemon is an error.
 func gone(err error, p api.Peer) bool {
 	var cut *client.Cut
-	return !p.Self && (client.IsUnavailable(err) || errors.As(err, &cut))
+	return !p.Self && (client.IsUnavailable(err) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &cut))
 }
 
 // named adds the node that an event is of.

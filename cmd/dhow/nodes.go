@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -110,6 +111,9 @@ func whyGone(host string, err error) string {
 	var cut *client.Cut
 	if errors.As(err, &cut) && host != "" {
 		return "connection lost"
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "does not answer"
 	}
 	return strings.TrimPrefix(message(err), "node "+host+": ")
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -21,6 +22,7 @@ type nounList[Item, Row any] struct {
 	list    func(*client.Client, context.Context, client.Filters) ([]Item, error)
 	row     func(Item) Row
 	columns []table.Column[Row]
+	node    func(Row) string // the node of an item, "" where there is but one; may be nil
 }
 
 func nounLsCmd[Item, Row any](a *app, n nounList[Item, Row]) *cobra.Command {
@@ -46,7 +48,11 @@ func nounLsCmd[Item, Row any](a *app, n nounList[Item, Row]) *cobra.Command {
 			for _, item := range items {
 				rows = append(rows, n.row(item))
 			}
-			return table.Print(a.out, a.fit(o), rows, n.columns)
+			columns := n.columns
+			if n.node != nil && slices.ContainsFunc(rows, func(r Row) bool { return n.node(r) != "" }) {
+				columns = slices.Insert(slices.Clone(columns), 1, table.Column[Row]{Head: "NODE", Value: n.node})
+			}
+			return table.Print(a.out, a.fit(o), rows, columns)
 		},
 	}
 	listFlags(c, &o)

@@ -1,11 +1,18 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"fmt"
+	"slices"
+	"strings"
+	"sync"
 
 	"github.com/moby/moby/api/types/volume"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/dhow-project/dhow/api"
 	"github.com/dhow-project/dhow/api/client"
 	"github.com/dhow-project/dhow/internal/table"
 )
@@ -21,14 +28,63 @@ func volumeCmd(a *app) *cobra.Command {
 // volumeRow is a line of `dhow volume ls`, with docker's field names.
 type volumeRow struct {
 	Driver, Labels, Mountpoint, Name, Scope string
+
+	Node string // hostname; "" for one node alone
+}
+
+// nodeVolume is a volume and its node's hostname.
+type nodeVolume struct {
+	volume.Volume
+	node string
+}
+
+// volumesOfAll lists the volumes of all nodes. Those that do not answer are left out, with a line that says so.
+func (a *app) volumesOfAll(c *client.Client, ctx context.Context, f client.Filters) ([]nodeVolume, error) {
+	peers, err := c.Peers(ctx)
+	if err != nil || len(peers) < 2 { // a daemon without a part in clusters, or alone
+		peers = []api.Peer{{Self: true}}
+	}
+	var mu sync.Mutex
+	var all []nodeVolume
+	g, gctx := errgroup.WithContext(ctx)
+	for _, p := range peers {
+		g.Go(func() error {
+			nctx, cancel := context.WithTimeout(gctx, answerTime)
+			defer cancel()
+			list, err := volumesFrom(nctx, c, p, f)
+			if gctx.Err() == nil && gone(err, p) {
+				a.leaveOut(p.Hostname, whyGone(p.Hostname, err))
+				return nil
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, v := range list {
+				all = append(all, nodeVolume{v, p.Hostname})
+			}
+			return err
+		})
+	}
+	err = g.Wait()
+	slices.SortFunc(all, func(x, y nodeVolume) int {
+		return cmp.Or(strings.Compare(x.Name, y.Name), strings.Compare(x.node, y.node))
+	})
+	return all, err
+}
+
+func volumesFrom(ctx context.Context, c *client.Client, p api.Peer, f client.Filters) ([]volume.Volume, error) {
+	if p.Self {
+		return c.Volumes(ctx, f)
+	}
+	return c.VolumesOf(ctx, p.ID, f)
 }
 
 func volumeLsCmd(a *app) *cobra.Command {
-	return nounLsCmd(a, nounList[volume.Volume, volumeRow]{
-		noun: "volume", filters: "dangling, driver, label, name", list: (*client.Client).Volumes,
-		row: func(v volume.Volume) volumeRow {
-			return volumeRow{Driver: v.Driver, Labels: labelList(v.Labels), Mountpoint: v.Mountpoint, Name: v.Name, Scope: v.Scope}
+	return nounLsCmd(a, nounList[nodeVolume, volumeRow]{
+		noun: "volume", filters: "dangling, driver, label, name", list: a.volumesOfAll,
+		row: func(v nodeVolume) volumeRow {
+			return volumeRow{Driver: v.Driver, Labels: labelList(v.Labels), Mountpoint: v.Mountpoint, Name: v.Name, Scope: v.Scope, Node: v.node}
 		},
+		node: func(r volumeRow) string { return r.Node },
 		columns: []table.Column[volumeRow]{
 			{Head: "NAME", Value: func(r volumeRow) string { return r.Name }, Min: 24},
 			{Head: "DRIVER", Value: func(r volumeRow) string { return r.Driver }},
