@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -143,6 +144,45 @@ func TestADeadDaemonEndsWhatIsExclusive(t *testing.T) {
 			c.single("pair", "once")
 		})
 	}
+}
+
+func TestAMachineAloneKeepsWhatIsExclusive(t *testing.T) {
+	if testing.Short() {
+		t.Skip("NOT RUN: machines are not short")
+	}
+	t.Log("on a machine alone an exclusive task outlives its daemon, and goes on when the machine opens its cluster to others")
+	c := &C{TB: t, Lab: netlab.New(t), Managers: 1, Dir: t.TempDir()}
+	h := c.Lab.Host()
+	c.Hosts = []*netlab.Host{h}
+	h.Load("busybox:latest")
+	c.Compose(strings.ReplaceAll(bound, "node.role == worker", "node.role == manager"))
+	c.Run(h, "up", "-d", "--wait")
+	p := c.single("pair", "once")
+	for _, step := range []struct {
+		what string
+		do   func()
+	}{
+		{"the daemon is dead", h.Kill},
+		{"it is back", func() { h.Start() }},
+		{"the cluster is open", func() { c.Run(h, "swarm", "init", "--advertise-addr", h.Addr) }},
+	} {
+		c.Step(step.what, func() {
+			step.do()
+			time.Sleep(8 * time.Second) // longer than any lease
+			if !p.lives() {
+				t.Fatal("the task was ended")
+			}
+		})
+	}
+	c.Step("the daemon of a member is dead", func() {
+		h.Kill()
+		netlab.Eventually(t, 10*time.Second, "the task is ended", func() error {
+			if p.lives() {
+				return errNotYet
+			}
+			return nil
+		})
+	})
 }
 
 // single is the one process of a service.
