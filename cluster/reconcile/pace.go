@@ -178,6 +178,8 @@ func complaint(t *stack.Task) string {
 func (p *pace) parallelism() int {
 	n := len(p.s.keys)
 	switch {
+	case p.s.Desired == stack.DesiredCreate: // nothing will run that could be watched
+		return n
 	case p.rule.Parallelism > 0:
 		return p.rule.Parallelism
 	case p.s.Spec.Deploy.Update == nil && !p.s.Update.Backwards() && p.s.Spec.Beside(false) == "":

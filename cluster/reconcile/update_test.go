@@ -115,3 +115,13 @@ func TestANewVersionThatIsNotStartedReplacesTheOldOne(t *testing.T) {
 		t.Errorf("%+v, want the old task to make room", r.Changes)
 	}
 }
+
+// What is not started is never seen to be good, so the next slot does not wait for it.
+func TestAllSlotsOfAVersionThatIsNotStartedAreReplacedAtOnce(t *testing.T) {
+	in := updating(stack.UpdateRule{Parallelism: 1, Delay: time.Minute}, time.Unix(100, 0), stack.TaskReady)
+	in.Services[0].Desired = stack.DesiredCreate
+	in.Tasks[0].Desired = stack.DesiredCreate
+	if got := replaced(Stack(in)); !slices.Equal(got, []string{"b", "c", "d"}) {
+		t.Errorf("replaces %q, want all others", got)
+	}
+}
