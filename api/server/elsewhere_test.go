@@ -38,7 +38,7 @@ func TestContainersOnOtherNodes(t *testing.T) {
 		f.nodes[1].ran(t, fmt.Sprintf("filler%d", time.Now().UnixNano()), "sleep", "1000")
 	}
 	id := f.nodes[1].ran(t, "app", "sleep", "1000")
-	f.at["app"] = cluster.Location{Node: "node2", Container: id}
+	f.place("app", cluster.Location{Node: "node2", Container: id})
 	_ = f.nodes[1].engine.Print("app", "stdout", "first")
 	f.nodes[1].engine.OnExec(execByName)
 	for _, m := range []*member{f.nodes[0], f.nodes[2], f.nodes[1]} {
@@ -122,8 +122,8 @@ func TestDeadNodes(t *testing.T) {
 	for i, m := range f.nodes {
 		m.ran(t, fmt.Sprintf("app%d", i+1), "sleep", "1000")
 	}
-	f.at["app2"] = cluster.Location{Node: "node2", Container: "app2"}
-	f.at["app3"] = cluster.Location{Node: "node3", Container: "app3"}
+	f.place("app2", cluster.Location{Node: "node2", Container: "app2"})
+	f.place("app3", cluster.Location{Node: "node3", Container: "app3"})
 	f.mark(f.down, "node2")
 	f.mark(f.cut, "node2")
 	f.mark(f.silent, "node3") // paused: nobody has noticed yet

@@ -28,7 +28,7 @@ import (
 type fleet struct {
 	stacks   *fakeStacks
 	networks *fakeNetworks
-	nodes    []*member
+	nodes    []*member // grows under mu until newFleet returns
 
 	mu      sync.Mutex
 	leader  string                      // guarded by mu; "" is none
@@ -74,8 +74,10 @@ func newFleet(t *testing.T, n int) *fleet {
 		port.TLS = &tls.Config{NextProtos: []string{"http/1.1"}}
 		port.StartTLS()
 		t.Cleanup(func() { port.CloseClientConnections(); port.Close() })
+		f.mu.Lock()
 		m.port = port.Listener.Addr().String()
 		f.nodes = append(f.nodes, m)
+		f.mu.Unlock()
 	}
 	return f
 }
@@ -119,6 +121,20 @@ func (f *fleet) mark(set map[string]bool, id string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	set[id] = true
+}
+
+// place says where a container is.
+func (f *fleet) place(name string, at cluster.Location) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.at[name] = at
+}
+
+// settings are those that were set last.
+func (f *fleet) settings() cluster.Settings {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.set
 }
 
 // lead makes a node the leader; "" is nobody.

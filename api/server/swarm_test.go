@@ -11,15 +11,17 @@ import (
 // The docker command line makes a cluster and shows it.
 func TestDockerCLISwarm(t *testing.T) {
 	f := newFleet(t, 3)
+	f.mu.Lock()
 	f.alone = true
+	f.mu.Unlock()
 	c := newCLI(t, f.nodes[0].socket)
 	c.run(words("info"), "Swarm: inactive")
 	c.fails(words("swarm join-token worker"), "not a swarm manager")
 	c.run(words("swarm init --advertise-addr 10.0.0.1 --task-history-limit 3 --cert-expiry 48h"), "(node1) is now a manager", "--token DHOWTKN-1-worker-7 10.0.0.1:2377")
 	c.fails(words("swarm init"), "already part of a swarm")
 	c.fails(words("swarm leave"), "participating as a manager")
-	if f.set.TaskHistory != 3 || f.set.CertExpiry.Hours() != 48 {
-		t.Errorf("settings: %+v", f.set)
+	if set := f.settings(); set.TaskHistory != 3 || set.CertExpiry.Hours() != 48 {
+		t.Errorf("settings: %+v", set)
 	}
 	info := c.run(words("info"), "Swarm: active", "NodeID: node1", "Is Manager: true", "Managers: 2", "Nodes: 3", "Task History Retention Limit: 3", "Expiry Duration: 2 days", "10.0.0.1:2377")
 	if strings.Contains(info, "WARNING") && strings.Contains(info, "swarm") {
@@ -48,8 +50,8 @@ func TestDockerCLISwarm(t *testing.T) {
 	c.run(words("swarm join-token -q manager"), "DHOWTKN-1-manager-7")
 	c.run(words("swarm join-token --rotate -q worker"), "DHOWTKN-1-worker-8")
 	c.run(words("swarm update --task-history-limit 0 --snapshot-interval 100"), "Swarm updated")
-	if f.set.TaskHistory != -1 || f.set.SnapshotInterval != 100 || f.set.CertExpiry.Hours() != 48 {
-		t.Errorf("settings: %+v", f.set)
+	if set := f.settings(); set.TaskHistory != -1 || set.SnapshotInterval != 100 || set.CertExpiry.Hours() != 48 {
+		t.Errorf("settings: %+v", set)
 	}
 	c.run(words("info"), "Task History Retention Limit: 0")
 	c.fails(words("swarm update --autolock=true"), "autolock")
