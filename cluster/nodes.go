@@ -152,7 +152,8 @@ func mayHaveRole(snap *state.Snapshot, n *stack.Node) error {
 	}
 	switch {
 	case n.Role == stack.RoleManager && managers+1 > MaxManagers:
-		return fmt.Errorf("there are %d managers already, more than %d only slow each other down: %w", managers, MaxManagers, runtime.ErrInvalid)
+		return fmt.Errorf("there are %d managers already, and more than %d only slow each other down; let it be a worker (`dhow swarm join-token worker`), or demote another manager first: %w",
+			managers, MaxManagers, runtime.ErrInvalid)
 	case n.Role == stack.RoleManager:
 		return nil
 	case managers == 0:

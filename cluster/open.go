@@ -153,10 +153,13 @@ func (m *Manager) UpdateSwarm(ctx context.Context, version uint64, set Settings,
 	})
 }
 
+// MinCertExpiry is the shortest life that nodes' certificates may have.
+const MinCertExpiry = identity.MinValidity
+
 func checkSettings(set Settings) error {
 	switch {
-	case set.CertExpiry != 0 && set.CertExpiry < identity.MinValidity:
-		return fmt.Errorf("certificate expiry %s: at least %s: %w", set.CertExpiry, identity.MinValidity, runtime.ErrInvalid)
+	case set.CertExpiry != 0 && set.CertExpiry < MinCertExpiry:
+		return fmt.Errorf("certificate expiry %s: at least %s: %w", set.CertExpiry, MinCertExpiry, runtime.ErrInvalid)
 	case !slices.Contains([]string{"", "all", "none"}, set.Labels[WorkerRequests]):
 		return fmt.Errorf("label %s=%s: use all or none: %w", WorkerRequests, set.Labels[WorkerRequests], runtime.ErrInvalid)
 	case set.DataPathPort < 0 || set.DataPathPort > 65535:

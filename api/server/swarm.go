@@ -127,7 +127,6 @@ func (s *server) updateSwarm(w http.ResponseWriter, r *http.Request) error {
 // Defaults that the answer spells out, as Docker does.
 const (
 	defaultCertExpiry = 90 * 24 * time.Hour
-	minCertExpiry     = time.Hour
 	defaultSnapshot   = 4096
 	defaultHistory    = 5
 	defaultDataPath   = 4789
@@ -145,8 +144,8 @@ func toSettings(spec *swarm.Spec, now cluster.Settings) (cluster.Settings, error
 		return set, invalid("TaskDefaults.LogDriver is not supported: set logging in the stack file")
 	case len(ca.ExternalCAs) > 0:
 		return set, invalid("CAConfig.ExternalCAs is not supported: the cluster signs its certificates itself")
-	case ca.NodeCertExpiry != 0 && ca.NodeCertExpiry < minCertExpiry:
-		return set, invalid("CAConfig.NodeCertExpiry: minimum certificate expiry time is 1h0m0s, not %s", ca.NodeCertExpiry)
+	case ca.NodeCertExpiry != 0 && ca.NodeCertExpiry < cluster.MinCertExpiry:
+		return set, invalid("CAConfig.NodeCertExpiry: minimum certificate expiry time is %s, not %s: nodes need time to renew", cluster.MinCertExpiry, ca.NodeCertExpiry)
 	case raft.KeepOldSnapshots != nil && *raft.KeepOldSnapshots != 0:
 		return set, invalid("Raft.KeepOldSnapshots is not supported: `dhow swarm snapshot save` keeps one where you like")
 	}

@@ -56,7 +56,11 @@ func TestDockerCLISwarm(t *testing.T) {
 	c.run(words("info"), "Task History Retention Limit: 0")
 	c.fails(words("swarm update --autolock=true"), "autolock")
 	c.fails(words("swarm update --external-ca protocol=cfssl,url=https://x"), "ExternalCAs")
-	c.fails(words("swarm update --cert-expiry 10m"), "minimum certificate expiry")
+	c.fails(words("swarm update --cert-expiry 59s"), "minimum certificate expiry time is 1m0s, not 59s")
+	c.run(words("swarm update --cert-expiry 1m"), "Swarm updated")
+	if f.set.CertExpiry != cluster.MinCertExpiry {
+		t.Errorf("certificates live %s", f.set.CertExpiry)
+	}
 	c.run(words("swarm ca"), "BEGIN CERTIFICATE")
 	c.run(words("swarm ca --rotate -d -q"))
 	if log := f.log(); !strings.HasSuffix(log, "ca") || !strings.Contains(log, "update {Worker:true Manager:false}") {
