@@ -203,6 +203,11 @@ func (h *Host) Exec(program string, args ...string) Result {
 	return h.exec(Input{}, program, args...)
 }
 
+// ExecWith runs a program on the host in a directory, with variables and input.
+func (h *Host) ExecWith(in Input, program string, args ...string) Result {
+	return h.exec(in, program, args...)
+}
+
 // Input of a command.
 type Input struct {
 	Dir     string
