@@ -141,7 +141,7 @@ func accepted(b *testing.B, a api, node, value string) time.Time {
 	b.Helper()
 	deadline := time.Now().Add(2 * time.Minute)
 	for {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second) // and asks anew
 		err := write(ctx, a, node, value)
 		cancel()
 		if err == nil {

@@ -24,13 +24,13 @@ func BenchmarkLost(b *testing.B) {
 		for i, c := range g.crises() {
 			k := 0
 			node[i] = inTurn(5, func() time.Duration { k++; return g.lostNode(g.hosts[managers+k%2], c) })[0]
-			leader[i] = inTurn(7, func() time.Duration { return g.lostLeader(c) })[0]
+			leader[i] = inTurn(5, func() time.Duration { return g.lostLeader(c) })[0]
 		}
 		var theirNode, theirLeader [2]samples
 		if r := newRival(b, g.lab); r != nil {
 			for i := range r.crises() {
-				theirNode[i] = inTurn(2, func() time.Duration { return r.lostNode(i) })[0]
-				theirLeader[i] = inTurn(3, func() time.Duration { return r.lostLeader(i) })[0]
+				theirNode[i] = inTurn(1, func() time.Duration { return r.lostNode(i) })[0]
+				theirLeader[i] = inTurn(2, func() time.Duration { return r.lostLeader(i) })[0]
 			}
 		}
 		for i, c := range g.crises() {
