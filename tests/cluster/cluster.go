@@ -22,7 +22,8 @@ type C struct {
 	Dir      string         // of the stack's files
 }
 
-// New makes a cluster of managers and workers for the sentence. The images are loaded on every host.
+// New makes a cluster of managers and workers for the sentence; with no
+// managers the test makes its own. The images are loaded on every host.
 func New(t testing.TB, sentence string, managers, workers int, images ...string) *C {
 	t.Helper()
 	if testing.Short() {
@@ -30,7 +31,9 @@ func New(t testing.TB, sentence string, managers, workers int, images ...string)
 	}
 	t.Log(sentence)
 	c := &C{TB: t, Lab: netlab.New(t), Managers: managers, Dir: t.TempDir()}
-	c.Hosts = c.Lab.Cluster(managers, workers)
+	if managers > 0 {
+		c.Hosts = c.Lab.Cluster(managers, workers)
+	}
 	for _, h := range c.Hosts {
 		h.Load(images...)
 	}

@@ -1,6 +1,7 @@
 package netlab
 
 import (
+	"net"
 	"strings"
 	"sync"
 )
@@ -40,7 +41,7 @@ func (h *Host) Token(role string) string {
 // Join makes the host part of another's cluster, as "manager" or "worker".
 func (h *Host) Join(other *Host, role string) {
 	h.t.Helper()
-	h.Dhow("swarm", "join", "--token", other.Token(role), other.Addr+":2377")
+	h.Dhow("swarm", "join", "--token", other.Token(role), net.JoinHostPort(other.Addr, "2377"))
 }
 
 // NodeID is the host's ID in its cluster.
