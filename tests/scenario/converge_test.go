@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -112,9 +113,12 @@ func TestUpWaitTellsWhatFailed(t *testing.T) {
 		s.Step(tc.name, func() {
 			s.Compose("name: bad\nservices:\n  good: {image: busybox, command: [sleep, '1000'], stop_signal: SIGKILL}\n  bad: {image: busybox, stop_signal: SIGKILL, " + tc.service + "}\n")
 			s.Refused([]string{"up", "-d", "--wait", "--wait-timeout", "20"}, tc.words...)
-			if c := s.PS()["bad-good-1"]; c.State != "running" {
-				t.Errorf("the other service: %+v", c)
-			}
+			s.Until("the other service runs", func() error { // up ends as soon as one has failed
+				if c := s.PS()["bad-good-1"]; c.State != "running" {
+					return fmt.Errorf("%+v", c)
+				}
+				return nil
+			})
 			s.Run("down")
 		})
 	}
