@@ -145,6 +145,9 @@ func (s *server) describeSwarm(ctx context.Context, out *system.Info) {
 	sw := &out.Swarm
 	sw.NodeID, sw.NodeAddr, sw.Error = s.Cluster.Self(), host, local.Error
 	sw.LocalNodeState, sw.ControlAvailable = swarm.LocalNodeState(local.State), local.Manager
+	if local.Manager { // Docker lists a manager among its own
+		sw.RemoteManagers = append(sw.RemoteManagers, swarm.Peer{NodeID: s.Cluster.Self(), Addr: local.Advertise})
+	}
 	for _, m := range local.Managers {
 		sw.RemoteManagers = append(sw.RemoteManagers, swarm.Peer{NodeID: m.ID, Addr: m.Addr})
 	}

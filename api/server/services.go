@@ -165,10 +165,10 @@ func (s *server) listTasks(w http.ResponseWriter, r *http.Request) error {
 			return invalid("invalid desired-state filter: '%s'", want)
 		}
 	}
-	out := []swarm.Task{}
+	out, down := []swarm.Task{}, s.downNodes()
 	for _, st := range s.Stacks.Stacks() {
 		for i := range st.Tasks {
-			t := toTask(&st, &st.Tasks[i])
+			t := toTask(&st, &st.Tasks[i], down)
 			svc := serviceName(st.Stack.Name, st.Tasks[i].Service)
 			if f.prefix("id", t.ID) && f.exact("node", t.NodeID) && f.exact("desired-state", string(t.DesiredState)) && f.labels(t.Labels) &&
 				f.any("service", func(want string) bool { return want == svc || strings.HasPrefix(t.ServiceID, want) }) &&
@@ -186,7 +186,7 @@ func (s *server) getTask(w http.ResponseWriter, r *http.Request) error {
 	for _, st := range s.Stacks.Stacks() {
 		for i := range st.Tasks {
 			if st.Tasks[i].ID == ref {
-				return ok(w, toTask(&st, &st.Tasks[i]))
+				return ok(w, toTask(&st, &st.Tasks[i], s.downNodes()))
 			}
 		}
 	}
@@ -199,7 +199,31 @@ var taskStates = map[stack.TaskState]swarm.TaskState{
 	stack.TaskCompleted: swarm.TaskStateComplete, stack.TaskFailed: swarm.TaskStateFailed, stack.TaskRemoved: swarm.TaskStateShutdown,
 }
 
-func toTask(st *cluster.StackStatus, t *stack.Task) swarm.Task {
+// downNodes are the hostnames of the nodes that are down, by ID.
+func (s *server) downNodes() map[string]string {
+	if s.Cluster == nil {
+		return nil
+	}
+	out := map[string]string{}
+	for _, p := range s.Cluster.Peers() {
+		if p.Down {
+			out[p.ID] = first(p.Hostname, p.ID)
+		}
+	}
+	return out
+}
+
+// orphan says of a task on a node that is down what is known: that it was there.
+func orphan(out *swarm.Task, hostname string) {
+	switch out.Status.State {
+	case swarm.TaskStateComplete, swarm.TaskStateFailed, swarm.TaskStateShutdown:
+		return // it had ended before
+	}
+	out.Status.State, out.Status.Err = swarm.TaskStateOrphaned, "node "+hostname+" is down"
+}
+
+// toTask is a task as Docker shows it; down has the hostnames of the nodes that are down.
+func toTask(st *cluster.StackStatus, t *stack.Task, down map[string]string) swarm.Task {
 	spec := st.Stack.Services[t.Service]
 	out := swarm.Task{
 		ID: t.ID, Meta: meta(t.Version, t.Created, t.Status.Time.UnixNano()), ServiceID: serviceID(st.Stack.Name, t.Service), Slot: t.Slot, NodeID: t.Node,
@@ -213,6 +237,9 @@ func toTask(st *cluster.StackStatus, t *stack.Task) swarm.Task {
 	switch {
 	case t.Status.State == stack.TaskFailed, t.Status.State == stack.TaskPending:
 		out.Status.Err = t.Status.Message
+	}
+	if host, gone := down[t.Node]; gone {
+		orphan(&out, host)
 	}
 	switch t.Desired {
 	case stack.DesiredCreate:
