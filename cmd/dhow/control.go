@@ -9,6 +9,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/dhow-project/dhow/api"
 	"github.com/dhow-project/dhow/api/client"
@@ -164,12 +165,17 @@ func killCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			var g errgroup.Group // side by side: no node waits for another that has gone meanwhile
+			g.SetLimit(64)
 			for _, ct := range list {
-				if err := c.KillContainer(cmd.Context(), ct.ID, signal); err != nil && !client.IsConflict(err) && !client.IsNotFound(err) && !a.lost(ct.ID, err) {
-					return err
-				}
+				g.Go(func() error {
+					if err := c.KillContainer(cmd.Context(), ct.ID, signal); err != nil && !client.IsConflict(err) && !client.IsNotFound(err) && !a.lost(ct.ID, err) {
+						return err
+					}
+					return nil
+				})
 			}
-			return nil
+			return g.Wait()
 		},
 	}
 	c.Flags().StringVarP(&signal, "signal", "s", "KILL", "name or number")
