@@ -1,12 +1,16 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/moby/moby/api/types/swarm"
 
 	"github.com/dhow-project/dhow/tests/netlab"
 )
@@ -175,9 +179,20 @@ func TestAFullDiskOnOneManager(t *testing.T) {
 	c.shows(c.Hosts[0], full.Name, "Ready Active Reachable")
 	c.Run(c.Hosts[0], "node", "demote", c.Hosts[2].Name) // three managers, one of them with the small disk
 	c.Step("it leads, and its disk fills up", func() {
+		for _, h := range c.Hosts[:2] { // it is the only manager for a moment, so that it leads for certain
+			c.Run(c.Hosts[2], "node", "demote", h.Name)
+		}
+		c.Run(c.Hosts[2], "node", "promote", c.Hosts[0].Name, c.Hosts[1].Name)
+		for _, h := range c.Hosts[:2] {
+			c.shows(c.Hosts[2], h.Name, "Ready Active Reachable")
+		}
+		if lead := c.Leader(c.Hosts[2]); lead != full {
+			t.Fatalf("%s leads", lead.Name)
+		}
 		fill := c.fill(small)
+		c.handsOver(full, c.Hosts[0])
 		stop := c.writes(full.Name, 6*time.Second, c.Hosts[0], c.Hosts[1])
-		pause(t.Context(), 6*time.Second)
+		pause(t.Context(), 4*time.Second)
 		if n := stop(); n < 50 {
 			t.Errorf("only %d writes", n)
 		}
@@ -195,4 +210,32 @@ func TestAFullDiskOnOneManager(t *testing.T) {
 		c.Run(c.Hosts[2], "node", "demote", c.Hosts[1].Name)
 		c.Run(c.Hosts[2], "node", "update", "--label-add", "v=two", full.Name)
 	})
+}
+
+// handsOver writes through a host until a leader whose disk is full has used up
+// the room that its log had reserved, and another leads. Only the write that met the full
+// disk may fail, and says that its outcome is not known.
+func (c *C) handsOver(full, via *netlab.Host) {
+	c.Helper()
+	client, node := socket(via), c.inspectNode(via, full.Name)
+	unknown := 0
+	for k := range 200 { // 50 MiB: more than the log reserves
+		spec := swarm.NodeSpec{Role: node.Spec.Role, Availability: node.Spec.Availability}
+		spec.Labels = map[string]string{"large": fmt.Sprint(k, strings.Repeat("x", 256<<10))}
+		start := time.Now()
+		ctx, end := context.WithTimeout(context.Background(), 10*time.Second)
+		err := request(ctx, client, http.MethodPost, "/nodes/"+node.ID+"/update?version=0", spec, nil)
+		end()
+		if err != nil && unknown == 0 && strings.Contains(err.Error(), "is not known") {
+			unknown, err = 1, nil
+		}
+		if took := time.Since(start); err != nil || took > 6*time.Second {
+			c.Errorf("write %d after %s: %v", k, took.Round(time.Millisecond), err)
+		}
+		if lead := c.Leader(via); lead != full {
+			c.Logf("  %s leads after %d large writes, the last in %s", lead.Name, k+1, time.Since(start).Round(time.Millisecond))
+			return
+		}
+	}
+	c.Fatalf("%s still leads", full.Name)
 }
