@@ -171,6 +171,9 @@ func (r *round) handOver(s *service, sl *slot, g gate) {
 			r.dismiss(s, main, "node "+r.nameOf(main.Node)+" is down")
 		}
 		r.tendNext(s, next, g)
+	case next.Node != "" && !r.alive(next): // main goes on until another one serves
+		r.undrain(main)
+		r.dismiss(s, next, "node "+r.nameOf(next.Node)+" is down")
 	case why == stays && !r.serving(s, next): // its node is back, or drained no more; or nothing is to start now
 		r.undrain(main)
 		r.dismiss(s, next, "not needed any more")

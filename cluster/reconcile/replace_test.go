@@ -49,3 +49,21 @@ func TestTheOnlyTaskOfAServiceIsNotDrained(t *testing.T) {
 		t.Errorf("changes %+v, again at %d: nobody else takes its requests", r.Changes, r.Again)
 	}
 }
+
+// The node on which the next task is being prepared dies: the one before goes on
+// until another one serves, and does not wait for that node.
+func TestANextTaskOnALostNodeIsGivenUp(t *testing.T) {
+	spec := stack.Service{Name: "web", Replicas: 1}
+	task := func(id, node string, state stack.TaskState) *stack.Task {
+		return &stack.Task{ID: id, Stack: "shop", Service: "web", Slot: 1, Node: node, Version: 1, Desired: stack.DesiredRun, Status: stack.TaskStatus{State: state}}
+	}
+	for _, state := range []stack.TaskState{stack.TaskPreparing, stack.TaskRunning} {
+		old, next := task("a", "n1", stack.TaskRunning), task("b", "n2", state)
+		next.Replaces = "a"
+		r := Stack(Input{Stack: "shop", Nodes: []*stack.Node{{ID: "n1", Availability: stack.Drain}, {ID: "n2", Down: true}, {ID: "n3"}}, Tasks: []*stack.Task{old, next},
+			Services: []Service{{Spec: &spec, Version: 1, Desired: stack.DesiredRun}}})
+		if got := replaced(r); len(got) != 1 || got[0] != "b" {
+			t.Errorf("%v: ends %q, want the one on the dead node", state, got)
+		}
+	}
+}
