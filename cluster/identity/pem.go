@@ -60,7 +60,7 @@ func parseCerts(data []byte) ([]*x509.Certificate, error) {
 		}
 		c, err := x509.ParseCertificate(b.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("%w: certificate %d: %v", runtime.ErrInvalid, len(out)+1, err)
+			return nil, fmt.Errorf("%w: certificate %d: %w", runtime.ErrInvalid, len(out)+1, err)
 		}
 		if out = append(out, c); len(out) > maxCerts {
 			return nil, fmt.Errorf("%w: more than %d certificates", runtime.ErrInvalid, maxCerts)
@@ -118,13 +118,13 @@ func parseCSR(data []byte) (*x509.CertificateRequest, error) {
 	}
 	csr, err := x509.ParseCertificateRequest(b.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("%w: certificate request: %v", runtime.ErrInvalid, err)
+		return nil, fmt.Errorf("%w: certificate request: %w", runtime.ErrInvalid, err)
 	}
 	if !onCurve(csr.PublicKey) {
 		return nil, fmt.Errorf("%w: certificate request: want an ECDSA key on P-256", runtime.ErrInvalid)
 	}
 	if err := csr.CheckSignature(); err != nil {
-		return nil, fmt.Errorf("%w: certificate request: %v", runtime.ErrInvalid, err)
+		return nil, fmt.Errorf("%w: certificate request: %w", runtime.ErrInvalid, err)
 	}
 	return csr, nil
 }
@@ -146,7 +146,7 @@ func parseKey(data []byte) (*ecdsa.PrivateKey, error) {
 	}
 	k, err := x509.ParsePKCS8PrivateKey(b.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %v", runtime.ErrInvalid, err)
+		return nil, fmt.Errorf("%w: %w", runtime.ErrInvalid, err)
 	}
 	key, ok := k.(*ecdsa.PrivateKey)
 	if !ok || key.Curve != elliptic.P256() {

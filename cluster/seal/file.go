@@ -59,7 +59,7 @@ func Open(dir string, w ...Wrapper) (*Ring, error) {
 func decodeFile(data []byte, w Wrapper) ([]key, error) {
 	var f file
 	if err := json.Unmarshal(data, &f); err != nil {
-		return nil, fmt.Errorf("%w: %v", runtime.ErrInvalid, err)
+		return nil, fmt.Errorf("%w: %w", runtime.ErrInvalid, err)
 	}
 	if f.Version != fileVersion {
 		return nil, fmt.Errorf("%w: version %d; this program writes %d", runtime.ErrInvalid, f.Version, fileVersion)

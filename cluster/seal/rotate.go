@@ -149,7 +149,7 @@ func (r *Ring) Import(exported []byte) error {
 func decodeKeys(data []byte) ([]key, error) {
 	var keys []key
 	if err := json.Unmarshal(data, &keys); err != nil {
-		return nil, fmt.Errorf("%w: %v", runtime.ErrInvalid, err)
+		return nil, fmt.Errorf("%w: %w", runtime.ErrInvalid, err)
 	}
 	if len(keys) > maxKeys {
 		return nil, fmt.Errorf("%w: %d keys, at most %d", runtime.ErrInvalid, len(keys), maxKeys)
