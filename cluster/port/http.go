@@ -61,7 +61,9 @@ func (p *Port) startHTTP() {
 	p.wg.Add(1)
 	go func() {
 		defer p.wg.Done()
-		p.server.Serve(in) // ends with Close
+		if err := p.server.Serve(in); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) { // not by Close
+			p.log.Error("requests of other nodes are not served any more", "error", err)
+		}
 	}()
 }
 
@@ -79,14 +81,18 @@ func (p *Port) serveHTTP(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "a certificate of this cluster is needed", http.StatusForbidden)
 			return
 		}
-		limit(w, r)
+		if !limit(w, r) {
+			return
+		}
 	} else if err := p.authorize(c, ProtoHTTP); err != nil {
 		w.Header().Set("Connection", "close")
 		if r.URL.Path != StandingPath || r.Method != http.MethodPost {
 			http.Error(w, err.Error(), http.StatusForbidden)
 			return
 		}
-		limit(w, r)
+		if !limit(w, r) {
+			return
+		}
 	}
 	h := p.handler.Load()
 	if h == nil {
@@ -116,13 +122,17 @@ func open(r *http.Request) bool {
 	return r.URL.Path == RootPath && r.Method == http.MethodGet || r.URL.Path == JoinPath && r.Method == http.MethodPost
 }
 
-// limit bounds what a stranger costs: one request of bounded time and size.
-func limit(w http.ResponseWriter, r *http.Request) {
-	rc := http.NewResponseController(w)
-	rc.SetReadDeadline(time.Now().Add(strangerTimeout))
-	rc.SetWriteDeadline(time.Now().Add(strangerTimeout))
+// limit bounds what a stranger costs: one request of bounded time and size. A
+// connection that cannot be bounded, as one that is closed, is not served: false.
+func limit(w http.ResponseWriter, r *http.Request) bool {
 	w.Header().Set("Connection", "close")
+	rc, until := http.NewResponseController(w), time.Now().Add(strangerTimeout)
+	if err := errors.Join(rc.SetReadDeadline(until), rc.SetWriteDeadline(until)); err != nil {
+		http.Error(w, "bound the request: "+err.Error(), http.StatusServiceUnavailable)
+		return false
+	}
 	r.Body = http.MaxBytesReader(w, r.Body, strangerBody)
+	return true
 }
 
 // HTTPClient sends requests to one node, whatever host they name; by custom that

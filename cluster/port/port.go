@@ -196,7 +196,7 @@ func (p *Port) Close() error {
 	for _, d := range []*door{p.raft, p.grpc, p.http} {
 		d.shut()
 	}
-	p.server.Close()
+	err = errors.Join(err, p.server.Close())
 	p.transport.CloseIdleConnections()
 	p.wg.Wait()
 	return err
