@@ -106,6 +106,9 @@ func TestAnUpdateBeginsAndTurnsBack(t *testing.T) {
 		t.Errorf("history has %d replicas, want those that the version had last", last.Spec.Replicas)
 	}
 	sv = rollout(UpdateChange{Version: 1, Update: &stack.UpdateStatus{State: stack.RollbackCompleted, From: 1, To: 6}})
+	if sv.Version != 1 || sv.Hash != "one" || sv.Update.State != stack.RollbackCompleted {
+		t.Errorf("the end of a rollback: %+v, want only its state to change", sv)
+	}
 	if sv = put("four", 4, true); sv.Update.From != 1 {
 		t.Errorf("after a rollback: %+v", sv.Update)
 	}

@@ -148,7 +148,7 @@ func (t *tree[K, T]) put(e *edit, r *T) *T {
 
 // putIn returns the node that n was split from, if it was.
 func (t *tree[K, T]) putIn(n *node[T], e *edit, p uint64, k K, r *T) (old *T, right *node[T]) {
-	at := 0
+	var at int // of what is new in n
 	if n.kids == nil {
 		i, found := t.search(n, p, k)
 		if found {
