@@ -280,12 +280,6 @@ func (w *world) sever(id string) {
 	}
 }
 
-func (w *world) mend(id string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.cut, id)
-}
-
 // pair is a connection within the kernel: it has buffers, as a real one.
 func pair() (net.Conn, net.Conn, error) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)

@@ -133,23 +133,6 @@ type taskItem struct {
 	Configs map[string]string `json:"configs,omitzero"`
 }
 
-// refs are the references that a task holds.
-func (t *taskItem) refs() []string {
-	out := make([]string, 0, 2+len(t.Secrets)+len(t.Configs))
-	for _, r := range []string{t.Service, t.Stack} {
-		if r != "" {
-			out = append(out, r)
-		}
-	}
-	for _, r := range t.Secrets {
-		out = append(out, r)
-	}
-	for _, r := range t.Configs {
-		out = append(out, r)
-	}
-	return out
-}
-
 // news is what changed on the board: what all nodes know of the cluster.
 type news struct {
 	Clear []int    `json:"clear,omitempty"` // buckets to empty first
