@@ -118,7 +118,9 @@ func (m *Manager) resolveImages(ctx context.Context, s stack.Stack, logins Login
 		w := wantOf(sv.Container)
 		mu.Lock()
 		_, known := answers[w]
-		answers[w] = answers[w]
+		if !known {
+			answers[w] = answer{} // until it is asked for
+		}
 		mu.Unlock()
 		if known || w.image == "" {
 			continue

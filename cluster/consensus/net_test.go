@@ -166,28 +166,28 @@ func (s *stream) update(do func()) {
 }
 
 // take reads what has arrived; when nothing has, it returns what to wait for.
-func (s *stream) take(b []byte) (n int, err error, wake, changed <-chan struct{}, after time.Duration) {
+func (s *stream) take(b []byte) (n int, wake, changed <-chan struct{}, after time.Duration, err error) {
 	open, delay, changed := s.net.open(s.from, s.to)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !open {
-		return 0, nil, s.wake, changed, time.Hour
+		return 0, s.wake, changed, time.Hour, nil
 	}
 	if len(s.chunks) == 0 {
 		if s.ended {
 			err = io.EOF
 		}
-		return 0, err, s.wake, changed, time.Hour
+		return 0, s.wake, changed, time.Hour, err
 	}
 	c := &s.chunks[0]
 	if after = time.Until(c.at.Add(delay)); after > 0 {
-		return 0, nil, s.wake, changed, after
+		return 0, s.wake, changed, after, nil
 	}
 	n = copy(b, c.data)
 	if c.data = c.data[n:]; len(c.data) == 0 {
 		s.chunks = s.chunks[1:]
 	}
-	return n, nil, s.wake, changed, 0
+	return n, s.wake, changed, 0, nil
 }
 
 type pipeConn struct {
@@ -211,7 +211,7 @@ func (p *pipeConn) Read(b []byte) (int, error) {
 			return 0, net.ErrClosed
 		default:
 		}
-		n, err, wake, changed, after := p.in.take(b)
+		n, wake, changed, after, err := p.in.take(b)
 		if n > 0 || err != nil {
 			return n, err
 		}

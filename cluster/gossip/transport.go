@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -166,9 +167,11 @@ func (s *sockets) WriteToAddress(b []byte, a memberlist.Address) (time.Time, err
 	return time.Now(), err
 }
 
-// DialTimeout connects to another node.
+// DialTimeout connects to another node. Memberlist has no context for it: the
+// timeout bounds it.
 func (s *sockets) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
-	return net.DialTimeout("tcp", addr, timeout)
+	d := net.Dialer{Timeout: timeout}
+	return d.DialContext(context.Background(), "tcp", addr)
 }
 
 // DialAddressTimeout connects to another node.

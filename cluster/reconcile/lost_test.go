@@ -79,7 +79,7 @@ func TestExclusiveTasksAreReplacedWhenTheLeaseHasEnded(t *testing.T) {
 		for _, tasks := range m.runs {
 			running += len(tasks)
 		}
-		if running != 1 || m.runs[node] != nil && len(m.runs[node]) > 0 {
+		if running != 1 || len(m.runs[node]) > 0 {
 			t.Errorf("removed %t: %v run:\n%s", removed, m.runs, m)
 		}
 	}
