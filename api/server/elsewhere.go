@@ -166,6 +166,16 @@ func (s *server) passExec(w http.ResponseWriter, r *http.Request, node string) e
 	return s.pass(w, r, node, passing{})
 }
 
+// userOf is the container that a body {"Container": ref} names; "" when it names
+// none or is not such a body.
+func userOf(body []byte) string {
+	var req struct{ Container string }
+	if err := json.Unmarshal(bytes.TrimSpace(body), &req); err != nil {
+		return ""
+	}
+	return req.Container
+}
+
 // passUser sends a request that names a container in its body, {"Container": ref},
 // to the node that has it; done is false when that is this one, and r's body is as it was.
 func (s *server) passUser(w http.ResponseWriter, r *http.Request) (done bool, err error) {
@@ -177,11 +187,11 @@ func (s *server) passUser(w http.ResponseWriter, r *http.Request) (done bool, er
 		return true, err
 	}
 	r.Body = body.reader()
-	var req struct{ Container string }
-	if json.Unmarshal(bytes.TrimSpace(body.data), &req) != nil || req.Container == "" {
+	ref := userOf(body.data)
+	if ref == "" {
 		return false, nil // the handler says what is wrong with it
 	}
-	at, err := s.elsewhere(r, req.Container)
+	at, err := s.elsewhere(r, ref)
 	if err != nil {
 		return true, err
 	}

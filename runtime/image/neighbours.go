@@ -127,7 +127,7 @@ type guardedBody struct {
 func (b *guardedBody) Read(p []byte) (int, error) {
 	b.guard.Reset(b.stall)
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF && context.Cause(b.ctx) != nil {
+	if err != nil && err != io.EOF && context.Cause(b.ctx) != nil { //nolint:errorlint // the value itself: a wrapped one is a body cut short
 		err = context.Cause(b.ctx)
 	}
 	return n, err

@@ -146,8 +146,8 @@ func (p *peerSource) manifest(ctx context.Context, key, ref string) (ocispec.Des
 // manifest of the image with that ID.
 func fits(a manifestAnswer, ref string) error {
 	d := digest.Digest(ref)
-	if d.Validate() != nil || a.desc.Digest == d {
-		return nil
+	if isDigest := d.Validate() == nil; !isDigest || a.desc.Digest == d {
+		return nil // a name has nothing to check an answer by
 	}
 	var m ocispec.Manifest
 	if images.IsManifestType(a.desc.MediaType) && json.Unmarshal(a.data, &m) == nil && m.Config.Digest == d {
