@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -121,8 +122,8 @@ func onlyAddr(ours func(name string) bool) (string, error) {
 }
 
 // towards is this machine's address on the way to another one; nothing is sent.
-func towards(addr string) (string, error) {
-	c, err := net.Dial("udp", addr)
+func towards(ctx context.Context, addr string) (string, error) {
+	c, err := new(net.Dialer).DialContext(ctx, "udp", addr)
 	if err != nil {
 		return "", err
 	}

@@ -31,14 +31,14 @@ func TestInterfacesAreResolved(t *testing.T) {
 
 func TestAnIPv6NodeListensOnIPv6(t *testing.T) {
 	n := &Node{cfg: Config{GossipPort: 47946}}
-	m, err := n.place("0.0.0.0:42377", "[fd00::1]:42377", "")
+	m, err := n.place(t.Context(), "0.0.0.0:42377", "[fd00::1]:42377", "")
 	if err != nil {
 		t.Skipf("NOT RUN: this machine has no IPv6: %v", err)
 	}
 	if m.Listen != "[::]:42377" || m.Advertise != "[fd00::1]:42377" || m.Own || m.Gossip != "[::]:47946" {
 		t.Errorf("%+v", m)
 	}
-	if _, err := n.place("", "0.0.0.0", ""); err == nil {
+	if _, err := n.place(t.Context(), "", "0.0.0.0", ""); err == nil {
 		t.Error("all addresses are advertised")
 	}
 }

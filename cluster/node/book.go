@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net"
@@ -112,7 +113,7 @@ func (e *epoch) advertised(m *member) string {
 		if c.ID == e.node {
 			continue
 		}
-		if host, err := towards(c.Addr); err == nil {
+		if host, err := towards(context.Background(), c.Addr); err == nil { // an IP address: no name is looked up
 			return withPort(net.JoinHostPort(host, "0"), m.Listen)
 		}
 	}

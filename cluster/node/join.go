@@ -29,7 +29,7 @@ func (n *Node) Init(ctx context.Context, opt cluster.InitOptions) (string, error
 	if e.memberNow() != nil {
 		return "", fmt.Errorf("this node is already part of a swarm; `dhow swarm leave` ends that: %w", cluster.ErrInSwarm)
 	}
-	m, err := n.place(opt.Listen, opt.Advertise, "")
+	m, err := n.place(ctx, opt.Listen, opt.Advertise, "")
 	if err != nil {
 		return "", err
 	}
@@ -102,7 +102,7 @@ func (n *Node) Join(ctx context.Context, opt cluster.JoinOptions) error {
 		}
 		remotes = append(remotes, remote)
 	}
-	m, err := n.place(opt.Listen, opt.Advertise, remotes[0])
+	m, err := n.place(ctx, opt.Listen, opt.Advertise, remotes[0])
 	if err != nil {
 		return err
 	}

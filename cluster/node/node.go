@@ -218,13 +218,20 @@ func (n *Node) runEpoch(ctx context.Context, e *epoch) (*transition, error) {
 		return nil, err
 	case t := <-n.turns:
 		cancel()
-		<-ended // the transition begins when nothing of the epoch runs any more
+		n.over(<-ended) // the transition begins when nothing of the epoch runs any more
 		return &t, nil
 	case <-ctx.Done():
 		e.handOver()
 		cancel()
-		<-ended
+		n.over(<-ended)
 		return nil, ctx.Err()
+	}
+}
+
+// over tells what an epoch ended with that was told to end: nobody else learns of it.
+func (n *Node) over(err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		n.log.Warn("this node's work did not end as it should", "error", err)
 	}
 }
 

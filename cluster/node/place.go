@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -13,7 +14,7 @@ import (
 
 // place says where this machine listens and where others reach it; remote is
 // a node that it is to reach, "" if there is none yet. Both can be used now.
-func (n *Node) place(listen, advertise, remote string) (*member, error) {
+func (n *Node) place(ctx context.Context, listen, advertise, remote string) (*member, error) {
 	m := &member{}
 	var err error
 	if m.Listen, err = listenAddr(listen); err != nil {
@@ -23,7 +24,7 @@ func (n *Node) place(listen, advertise, remote string) (*member, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.Advertise, err = n.reachedAt(m.Listen, bind, advertise, remote); err != nil {
+	if m.Advertise, err = n.reachedAt(ctx, m.Listen, bind, advertise, remote); err != nil {
 		return nil, err
 	}
 	told, err := resolve(m.Advertise)
@@ -39,11 +40,11 @@ func (n *Node) place(listen, advertise, remote string) (*member, error) {
 	}
 	m.Own = isOwn(hostOf(told))
 	m.Gossip = net.JoinHostPort(hostOf(bind), strconv.Itoa(n.cfg.GossipPort))
-	return m, errors.Join(free(bind), freeToo(m.Gossip))
+	return m, errors.Join(free(ctx, bind), freeToo(ctx, m.Gossip))
 }
 
 // reachedAt is the address that others are told.
-func (n *Node) reachedAt(listen, bind, advertise, remote string) (string, error) {
+func (n *Node) reachedAt(ctx context.Context, listen, bind, advertise, remote string) (string, error) {
 	_, p, err := net.SplitHostPort(bind)
 	if err != nil {
 		return "", err
@@ -59,7 +60,7 @@ func (n *Node) reachedAt(listen, bind, advertise, remote string) (string, error)
 	case !anywhere(bind):
 		return listen, nil
 	case remote != "":
-		host, err = towards(remote)
+		host, err = towards(ctx, remote)
 	default:
 		host, err = onlyAddr(n.cfg.Ours)
 	}
@@ -68,8 +69,8 @@ func (n *Node) reachedAt(listen, bind, advertise, remote string) (string, error)
 
 // free reports why a TCP address cannot be listened on: better now than when
 // half of a change has been made.
-func free(addr string) error {
-	l, err := net.Listen("tcp", addr)
+func free(ctx context.Context, addr string) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return inUse(addr, err)
 	}
@@ -77,11 +78,11 @@ func free(addr string) error {
 }
 
 // freeToo is free for an address of gossip, which is also of UDP.
-func freeToo(addr string) error {
-	if err := free(addr); err != nil {
+func freeToo(ctx context.Context, addr string) error {
+	if err := free(ctx, addr); err != nil {
 		return err
 	}
-	l, err := net.ListenPacket("udp", addr)
+	l, err := new(net.ListenConfig).ListenPacket(ctx, "udp", addr)
 	if err != nil {
 		return inUse(addr, err)
 	}

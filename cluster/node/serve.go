@@ -219,7 +219,7 @@ func final(err error) bool {
 
 // askOnce asks the leader if it is known, else each manager in turn.
 func (e *epoch) askOnce(ctx context.Context, path string, q, a any) error {
-	var last error = runtime.ErrUnavailable
+	last := runtime.ErrUnavailable
 	next, tried := e.leader(), map[string]bool{}
 	for _, id := range append([]string{next}, e.managers()...) {
 		for id != "" && !tried[id] {
