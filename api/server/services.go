@@ -234,8 +234,8 @@ func toTask(st *cluster.StackStatus, t *stack.Task, down map[string]string) swar
 	if t.Status.Time.IsZero() {
 		out.UpdatedAt, out.Status.Timestamp = out.CreatedAt, time.Unix(0, t.Created).UTC()
 	}
-	switch {
-	case t.Status.State == stack.TaskFailed, t.Status.State == stack.TaskPending:
+	switch t.Status.State {
+	case stack.TaskFailed, stack.TaskPending:
 		out.Status.Err = t.Status.Message
 	}
 	if host, gone := down[t.Node]; gone {
