@@ -64,6 +64,12 @@ func (v *verbs) acts(h, other *netlab.Host) {
 	v.Helper()
 	name := "shop-app-" + v.index(other)
 	v.docker(h, 0, name, "kill", "-s", "KILL", name)
+	netlab.Eventually(v, 5*time.Second, "it has ended", func() error {
+		if ps := v.Run(h, "ps", "--all", "app"); !strings.Contains(ps, "Exited") {
+			return errors.New(ps)
+		}
+		return nil
+	})
 	v.docker(h, 0, name, "start", name) // what was killed by hand stays dead
 	v.Runs(10*time.Second, "shop", "app", 4)
 	v.says(h, 0, "", "kill", "-s", "HUP", "app")
