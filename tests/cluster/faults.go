@@ -90,7 +90,7 @@ func (c *C) SameState() {
 				Checksum string
 			}
 			if err := json.Unmarshal([]byte(r.Stdout), &info); err != nil || info.Checksum == "" {
-				return fmt.Errorf("snapshot of %s: %v: %s", h.Name, err, r.Stdout)
+				return fmt.Errorf("snapshot of %s: %w: %s", h.Name, err, r.Stdout)
 			}
 			sum := fmt.Sprint(info.Index, " ", info.Checksum)
 			seen[sum] = append(seen[sum], h.Name)

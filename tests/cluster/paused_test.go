@@ -88,8 +88,11 @@ func TestMachinesComeBackWithOtherAddresses(t *testing.T) {
 			netlab.Eventually(t, 15*time.Second, "it is found at its address", func() error {
 				for _, o := range c.Hosts {
 					got, err := c.nodes(o)
-					if err != nil || !strings.HasPrefix(got[h.Name], "Ready") {
-						return fmt.Errorf("%s sees %v, %v", o.Name, got, err)
+					if err != nil {
+						return err
+					}
+					if !strings.HasPrefix(got[h.Name], "Ready") {
+						return fmt.Errorf("%s sees %v", o.Name, got)
 					}
 					if n := c.inspectNode(o, h.Name); n.Status.Addr != h.Addr {
 						return fmt.Errorf("%s knows it at %s, not %s", o.Name, n.Status.Addr, h.Addr)
