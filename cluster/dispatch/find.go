@@ -30,45 +30,17 @@ func (c *Client) find(ctx context.Context, nodes []string, lost string) (*remote
 		return nil, errors.New("no manager is known")
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	results := make(chan tried)
-	begun, open := map[string]bool{}, 0
-	stops := map[string]context.CancelFunc{}
-	try := func(node string) {
-		begun[node], open = true, open+1
-		tctx, stop := context.WithCancel(ctx)
-		stops[node] = stop
-		go func() { results <- c.try(tctx, stop, node, lost) }()
-	}
+	s := &search{client: c, lost: lost, results: make(chan tried), stops: map[string]context.CancelFunc{}}
 	var winner *remote
-	defer func() {
-		for node, stop := range stops {
-			if winner == nil || node != winner.leader {
-				stop()
-			}
-		}
-		if winner == nil {
-			cancel()
-		} else {
-			winner.cancel = cancel
-		}
-		go func(n int) {
-			for range n {
-				if t := <-results; t.remote != nil {
-					t.remote.wire.close()
-				}
-			}
-		}(open)
-	}()
+	defer func() { s.end(winner, cancel) }()
 	var problems []error
 	for {
-		if len(nodes) > 0 && open == 0 {
-			if !begun[nodes[0]] {
-				try(nodes[0])
-			}
+		if len(nodes) > 0 && s.open == 0 {
+			s.try(ctx, nodes[0])
 			nodes = nodes[1:]
 			continue
 		}
-		if open == 0 {
+		if s.open == 0 {
 			return nil, errors.Join(problems...)
 		}
 		var next <-chan time.Time
@@ -84,22 +56,61 @@ func (c *Client) find(ctx context.Context, nodes []string, lost string) (*remote
 			return nil, ctx.Err()
 		case <-wake:
 		case <-next:
-			if !begun[nodes[0]] {
-				try(nodes[0])
-			}
+			s.try(ctx, nodes[0])
 			nodes = nodes[1:]
-		case t := <-results:
-			open--
+		case t := <-s.results:
+			s.open--
 			if t.remote != nil {
 				winner = t.remote
 				return winner, nil
 			}
 			problems = append(problems, t.err)
-			if t.leader != "" && t.leader != c.cfg.Node && !begun[t.leader] {
-				try(t.leader)
+			if t.leader != "" && t.leader != c.cfg.Node {
+				s.try(ctx, t.leader)
 			}
 		}
 	}
+}
+
+// search is the calls of one find; only find's goroutine uses it.
+type search struct {
+	client  *Client
+	lost    string
+	results chan tried
+	open    int                           // calls whose results are to come
+	stops   map[string]context.CancelFunc // by node: those that were called
+}
+
+// try calls a manager that has not been called yet.
+func (s *search) try(ctx context.Context, node string) {
+	if s.stops[node] != nil {
+		return
+	}
+	tctx, stop := context.WithCancel(ctx)
+	s.open, s.stops[node] = s.open+1, stop
+	go func() { s.results <- s.client.try(tctx, stop, node, s.lost) }()
+}
+
+// end stops all calls but the winner's, which cancel is for from now on; without
+// one it stops all. What still answers is closed.
+func (s *search) end(winner *remote, cancel context.CancelFunc) {
+	for node, stop := range s.stops {
+		if winner == nil || node != winner.leader {
+			stop()
+		}
+	}
+	if winner == nil {
+		cancel()
+	} else {
+		winner.cancel = cancel
+	}
+	go func(n int) {
+		for range n {
+			if t := <-s.results; t.remote != nil {
+				t.remote.wire.close()
+			}
+		}
+	}(s.open)
 }
 
 // try calls one manager.
