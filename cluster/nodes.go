@@ -76,6 +76,10 @@ func (m *Manager) reachable() map[string]bool {
 	return out
 }
 
+// Votes reports whether a node has a part in consensus. One that was demoted
+// or removed keeps it until the leader has taken it.
+func (m *Manager) Votes(node string) bool { return m.reachable()[node] }
+
 // findNode resolves what a person calls a node; "self" is the one asked.
 func findNode(snap *state.Snapshot, ref, self string) (*stack.Node, error) {
 	if ref == "self" {

@@ -344,6 +344,8 @@ func (e *epoch) authorize(p identity.Peer, proto string) error {
 	}
 	role, known := e.roleOf(p)
 	switch {
+	case proto == port.ProtoRaft && e.votes(p.Node):
+		return nil // until its vote is taken, which may need its own: the list is ahead of consensus
 	case !known:
 		return fmt.Errorf("node %s is not of this cluster", p.Node)
 	case proto == port.ProtoRaft && role != stack.RoleManager:
@@ -367,6 +369,12 @@ func (e *epoch) roleOf(p identity.Peer) (stack.Role, bool) {
 	}
 	n, ok := v.Node(p.Node)
 	return n.Role, ok
+}
+
+// votes reports whether a node has a part in consensus, whatever its role is by now.
+func (e *epoch) votes(node string) bool {
+	m := e.managing()
+	return m != nil && m.Votes(node)
 }
 
 // presumed is a node's role while there is no list. Managers are those that

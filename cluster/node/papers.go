@@ -94,7 +94,10 @@ func (e *epoch) followView(ctx context.Context) error {
 			}
 		}
 		for _, n := range v.Nodes {
-			if was, ok := known[n.ID]; ok && was == stack.RoleManager && n.Role != was {
+			if known[n.ID] == stack.RoleManager && n.Role != stack.RoleManager {
+				if e.votes(n.ID) {
+					continue // looked at again: until then it may be needed for a majority
+				}
 				e.port.Drop(n.ID, port.ProtoRaft) // requests that it answers go on
 			}
 			known[n.ID] = n.Role
