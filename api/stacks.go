@@ -65,7 +65,8 @@ type StackStatus struct {
 	Created  int64           `json:"created"` // Unix nanoseconds
 	Updated  int64           `json:"updated"` // of the last apply, Unix nanoseconds
 
-	Nodes map[string]StackNode `json:"nodes,omitempty"` // those that tasks are on, by ID; empty for one node alone
+	Several bool                 `json:"several,omitempty"` // the cluster has more than one node
+	Nodes   map[string]StackNode `json:"nodes,omitempty"`   // those that tasks are on, by ID; empty for one node alone
 }
 
 // StackNode is a node that tasks of a stack are on.

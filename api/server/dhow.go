@@ -76,6 +76,7 @@ func (s *server) toStackStatus(st *cluster.StackStatus) api.StackStatus {
 		out.Services = append(out.Services, api.ServiceStatus(svc)) // fails to compile when they drift apart
 	}
 	out.Nodes = s.nodesOf(st.Tasks)
+	out.Several = out.Nodes != nil
 	return out
 }
 

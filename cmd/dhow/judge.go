@@ -66,7 +66,7 @@ type counts struct {
 
 func (w watch) judgeService(st api.StackStatus, s api.ServiceStatus, running map[string]time.Time, now time.Time) (v verdict, wait time.Duration) {
 	v.item = progress.Item{Name: s.Name, Detail: s.Message}
-	n := counts{left: left(st, s.Name), several: len(st.Nodes) > 0, going: going(st)}
+	n := counts{left: left(st, s.Name), several: st.Several, going: going(st)}
 	for i := range st.Tasks {
 		t := &st.Tasks[i]
 		if t.Service != s.Name {

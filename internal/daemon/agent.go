@@ -57,6 +57,10 @@ func (n *node) inventory() (images, volumes []string, err error) {
 	for _, i := range list {
 		images = append(images, i.ID, i.Manifest)
 		images = append(append(images, i.Tags...), i.Digests...)
+		for _, ref := range i.Digests { // a pin has no name
+			_, digest, _ := strings.Cut(ref, "@")
+			images = append(images, digest)
+		}
 		for _, d := range i.Digests { // what a stack was pinned to says no name
 			if _, bare, ok := strings.Cut(d, "@"); ok {
 				images = append(images, bare)
