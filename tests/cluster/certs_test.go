@@ -89,7 +89,7 @@ func TestTheAuthorityIsRotated(t *testing.T) {
 		t.Errorf("only %d writes", n)
 	}
 	for _, h := range c.Hosts {
-		if d := h.Docker("info", "--format", "{{.Swarm.LocalNodeState}} {{.Swarm.Error}}"); strings.TrimSpace(d.Stdout) != "active" {
+		if d := h.Try("system", "info", "--format", "{{.Swarm.LocalNodeState}} {{.Swarm.Error}}"); strings.TrimSpace(d.Stdout) != "active" {
 			t.Errorf("%s: %s%s", h.Name, d.Stdout, d.Stderr)
 		}
 	}

@@ -95,8 +95,8 @@ func TestMachinesJoinAndLeave(t *testing.T) {
 		for _, h := range c.Hosts {
 			c.shows(h, out.Name, "Ready Active")
 		}
-		if d := out.Docker("info", "--format", "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}} {{len .Swarm.RemoteManagers}} {{.Swarm.NodeAddr}}"); strings.TrimSpace(d.Stdout) != "active false 3 "+out.Addr {
-			t.Errorf("docker info: %s%s", d.Stdout, d.Stderr)
+		if d := out.Try("system", "info", "--format", "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}} {{len .Swarm.RemoteManagers}} {{.Swarm.NodeAddr}}"); strings.TrimSpace(d.Stdout) != "active false 3 "+out.Addr {
+			t.Errorf("system info: %s%s", d.Stdout, d.Stderr)
 		}
 	})
 	c.Step("promoted, it is a manager; demoted, a worker; again", func() {
@@ -104,15 +104,15 @@ func TestMachinesJoinAndLeave(t *testing.T) {
 			c.Run(w, "node", "promote", out.Name)
 			c.shows(b, out.Name, "Ready Active Reachable")
 			netlab.Eventually(t, 10*time.Second, "it knows itself", func() error {
-				if d := out.Docker("info", "--format", "{{.Swarm.ControlAvailable}} {{.Swarm.Managers}} {{.Swarm.Nodes}}"); strings.TrimSpace(d.Stdout) != "true 4 5" {
-					return fmt.Errorf("docker info: %s%s", d.Stdout, d.Stderr)
+				if d := out.Try("system", "info", "--format", "{{.Swarm.ControlAvailable}} {{.Swarm.Managers}} {{.Swarm.Nodes}}"); strings.TrimSpace(d.Stdout) != "true 4 5" {
+					return fmt.Errorf("system info: %s%s", d.Stdout, d.Stderr)
 				}
 				return nil
 			})
 			c.Run(out, "node", "demote", out.Name)
 			netlab.Eventually(t, 10*time.Second, "it is a worker", func() error {
-				if d := out.Docker("info", "--format", "{{.Swarm.ControlAvailable}}"); strings.TrimSpace(d.Stdout) != "false" {
-					return fmt.Errorf("docker info: %s%s", d.Stdout, d.Stderr)
+				if d := out.Try("system", "info", "--format", "{{.Swarm.ControlAvailable}}"); strings.TrimSpace(d.Stdout) != "false" {
+					return fmt.Errorf("system info: %s%s", d.Stdout, d.Stderr)
 				}
 				return nil
 			})
@@ -127,8 +127,8 @@ func TestMachinesJoinAndLeave(t *testing.T) {
 		out.Start()
 		c.shows(out, out.Name, "Ready Active")
 		netlab.Eventually(t, 10*time.Second, "it is a worker", func() error {
-			if d := out.Docker("info", "--format", "{{.Swarm.ControlAvailable}}"); strings.TrimSpace(d.Stdout) != "false" {
-				return fmt.Errorf("docker info: %s%s", d.Stdout, d.Stderr)
+			if d := out.Try("system", "info", "--format", "{{.Swarm.ControlAvailable}}"); strings.TrimSpace(d.Stdout) != "false" {
+				return fmt.Errorf("system info: %s%s", d.Stdout, d.Stderr)
 			}
 			return nil
 		})
@@ -148,9 +148,9 @@ func TestMachinesJoinAndLeave(t *testing.T) {
 		c.Run(b, "node", "rm", "--force", out.Name)
 		c.shows(a, out.Name, "")
 		netlab.Eventually(t, 15*time.Second, "it says that it was removed", func() error {
-			d := out.Docker("info", "--format", "{{.Swarm.LocalNodeState}} {{.Swarm.Error}}")
+			d := out.Try("system", "info", "--format", "{{.Swarm.LocalNodeState}} {{.Swarm.Error}}")
 			if !strings.HasPrefix(d.Stdout, "error ") || !strings.Contains(d.Stdout, "removed") {
-				return fmt.Errorf("docker info: %s%s", d.Stdout, d.Stderr)
+				return fmt.Errorf("system info: %s%s", d.Stdout, d.Stderr)
 			}
 			return nil
 		})
@@ -179,8 +179,8 @@ func TestMachinesJoinAndLeave(t *testing.T) {
 		c.refuses(last, []string{"swarm", "leave"}, "last manager", "--force")
 		c.refuses(last, []string{"node", "demote", last.Name}, "last manager")
 		c.Run(last, "swarm", "leave", "--force")
-		if d := last.Docker("info", "--format", "{{.Swarm.LocalNodeState}}"); strings.TrimSpace(d.Stdout) != "inactive" {
-			t.Errorf("docker info: %s%s", d.Stdout, d.Stderr)
+		if d := last.Try("system", "info", "--format", "{{.Swarm.LocalNodeState}}"); strings.TrimSpace(d.Stdout) != "inactive" {
+			t.Errorf("system info: %s%s", d.Stdout, d.Stderr)
 		}
 		c.Run(w, "swarm", "leave", "--force")
 	})

@@ -148,7 +148,7 @@ func TestAJoinThatIsCutOffIsDoneAgain(t *testing.T) {
 			_ = cmd.Wait() // it fails, or it was done
 			late.Start()
 		}
-		if d := late.Docker("info", "--format", "{{.Swarm.LocalNodeState}}"); strings.TrimSpace(d.Stdout) != "active" {
+		if d := late.Try("system", "info", "--format", "{{.Swarm.LocalNodeState}}"); strings.TrimSpace(d.Stdout) != "active" {
 			c.Run(late, "swarm", "join", "--token", token, a.Addr)
 		}
 		c.shows(a, late.Name, "Ready Active")

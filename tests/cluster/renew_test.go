@@ -82,7 +82,7 @@ func TestCertificatesAreRenewed(t *testing.T) {
 					t.Errorf("%s sees %v, %v", h.Name, got, err)
 				}
 			}
-			if d := h.Docker("info", "--format", "{{.Swarm.LocalNodeState}}{{.Swarm.Error}}"); strings.TrimSpace(d.Stdout) != "active" {
+			if d := h.Try("system", "info", "--format", "{{.Swarm.LocalNodeState}}{{.Swarm.Error}}"); strings.TrimSpace(d.Stdout) != "active" {
 				t.Errorf("%s: %s%s", h.Name, d.Stdout, d.Stderr)
 			}
 		}
@@ -96,10 +96,10 @@ func TestCertificatesAreRenewed(t *testing.T) {
 	})
 	c.Step("a machine that was off until its certificate ended says so, and joins again", func() {
 		late.Start()
-		d := late.Docker("info", "--format", "{{.Swarm.LocalNodeState}} {{.Swarm.Error}}")
+		d := late.Try("system", "info", "--format", "{{.Swarm.LocalNodeState}} {{.Swarm.Error}}")
 		for _, word := range []string{"error", "expired", "swarm leave --force"} {
 			if !strings.Contains(d.Stdout, word) {
-				t.Errorf("docker info does not say %q: %s%s", word, d.Stdout, d.Stderr)
+				t.Errorf("system info does not say %q: %s%s", word, d.Stdout, d.Stderr)
 			}
 		}
 		c.Run(late, "swarm", "leave", "--force")

@@ -48,8 +48,8 @@ func TestNodesMeetOverIPv6(t *testing.T) {
 			c.shows(w, h.Name, c.managerStatus(h, a))
 		}
 		c.at(w, second)
-		if d := w.Docker("info", "--format", "{{.Swarm.NodeAddr}} {{len .Swarm.RemoteManagers}}"); strings.TrimSpace(d.Stdout) != second+" 3" {
-			t.Errorf("docker info: %s%s", d.Stdout, d.Stderr)
+		if d := w.Try("system", "info", "--format", "{{.Swarm.NodeAddr}} {{len .Swarm.RemoteManagers}}"); strings.TrimSpace(d.Stdout) != second+" 3" {
+			t.Errorf("system info: %s%s", d.Stdout, d.Stderr)
 		}
 	})
 	c.Step("a stack spreads, and commands reach it from anywhere", func() {
