@@ -27,6 +27,7 @@ services:
 // shop is a cluster of three managers and a worker that run verbsStack.
 func shop(t *testing.T, sentence string) *verbs {
 	t.Helper()
+	netlab.NeedsDocker(t)
 	v := &verbs{C: New(t, sentence, 3, 1, "busybox:latest")}
 	v.Compose(verbsStack)
 	v.Run(v.Hosts[3], "up", "--wait")

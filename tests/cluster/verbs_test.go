@@ -175,6 +175,7 @@ func (v *verbs) waits(o *output, words ...string) string {
 
 // Every verb works from any node for containers on any node.
 func TestVerbs(t *testing.T) {
+	netlab.NeedsDocker(t)
 	c := New(t, "every verb works from any node for containers on any node", 3, 1, "busybox:latest")
 	v := &verbs{C: c}
 	c.Compose(verbsStack)

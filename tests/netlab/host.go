@@ -267,13 +267,16 @@ func (h *Host) Dhow(args ...string) string {
 	return r.Stdout
 }
 
-// Docker runs docker's own client against the daemon. Without one the test ends
-// here, and says so.
-func (h *Host) Docker(args ...string) Result {
-	h.t.Helper()
+// NeedsDocker ends a test that uses docker's own client where there is none, and says so.
+func NeedsDocker(t testing.TB) {
+	t.Helper()
 	if _, err := exec.LookPath("docker"); err != nil {
-		h.t.Skip("NOT RUN: needs docker's client")
+		t.Skip("NOT RUN: needs docker's client")
 	}
+}
+
+// Docker runs docker's own client against the daemon: see NeedsDocker.
+func (h *Host) Docker(args ...string) Result {
 	return h.exec(Input{Env: []string{"DOCKER_HOST=" + h.Socket()}}, "docker", args...)
 }
 

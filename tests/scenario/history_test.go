@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/dhow-project/dhow/tests/netlab"
 )
 
 const historyFile = `
@@ -47,6 +49,7 @@ func (s *S) revisions() (out []revision) {
 }
 
 func TestHistoryAndRollback(t *testing.T) {
+	netlab.NeedsDocker(t)
 	s := Scenario(t, "a rollback brings back what ran: the same image bytes, secret and config, and the history tells of it", "busybox:latest", "alpine:latest")
 	docker := func(args ...string) string {
 		s.Helper()

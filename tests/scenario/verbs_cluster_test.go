@@ -21,6 +21,7 @@ const verbsStack = `services:
 // Every verb works from any node for containers on any node, and a dead node
 // makes none of them fail or hang.
 func TestVerbsOfACluster(t *testing.T) {
+	netlab.NeedsDocker(t)
 	if testing.Short() {
 		t.Skip("NOT RUN: needs network namespaces")
 	}
