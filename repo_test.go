@@ -155,7 +155,6 @@ var homes = map[string][]string{
 	"github.com/hashicorp/raft-wal":        {"cluster/consensus"},
 	"github.com/hashicorp/memberlist":      {"cluster/gossip"},
 	"google.golang.org/grpc":               {"cluster/dispatch"},
-	"github.com/hashicorp/go-memdb":        {"cluster/state"},
 	"github.com/vishvananda/netlink":       {"overlaynet/link", "overlaynet/lb", "overlaynet/nettest"},
 	"github.com/google/nftables":           {"overlaynet/lb", "overlaynet/link"},
 	"github.com/miekg/dns":                 {"overlaynet/dns"},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dhow-project/dhow/cluster/identity"
 	"github.com/dhow-project/dhow/cluster/seal"
+	"github.com/dhow-project/dhow/cluster/state"
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
 )
@@ -180,5 +181,28 @@ func TestStrangersDoNotStandInTheWay(t *testing.T) {
 		}
 	case <-ctx.Done():
 		t.Error("a stranger waits for the state's lock")
+	}
+}
+
+func TestWhatWorkersMayAsk(t *testing.T) {
+	m := openManager(t)
+	worker := machine()
+	worker.ID, worker.Role = "worker", stack.RoleWorker
+	if _, err := m.propose(t.Context(), []state.Change{{Node: &worker}}); err != nil {
+		t.Fatal(err)
+	}
+	for label, may := range map[string]bool{"": true, "all": true, "none": false} {
+		if err := m.UpdateSwarm(t.Context(), 0, Settings{Labels: map[string]string{WorkerRequests: label}}, RotateTokens{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := m.MayAsk("worker"); got != may || m.Core().View().Workers != label {
+			t.Errorf("%q: a worker may ask: %v; others are told %q", label, got, m.Core().View().Workers)
+		}
+		if !m.MayAsk(m.NodeID()) || m.MayAsk("stranger") {
+			t.Errorf("%q: managers may always ask, strangers never", label)
+		}
+	}
+	if err := m.UpdateSwarm(t.Context(), 0, Settings{Labels: map[string]string{WorkerRequests: "some"}}, RotateTokens{}); !errors.Is(err, runtime.ErrInvalid) {
+		t.Errorf("some: %v", err)
 	}
 }

@@ -98,12 +98,7 @@ func (c *Client) Peers(ctx context.Context) ([]api.Peer, error) {
 
 // Nodes lists the nodes of the cluster.
 func (c *Client) Nodes(ctx context.Context, f Filters, how Reading) ([]swarm.Node, error) {
-	q := url.Values{}
-	f.add(q)
-	how.add(q)
-	var out []swarm.Node
-	err := c.get(ctx, docker+"/nodes", q, &out)
-	return out, err
+	return listOf[swarm.Node](ctx, c, "/nodes", f, how)
 }
 
 func nodePath(ref, rest string) string { return docker + "/nodes/" + ref + rest }
@@ -140,20 +135,19 @@ func (c *Client) RemoveNode(ctx context.Context, ref string, force bool) error {
 
 // Tasks lists the tasks of all stacks, the newest first.
 func (c *Client) Tasks(ctx context.Context, f Filters, how Reading) ([]swarm.Task, error) {
-	q := url.Values{}
-	f.add(q)
-	how.add(q)
-	var out []swarm.Task
-	err := c.get(ctx, docker+"/tasks", q, &out)
-	return out, err
+	return listOf[swarm.Task](ctx, c, "/tasks", f, how)
 }
 
 // Services lists the services of all stacks.
 func (c *Client) Services(ctx context.Context, f Filters, how Reading) ([]swarm.Service, error) {
+	return listOf[swarm.Service](ctx, c, "/services", f, how)
+}
+
+func listOf[T any](ctx context.Context, c *Client, path string, f Filters, how Reading) ([]T, error) {
 	q := url.Values{}
 	f.add(q)
 	how.add(q)
-	var out []swarm.Service
-	err := c.get(ctx, docker+"/services", q, &out)
+	var out []T
+	err := c.get(ctx, docker+path, q, &out)
 	return out, err
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/dhow-project/dhow/cluster/identity"
 	"github.com/dhow-project/dhow/cluster/port"
 	"github.com/dhow-project/dhow/cluster/seal"
+	"github.com/dhow-project/dhow/internal/durable"
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
 )
@@ -262,7 +262,7 @@ func (e *epoch) depart(ctx context.Context, force bool) error {
 func (n *Node) finishLeaving(ctx context.Context) error {
 	e := n.now()
 	err := errors.Join(n.cfg.Drop(ctx, e.cluster), e.forget(), n.id.Clear())
-	err = errors.Join(err, remove(filepath.Join(n.dir, "assignments.json")), remove(filepath.Join(n.dir, "seal.json")))
+	err = errors.Join(err, durable.Remove(filepath.Join(n.dir, "assignments.json")), durable.Remove(filepath.Join(n.dir, "seal.json")))
 	if err != nil {
 		return fmt.Errorf("leave: %w", err)
 	}
@@ -305,12 +305,4 @@ func (e *epoch) force() error {
 		return err
 	}
 	return e.changeMember(func(m *member) { m.Force, m.Managers = false, nil })
-}
-
-// remove removes a file that may be there.
-func remove(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
 }

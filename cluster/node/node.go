@@ -14,6 +14,7 @@ import (
 	"github.com/dhow-project/dhow/cluster"
 	"github.com/dhow-project/dhow/cluster/identity"
 	"github.com/dhow-project/dhow/cluster/seal"
+	"github.com/dhow-project/dhow/internal/durable"
 	"github.com/dhow-project/dhow/runtime/agent"
 	"github.com/dhow-project/dhow/stack"
 )
@@ -114,7 +115,7 @@ func (n *Node) tidy(m *member) error {
 			return n.id.Clear()
 		}
 	case m.Entering:
-		if err := errors.Join(os.RemoveAll(n.stateDir()), remove(filepath.Join(n.dir, "assignments.json"))); err != nil {
+		if err := errors.Join(os.RemoveAll(n.stateDir()), durable.Remove(filepath.Join(n.dir, "assignments.json"))); err != nil {
 			return fmt.Errorf("enter the cluster: %w", err)
 		}
 		m.Entering = false

@@ -93,16 +93,17 @@ func (e *epoch) followView(ctx context.Context) error {
 				}
 			}
 		}
+		again := false
 		for _, n := range v.Nodes {
 			if known[n.ID] == stack.RoleManager && n.Role != stack.RoleManager {
 				if e.votes(n.ID) {
-					continue // looked at again: until then it may be needed for a majority
+					again = true // until its vote is taken it may be needed for a majority
+					continue
 				}
 				e.port.Drop(n.ID, port.ProtoRaft) // requests that it answers go on
 			}
 			known[n.ID] = n.Role
 		}
-		again := false
 		if self, ok := v.Node(e.node); ok {
 			if err := e.follow(ctx, self.Role); err != nil && ctx.Err() == nil {
 				e.log.Warn("follow the role of this node", "role", self.Role, "error", err)

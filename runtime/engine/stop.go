@@ -113,6 +113,7 @@ func (e *Engine) stopRun(ctx context.Context, c *container, r *run, signal strin
 	case <-r.lost:
 		return errClosing
 	case <-ctx.Done():
+		e.serve(c, true) // nobody waits for its end any more, and it may go on
 		return ctx.Err()
 	case <-deadline:
 	}

@@ -26,6 +26,7 @@ type Fake struct {
 	mu         sync.Mutex
 	seq        int                       // guarded by mu
 	containers map[string]*fakeContainer // guarded by mu; by ID
+	withdrawn  map[string]bool           // guarded by mu; by ID: get no new requests
 	execs      map[string]*runtime.Exec  // guarded by mu
 	images     map[string]runtime.Image  // guarded by mu; nil: every image exists
 	failStart  map[string]error          // guarded by mu; by container name

@@ -183,12 +183,27 @@ func (f *Fake) Kill(_ context.Context, ref, signal string) error {
 	return nil
 }
 
-// Serve implements what the agent needs: the fake has no requests.
-func (f *Fake) Serve(_ context.Context, ref string, _ bool) error {
+// Serve implements what the agent needs.
+func (f *Fake) Serve(_ context.Context, ref string, on bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	_, err := f.findLocked(ref)
-	return err
+	c, err := f.findLocked(ref)
+	if err != nil {
+		return err
+	}
+	if f.withdrawn == nil {
+		f.withdrawn = map[string]bool{}
+	}
+	f.withdrawn[c.ID] = !on
+	return nil
+}
+
+// Serves reports whether a container gets new requests.
+func (f *Fake) Serves(ref string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, err := f.findLocked(ref)
+	return err == nil && !f.withdrawn[c.ID]
 }
 
 // Pause implements Engine.
