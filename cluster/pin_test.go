@@ -33,7 +33,7 @@ func (e *elsewhere) Resolve(_ context.Context, ref string, opt runtime.PullOptio
 	if opt.Auth != nil {
 		user = opt.Auth.Username
 	}
-	e.asked = append(e.asked, fmt.Sprintf("%s anywhere=%v noregistry=%v user=%s", ref, opt.Anywhere, opt.NoRegistry, user))
+	e.asked = append(e.asked, fmt.Sprintf("%s anywhere=%v noregistry=%v nopeers=%v user=%s", ref, opt.Anywhere, opt.NoRegistry, opt.NoPeers, user))
 	if p, ok := e.pins[ref]; ok {
 		return p, nil
 	}
@@ -100,8 +100,8 @@ func TestPinsOfADeployment(t *testing.T) {
 			t.Errorf("%s is pinned to %+v, want %+v", service, got, want)
 		}
 	}
-	want := []string{"always:1 anywhere=false noregistry=false user=ann", "far:1 anywhere=false noregistry=false user=ann",
-		"gone:1 anywhere=false noregistry=false user=ann", "gone:1 anywhere=true noregistry=false user=ann", "never:1 anywhere=true noregistry=true user=ann"} // the registry's word first
+	want := []string{"always:1 anywhere=false noregistry=false nopeers=true user=ann", "far:1 anywhere=false noregistry=false nopeers=true user=ann",
+		"gone:1 anywhere=false noregistry=false nopeers=true user=ann", "gone:1 anywhere=true noregistry=false nopeers=false user=ann", "never:1 anywhere=true noregistry=true nopeers=false user=ann"} // the registry's word first
 	if got := far.take(); !slices.Equal(got, want) {
 		t.Errorf("asked\n%s", strings.Join(got, "\n"))
 	}
