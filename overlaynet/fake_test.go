@@ -167,3 +167,16 @@ type fakeHeld struct{}
 
 func (fakeHeld) Close() error                 { return nil }
 func (fakeHeld) Forward([]overlaynet.Backend) {}
+
+func (k fakeLinks) SetRemotes(context.Context, overlaynet.Segment, []overlaynet.Remote) error {
+	return k.call("SetRemotes", nil)
+}
+
+func (k fakeLinks) SetMesh(context.Context, *overlaynet.Mesh) error { return k.call("SetMesh", nil) }
+
+func (k fakeLinks) Reset(context.Context, []string, []netip.Addr) error {
+	return k.call("Reset", nil)
+}
+
+func (fakeNames) SetService(overlaynet.Service) {}
+func (fakeNames) RemoveService(string, string)  {}

@@ -175,3 +175,12 @@ func ip6(c *overlaynet.Connected, i int) string {
 func bridgeNet(name, cidr string) stack.Network {
 	return stack.Network{Name: name, Subnets: []stack.Subnet{{CIDR: cidr}}}
 }
+
+// This node is alone.
+func (s *source) Fabric() overlaynet.Fabric { return overlaynet.Fabric{} }
+
+func (s *source) Directory(string) *stack.Directory { return nil }
+
+func (s *source) Enter(_ context.Context, e stack.Endpoint) (stack.Endpoint, error) { return e, nil }
+
+func (s *source) Leave(context.Context, string, string) error { return nil }

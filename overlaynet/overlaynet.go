@@ -1,6 +1,7 @@
 package overlaynet
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 
@@ -52,6 +53,17 @@ type Source interface {
 	// Changed returns a channel that is closed, or receives, when networks
 	// may have changed since the call.
 	Changed() <-chan struct{}
+
+	// Fabric is how this node reaches the others now.
+	Fabric() Fabric
+	// Directory is what is known of a network by its name, or of published
+	// ports ("" for a name); nil: nothing. The same pointer is the same content.
+	Directory(network string) *stack.Directory
+	// Enter gives a container without a task its addresses in a network that
+	// spans nodes, and tells the other nodes of it. It may be repeated.
+	Enter(ctx context.Context, e stack.Endpoint) (stack.Endpoint, error)
+	// Leave takes such a container out of a network.
+	Leave(ctx context.Context, id, network string) error
 }
 
 // Segment is one network as this node's kernel has it: a bridge.
@@ -61,9 +73,11 @@ type Segment struct {
 	Bridge     string         // interface name
 	Gateways   []netip.Prefix // the bridge's addresses with the subnets' lengths, IPv4 first
 	Internal   bool
-	Masquerade bool // hide containers' addresses behind the node's
-	Separate   bool // no traffic between the containers of this network
-	MTU        int  // bytes; 0: the kernel's default
+	Masquerade bool           // hide containers' addresses behind the node's
+	Separate   bool           // no traffic between the containers of this network
+	MTU        int            // bytes; 0: the kernel's default
+	Virtual    []netip.Prefix // ranges of services' addresses, routed to the gateway by each sandbox
+	Tunnel     *Tunnel        // to other nodes; nil: none of them has containers of this network
 }
 
 // Has6 tells whether the segment has an IPv6 subnet.
@@ -96,28 +110,21 @@ type Host struct {
 	Sandbox string // ID
 	Network string // ID
 	Addrs   []netip.Addr
+	Service string   // that it belongs to: "shop/web"; "": none
+	Remote  bool     // on another node: it asks nothing here
 	Names   []string // its own, the first is the PTR answer
 	Shared  []string // service names and aliases, answered with all ready sandboxes
 	Ready   bool
 	DNS     []string // upstream resolvers; nil: the host's
 }
 
-// Frontend is one published port.
-type Frontend struct {
-	Protocol string     // "tcp", "udp", "sctp"
-	Addr     netip.Addr // 0.0.0.0, :: or one of the host's addresses
-	Port     uint16
-}
-
-// Backend is where a published port leads.
-type Backend struct {
-	Addr netip.Addr // of the frontend's family
-	Port uint16
-}
-
-// Change is a step of the rules: applied in one transaction.
-type Change struct {
-	Segments  map[string]*Segment    // by network ID; nil removes
-	Frontends map[Frontend][]Backend // empty removes
-	Resolvers map[netip.Addr]uint16  // gateway address -> port that answers DNS there; 0 removes
+// Service is what the resolver knows of a service in one network. Names of a
+// service with addresses are answered with those, "tasks." and the name with
+// those of its hosts.
+type Service struct {
+	Network string       // ID
+	Service string       // "shop/web"
+	Addrs   []netip.Addr // virtual; none: the hosts' own (dnsrr)
+	Names   []string
+	Single  bool // its one host calls itself by its own address
 }

@@ -215,10 +215,10 @@ func (s *space) member(f Frontend, port uint16) member {
 		if f.Addr.Is6() {
 			a = j.addr6
 		}
-		x.to = Backend{a.Addr(), port}
+		x.to = Backend{Addr: a.Addr(), Port: port}
 		x.proxy = x.to
 	} else if j := s.gateway(!f.Addr.Is6()); j != nil {
-		x.proxy = Backend{j.addrs()[0], port}
+		x.proxy = Backend{Addr: j.addrs()[0], Port: port}
 	}
 	return x
 }

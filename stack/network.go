@@ -12,6 +12,9 @@ type Attachment struct {
 	GwPriority    int               `json:"gwPriority,omitempty"` // highest gives the default route
 	InterfaceName string            `json:"interfaceName,omitempty"`
 	DriverOpts    map[string]string `json:"driverOpts,omitempty"`
+
+	Given4 string `json:"given4,omitempty"` // address that the managers chose for a task; "": none. No prefix length
+	Given6 string `json:"given6,omitempty"`
 }
 
 // Port is one published port, or a range of equal length on both sides.
@@ -44,6 +47,10 @@ type Network struct {
 	IPAMOpts   map[string]string `json:"ipamOpts,omitempty"`
 	Labels     map[string]string `json:"labels,omitempty"`
 	Created    int64             `json:"created,omitempty"` // Unix nanoseconds
+
+	VNI     int                 `json:"vni,omitempty"`     // VXLAN network identifier, 24 bits; chosen by the managers. 0: it does not leave its node
+	Virtual []string            `json:"virtual,omitempty"` // ranges of the services' virtual addresses, outside the subnets; chosen by the managers
+	Forward map[string][]string `json:"forward,omitempty"` // domain to the resolvers that know it (x-dhow)
 }
 
 // Subnet is one address range of a network.

@@ -24,6 +24,12 @@ type Node struct {
 	Memory       int64             `json:"memory,omitempty"`       // bytes; 0: not known
 	Generic      map[string]int64  `json:"generic,omitempty"`      // generic resources by kind
 	Created      int64             `json:"created,omitempty"`      // Unix nanoseconds
+
+	Number   int      `json:"number,omitempty"`   // small, of this node alone; chosen by the managers
+	DataAddr string   `json:"dataAddr,omitempty"` // IP address for traffic between containers; "": that of Addr
+	MTU      int      `json:"mtu,omitempty"`      // of the link that has DataAddr, in bytes; 0: not known
+	Ranges   []string `json:"ranges,omitempty"`   // addresses that the machine itself uses or has routes to, as CIDR: no network may overlap them
+	Problems []string `json:"problems,omitempty"` // what stands in the way of its containers' traffic
 }
 
 // Role of a node.

@@ -28,12 +28,17 @@ type Service struct {
 	DependsOn     []Dependency      `json:"dependsOn,omitempty"`     // sorted by Service
 	Deploy        Deploy            `json:"deploy"`
 	Profiles      []string          `json:"profiles,omitempty"`
-	Links         []string          `json:"links,omitempty"`     // "service[:alias]"; the loader has made the alias a network alias of that service
-	Labels        map[string]string `json:"labels,omitempty"`    // of the service (deploy.labels); the container's are in Container
-	Build         bool              `json:"build,omitempty"`     // the file also has a build section: a missing image that cannot be pulled has to be built first
-	NoAttach      bool              `json:"noAttach,omitempty"`  // `up` does not follow its logs (attach: false)
-	Exclusive     bool              `json:"exclusive,omitempty"` // never two containers of one slot: a node that has lost the cluster stops it before another one starts it (x-dhow)
+	Links         []string          `json:"links,omitempty"`       // "service[:alias]"; the loader has made the alias a network alias of that service
+	Labels        map[string]string `json:"labels,omitempty"`      // of the service (deploy.labels); the container's are in Container
+	Build         bool              `json:"build,omitempty"`       // the file also has a build section: a missing image that cannot be pulled has to be built first
+	NoAttach      bool              `json:"noAttach,omitempty"`    // `up` does not follow its logs (attach: false)
+	Exclusive     bool              `json:"exclusive,omitempty"`   // never two containers of one slot: a node that has lost the cluster stops it before another one starts it (x-dhow)
+	Sticky        bool              `json:"sticky,omitempty"`      // a client's connections through the service's virtual address and ports go to one task (x-dhow)
+	PreferLocal   bool              `json:"preferLocal,omitempty"` // published ports prefer the tasks of the node that was asked (x-dhow)
 }
+
+// Key is what a service is called outside of its stack: "shop/web".
+func (t Task) Key() string { return t.Stack + "/" + t.Service }
 
 // Mode is how the number of tasks of a service is found.
 type Mode string

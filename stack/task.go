@@ -64,6 +64,8 @@ type Task struct {
 	Anonymous     map[string]string `json:"anonymous,omitempty"`     // anonymous volumes inherited from the task before: target to volume name
 	AnonymousNode string            `json:"anonymousNode,omitempty"` // where those are; "": on any node that the task gets
 
+	Addresses []TaskAddress `json:"addresses,omitempty"` // in networks that span nodes, chosen by the managers with the node. Never changed in place
+
 	Replaces string   `json:"replaces,omitempty"` // ID of the task of the same slot that goes when this one serves (start-first), or whose node is lost
 	Serving  int64    `json:"serving,omitempty"`  // since when the managers have seen it run, and healthy: noted while they wait for that. Unix nanoseconds
 	Draining int64    `json:"draining,omitempty"` // since when it is to get no new requests, before it is told to go. Unix nanoseconds

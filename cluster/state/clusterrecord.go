@@ -25,6 +25,8 @@ type Settings struct {
 	DataPathPort     int               `json:"dataPathPort,omitempty"` // of VXLAN; 0: 4789
 	AddressPools     []string          `json:"addressPools,omitempty"` // of networks that span nodes
 	SubnetSize       int               `json:"subnetSize,omitempty"`
+	VNIFirst         int               `json:"vniFirst,omitempty"` // of networks; 0: DefaultVNIFirst
+	VNILast          int               `json:"vniLast,omitempty"`  // 0: the last there is
 }
 
 // DefaultTaskHistory is how many ended tasks are kept for each slot.
@@ -45,3 +47,6 @@ type Tokens struct {
 	Worker  []byte `json:"worker,omitempty"`
 	Manager []byte `json:"manager,omitempty"`
 }
+
+// DefaultVNIFirst is above what other managers of overlays use by default.
+const DefaultVNIFirst = 0x10000

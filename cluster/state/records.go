@@ -31,9 +31,11 @@ type Service struct {
 	Desired       stack.Desired       `json:"desired"` // of a person: run, stop, pause; remove: no containers until the next apply or start
 	Removing      bool                `json:"removing,omitempty"`
 	RemoveVolumes bool                `json:"removeVolumes,omitempty"`
-	Left          stack.Left          `json:"left,omitempty"`   // kept by the state: LeftChange
-	Update        *stack.UpdateStatus `json:"update,omitempty"` // kept by the state: begun with a new version, then UpdateChange. Nil: it has had one version only
-	Grace         *time.Duration      `json:"grace,omitempty"`  // that a person gave the containers to stop with the last wish; nil: the spec's
+	Left          stack.Left          `json:"left,omitempty"`      // kept by the state: LeftChange
+	Update        *stack.UpdateStatus `json:"update,omitempty"`    // kept by the state: begun with a new version, then UpdateChange. Nil: it has had one version only
+	Addresses     []stack.TaskAddress `json:"addresses,omitempty"` // virtual ones by network, chosen by the leader. Never changed in place
+	Ports         []uint16            `json:"ports,omitempty"`     // host ports chosen for its ingress ports that name none, in their order
+	Grace         *time.Duration      `json:"grace,omitempty"`     // that a person gave the containers to stop with the last wish; nil: the spec's
 }
 
 // Version is one version of a service's spec.

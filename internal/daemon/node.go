@@ -191,7 +191,7 @@ func (n *node) openNetwork(context.Context) error {
 	names := dns.New(dns.Config{Log: log})
 	n.closers = append(n.closers, names.Close)
 	n.network = overlaynet.New(overlaynet.Options{
-		RunDir: n.cfg.RunDir, Log: log, Source: n.cluster, Links: n.links, Names: names,
+		RunDir: n.cfg.RunDir, Log: log, Source: source{n.cluster}, Links: n.links, Names: names,
 		Rules: lb.New(lb.Config{RunDir: n.cfg.RunDir, Log: log}), Ports: lb.NewPorts(log),
 	})
 	return nil
