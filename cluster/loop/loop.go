@@ -151,20 +151,20 @@ func (l *Loop) follow(now time.Time) {
 		return
 	}
 	room := false // for tasks that wait
-	for stackName := range touched.stacks {
-		l.due.add(stackName)
+	for _, name := range touched.stacks {
+		l.due.add(name)
 	}
 	for _, node := range touched.nodes {
 		for _, t := range l.view.snap.NodeTasks(node) {
 			l.due.add(t.Stack)
 		}
-		for name := range l.global {
+		for _, name := range sortedKeys(l.global) {
 			l.due.add(name)
 		}
 		room = true
 	}
 	if l.view.inventory(l.cfg.Inventory, now, len(l.pending) > 0) || touched.freed || room {
-		for name := range l.pending {
+		for _, name := range sortedKeys(l.pending) {
 			l.due.soon(name, now, room)
 		}
 	}

@@ -41,7 +41,7 @@ type inventoryOf struct {
 
 // touches is whom the changes since the last round concern.
 type touches struct {
-	stacks map[string]bool
+	stacks []string // in the order in which they were touched; some more than once
 	nodes  []string // of which something changed that matters for tasks
 	freed  bool     // a task takes less than before
 }
@@ -56,7 +56,7 @@ func (v *view) follow(store *state.Store) (touches, bool) {
 		v.rebuild()
 		return touches{}, false
 	}
-	t := touches{stacks: map[string]bool{}}
+	var t touches
 	for i := range list {
 		v.touch(&list[i], old, &t)
 	}
@@ -88,8 +88,8 @@ func (v *view) rebuild() {
 }
 
 func (v *view) touch(what *state.Touched, old *state.Snapshot, t *touches) {
-	if what.Stack != "" {
-		t.stacks[what.Stack] = true
+	if n := len(t.stacks); what.Stack != "" && (n == 0 || t.stacks[n-1] != what.Stack) {
+		t.stacks = append(t.stacks, what.Stack)
 	}
 	switch what.Table {
 	case state.TableTask:

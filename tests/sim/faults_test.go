@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"bytes"
 	"flag"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,4 +58,31 @@ func strikeAndHeal(c *checker, strikes int) error {
 		}
 	}
 	return nil
+}
+
+// TestASeedReplays runs one schedule twice: a failure can be looked into only
+// when its seed brings it back.
+func TestASeedReplays(t *testing.T) {
+	var ends [2][]byte
+	var logs [2][]string
+	for i := range ends {
+		f, err := NewFaults(3, 40, 12)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := strikeAndHeal(newChecker(f), 40); err != nil {
+			t.Fatal(err)
+		}
+		var b bytes.Buffer
+		if err := f.Store.Snapshot().Persist(&b); err != nil {
+			t.Fatal(err)
+		}
+		ends[i], logs[i] = b.Bytes(), f.Log
+	}
+	if !slices.Equal(logs[0], logs[1]) {
+		t.Errorf("first:\n%s\nthen:\n%s", strings.Join(logs[0], "\n"), strings.Join(logs[1], "\n"))
+	}
+	if !bytes.Equal(ends[0], ends[1]) {
+		t.Errorf("the states in the end differ: %d and %d bytes", len(ends[0]), len(ends[1]))
+	}
 }

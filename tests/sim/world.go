@@ -229,7 +229,7 @@ func (w *World) tell() {
 	snap := w.Store.Snapshot()
 	w.told = now
 	if !known {
-		for id := range w.Agents {
+		for _, id := range sortedKeys(w.Agents) {
 			w.resync(id)
 		}
 		return
