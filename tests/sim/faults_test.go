@@ -86,3 +86,31 @@ func TestASeedReplays(t *testing.T) {
 		t.Errorf("the states in the end differ: %d and %d bytes", len(ends[0]), len(ends[1]))
 	}
 }
+
+// TestTheLoopHearsOfWhatPersonsDo: in a cluster where nothing else happens, a
+// person's command is followed all the same.
+func TestTheLoopHearsOfWhatPersonsDo(t *testing.T) {
+	f, err := NewFaults(1, 3, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func() error { return nil }
+	if err := f.Go(time.Hour, check); err != nil {
+		t.Fatal(err)
+	}
+	if next := f.events.first(); !next.IsZero() || !f.wake.IsZero() {
+		t.Fatalf("at %v something is to happen still: event %v, wake %v", f.Now, next, f.wake)
+	}
+	_, sv := f.service("web")
+	spec := sv.Spec
+	spec.Replicas++
+	if err := f.Propose(f.put("s00", spec, false)); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Go(time.Minute, check); err != nil {
+		t.Fatal(err)
+	}
+	if err := newChecker(f).Settled(); err != nil {
+		t.Error(err)
+	}
+}

@@ -30,7 +30,7 @@ type World struct {
 	rng    *rand.Rand
 	index  uint64
 	ids    int
-	wake   time.Time // of the loop; zero: only a change
+	wake   time.Time // of the loop; zero: when somebody else stores something
 	unseen int       // reports that the loop has not followed
 	told   uint64    // index up to which agents know
 	events calendar
@@ -76,10 +76,14 @@ func (w *World) leaseEnded(node string) bool {
 	return a == nil || a.leaseEnd.Before(w.Now)
 }
 
-// Propose stores a command as persons and agents do.
+// Propose stores a command as persons and agents do. It wakes the loop, as the
+// store does it for a leader: nothing else may come for a long time.
 func (w *World) Propose(changes ...state.Change) error {
 	began := time.Now()
 	defer func() { w.Times.Reports += time.Since(began) }()
+	if w.wake.IsZero() || w.wake.After(w.Now) {
+		w.wake = w.Now
+	}
 	return w.apply(changes)
 }
 
