@@ -22,6 +22,14 @@ func (c core) Changed() <-chan struct{}                   { return c.m.Changed()
 func (c core) Assignments(node string) []stack.Assignment { return c.m.Assignments(node) }
 func (c core) Verify(ctx context.Context) error           { return c.m.Verify(ctx) }
 
+// Topics fits dispatch.Core.
+func (c core) Topics(node string) []string { return c.m.Topics(node) }
+
+// Directory fits dispatch.Core.
+func (c core) Directory(topic string, keys []string) *stack.Directory {
+	return c.m.Directory(topic, keys)
+}
+
 func (c core) Hello(ctx context.Context, node string, d dispatch.Description) error {
 	d.Node.ID = node
 	err := c.m.Hello(ctx, d.Node)

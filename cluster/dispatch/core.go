@@ -19,6 +19,14 @@ type Core interface {
 	Assignments(node string) []stack.Assignment
 	// View returns what all nodes know of the cluster.
 	View() View
+	// Topics are the networks of which a node is told, by name, sorted: those of
+	// its tasks and plain containers, and "", that of published ports, when it
+	// takes part in them. They may change when Touched names the node.
+	Topics(node string) []string
+	// Directory returns what is known of a topic; with keys, what is known of
+	// these alone: a key that the answer has no record of is gone. It is the
+	// caller's.
+	Directory(topic string, keys []string) *stack.Directory
 	// Verify returns nil when this manager has led the cluster at some moment after the call.
 	Verify(ctx context.Context) error
 	// Hello takes in what a node says of itself, at the start of its session
@@ -37,7 +45,20 @@ type Touched struct {
 	All   bool                // everybody: what changed is not known
 	View  bool                // View may answer differently
 	Nodes map[string][]string // by node: the tasks touched; nil: its other tasks may have changed too
+
+	// Topics are the keys of what changed in a topic's directory; nil: all of it
+	// may have changed. Who has missed something (All) has missed it of all topics.
+	Topics map[string][]string
 }
+
+// EndpointKey, ServiceKey and PublishedKey name a record of a directory.
+func EndpointKey(id string) string { return "endpoint/" + id }
+
+// ServiceKey is the key of a stack.ServiceAddress by its Service.
+func ServiceKey(service string) string { return "service/" + service }
+
+// PublishedKey is the key of a stack.Published by its Service.
+func PublishedKey(service string) string { return "published/" + service }
 
 // View is what every node knows of the cluster.
 type View struct {

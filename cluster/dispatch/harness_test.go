@@ -71,6 +71,10 @@ func (c *fakeCore) Assignments(node string) []stack.Assignment {
 	return slices.Clone(c.tasks[node])
 }
 
+func (c *fakeCore) Topics(string) []string { return nil }
+
+func (c *fakeCore) Directory(string, []string) *stack.Directory { return &stack.Directory{} }
+
 func (c *fakeCore) View() View {
 	c.mu.Lock()
 	defer c.mu.Unlock()
