@@ -122,6 +122,11 @@ func (n Network) Clone() Network {
 	})
 	n.IPAMOpts = maps.Clone(n.IPAMOpts)
 	n.Labels = maps.Clone(n.Labels)
+	n.Virtual = slices.Clone(n.Virtual)
+	n.Forward = maps.Clone(n.Forward)
+	for domain, servers := range n.Forward {
+		n.Forward[domain] = slices.Clone(servers)
+	}
 	return n
 }
 

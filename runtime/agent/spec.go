@@ -58,6 +58,11 @@ func networks(a stack.Assignment, c *stack.ContainerSpec) {
 		if n, ok := a.Stack.Networks[at.Network]; ok {
 			c.Networks[i].Network = n.Name
 		}
+		for _, given := range a.Task.Addresses {
+			if given.Network == c.Networks[i].Network {
+				c.Networks[i].Given4, c.Networks[i].Given6 = given.IPv4, given.IPv6
+			}
+		}
 		if !slices.Contains(at.Aliases, a.Service.Name) {
 			c.Networks[i].Aliases = append(c.Networks[i].Aliases, a.Service.Name)
 		}

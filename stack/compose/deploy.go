@@ -39,9 +39,7 @@ func (l *load) deploy(path string, s types.ServiceConfig, svc *stack.Service) {
 		Update:             updateRule(d.UpdateConfig),
 	}
 	switch d.EndpointMode {
-	case "", "dnsrr":
-	case "vip":
-		l.fail(path+".endpoint_mode", "vip is not honoured yet: the service's name answers with the addresses of its containers, which is dnsrr")
+	case "", "vip", "dnsrr":
 	default:
 		l.fail(path+".endpoint_mode", "%q is neither vip nor dnsrr", d.EndpointMode)
 	}

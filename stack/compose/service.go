@@ -65,16 +65,18 @@ func (l *load) own(path string, section any, svc *stack.Service) {
 		l.fail(path, "has to be a mapping, such as {exclusive: true}")
 		return
 	}
+	switches := map[string]*bool{"exclusive": &svc.Exclusive, "prefer_local": &svc.PreferLocal, "sticky": &svc.Sticky}
 	for _, key := range sortedKeys(keys) {
-		if key != "exclusive" {
-			l.fail(path+"."+key, "unknown key; x-dhow has exclusive")
+		to := switches[key]
+		if to == nil {
+			l.fail(path+"."+key, "unknown key; x-dhow has %s", strings.Join(sortedKeys(switches), ", "))
 			continue
 		}
 		on, err := strconv.ParseBool(fmt.Sprint(keys[key]))
 		if err != nil {
 			l.fail(path+"."+key, "has to be true or false")
 		}
-		svc.Exclusive = on
+		*to = on
 	}
 }
 
