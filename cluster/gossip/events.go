@@ -24,11 +24,16 @@ type teller struct {
 	nodes  map[string]Member // guarded by mu
 	moved  map[string]string // guarded by mu: by node, an address that it is said to be at instead
 	bye    map[string]bool   // guarded by mu: nodes that said goodbye, until they join again
+	facts  map[string]string // guarded by mu: by living node, all that is known of it
+	read   reading           // guarded by mu: of facts
 	change chan struct{}     // guarded by mu: closed at the next change
 }
 
 func newTeller(self string) *teller {
-	return &teller{self: self, nodes: map[string]Member{}, moved: map[string]string{}, bye: map[string]bool{}, change: make(chan struct{})}
+	return &teller{
+		self: self, nodes: map[string]Member{}, moved: map[string]string{}, bye: map[string]bool{}, facts: map[string]string{},
+		change: make(chan struct{}),
+	}
 }
 
 func (t *teller) NotifyJoin(n *memberlist.Node) {
@@ -45,15 +50,19 @@ func (t *teller) set(n *memberlist.Node, alive bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	was, known := t.nodes[n.Name]
-	m := Member{Node: n.Name, Gossip: net.JoinHostPort(n.Addr.String(), strconv.Itoa(int(n.Port))), Alive: alive, Since: was.Since}
+	m := Member{Node: n.Name, Gossip: gossipOf(n), Alive: alive, Since: was.Since}
 	m.Meta, _ = parseMeta(n.Meta) // filtered by NotifyAlive
 	m.Left = !alive && (m.Meta.Leaving || t.bye[n.Name])
 	if !known || was.Alive != alive {
 		m.Since = time.Now()
 	}
 	t.nodes[n.Name] = m
+	t.read.sum = nil
 	if alive {
 		delete(t.moved, n.Name)
+		t.facts[n.Name] = fmt.Sprintf("%q %s %q\n", n.Name, m.Gossip, n.Meta)
+	} else {
+		delete(t.facts, n.Name)
 	}
 	t.pokeLocked()
 }
@@ -211,5 +220,10 @@ func (c conflict) NotifyConflict(existing, other *memberlist.Node) {
 	if existing.Name == c.g.cfg.Node {
 		return // the others call when they have found the old address dead
 	}
-	c.g.tell.seen(other.Name, net.JoinHostPort(other.Addr.String(), strconv.Itoa(int(other.Port))))
+	c.g.tell.seen(other.Name, gossipOf(other))
+}
+
+// gossipOf is host:port that a node gossips at.
+func gossipOf(n *memberlist.Node) string {
+	return net.JoinHostPort(n.Addr.String(), strconv.Itoa(int(n.Port)))
 }

@@ -60,6 +60,8 @@ type Gossip struct {
 	ring *memberlist.Keyring
 	tell *teller
 
+	differ chan string // addresses of nodes that know something else
+
 	mu      sync.Mutex
 	known   []string // guarded by mu: addresses that Join was given
 	meta    Meta     // guarded by mu
@@ -75,7 +77,7 @@ func Open(cfg Config) (*Gossip, error) {
 		cfg.Tuning = LAN
 	}
 	g := &Gossip{cfg: cfg, log: cfg.Log.With("part", "gossip"), meta: cfg.Meta}
-	g.tell, g.mlog = newTeller(cfg.Node), &lines{log: g.log}
+	g.tell, g.mlog, g.differ = newTeller(cfg.Node), &lines{log: g.log}, make(chan string, 1)
 	mc, err := g.config()
 	if err != nil {
 		return nil, fmt.Errorf("open gossip: %w", err)
@@ -125,6 +127,7 @@ func (g *Gossip) config() (*memberlist.Config, error) {
 	mc.Events = g.tell
 	mc.Alive = aliveFilter{}
 	mc.Conflict = conflict{g}
+	mc.Ping = comparison{g}
 	return mc, nil
 }
 

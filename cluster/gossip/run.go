@@ -12,7 +12,8 @@ const again = time.Second
 
 // Run calls others until ctx ends: all that are known while this node is alone,
 // and the dead now and then, so that halves of a cluster that took each other
-// for dead, and nodes that came back somewhere else, are found.
+// for dead, and nodes that came back somewhere else, are found; and those that
+// know something else than this node, as one of the two has missed news.
 func (g *Gossip) Run(ctx context.Context) error {
 	retry := time.NewTimer(jitter(again))
 	defer retry.Stop()
@@ -25,6 +26,8 @@ func (g *Gossip) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-changed:
+		case addr := <-g.differ:
+			g.call([]string{addr})
 		case <-retry.C:
 			retry.Reset(jitter(g.retry()))
 		}

@@ -15,7 +15,8 @@ type Tuning struct {
 	Suspicion int           // times Probe (times log10 of the nodes, at least 1) that a suspect has to protest
 	Doubt     int           // times that while nobody else has confirmed the suspicion
 	Spread    time.Duration // between two rounds of news
-	Full      time.Duration // between two exchanges of all that is known, with one node
+	Repeat    int           // times (times log10 of the nodes, rounded up) that a node tells each news; 0: once
+	Full      time.Duration // between two exchanges of all that is known, with one node; sooner with one that knows something else
 }
 
 // LAN is for nodes within some 50 ms of each other.
@@ -37,13 +38,14 @@ var LAN = Tuning{
 	Suspicion: 4,
 	Doubt:     2,
 	Spread:    100 * time.Millisecond,
+	Repeat:    4,
 	Full:      30 * time.Second,
 }
 
 func (t Tuning) apply(c *memberlist.Config) {
 	c.ProbeInterval, c.ProbeTimeout = t.Probe, t.Answer
 	c.SuspicionMult, c.SuspicionMaxTimeoutMult = t.Suspicion, t.Doubt
-	c.GossipInterval, c.PushPullInterval = t.Spread, t.Full
+	c.GossipInterval, c.PushPullInterval, c.RetransmitMult = t.Spread, t.Full, t.Repeat
 	c.IndirectChecks = 3
 	c.AwarenessMaxMultiplier = 4
 	c.TCPTimeout = 2 * time.Second
