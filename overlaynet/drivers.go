@@ -22,8 +22,17 @@ type Links interface {
 	Reroute(ctx context.Context, id string, plugs []Plug) error
 	// RemoveSandbox removes the namespace and its links.
 	RemoveSandbox(ctx context.Context, id string, plugs []Plug) error
-	// Sweep removes every link and namespace with our mark that is not named here.
+	// Sweep removes every link and namespace with our mark that is not named
+	// here. The mesh is SetMesh's.
 	Sweep(ctx context.Context, segments []Segment, sandboxes map[string][]Plug) error
+	// SetRemotes makes the containers of other nodes reachable through the
+	// segment's tunnel: these and no others.
+	SetRemotes(ctx context.Context, s Segment, remotes []Remote) error
+	// SetMesh makes the link between nodes as m says; nil removes it.
+	SetMesh(ctx context.Context, m *Mesh) error
+	// Reset ends the TCP connections that these sandboxes have to addresses
+	// where nobody is any more.
+	Reset(ctx context.Context, sandboxes []string, addrs []netip.Addr) error
 	// Forget drops tracked connections.
 	Forget(ctx context.Context, f Flows) error
 	// Avoid returns the address ranges that the host itself uses or has routes to.
@@ -50,6 +59,8 @@ type Names interface {
 	RemoveZone(network string)
 	SetHost(h Host) // by Sandbox and Network
 	RemoveHost(sandbox, network string)
+	SetService(s Service) // by Network and Service
+	RemoveService(network, service string)
 	Close() error
 }
 

@@ -6,8 +6,10 @@ import (
 	"github.com/dhow-project/dhow/stack"
 )
 
-// Fabric is what lies under the networks. The zero Fabric is a node alone.
+// Fabric is what lies under the networks. The zero Fabric is not known yet, and
+// what there is of tunnels stays; a node alone is Known and has no peers.
 type Fabric struct {
+	Known bool
 	Node  string          // this one's ID
 	Port  uint16          // UDP, of VXLAN
 	MTU   int             // bytes of a container's packets that fit into every node's link; 0: not known

@@ -26,9 +26,13 @@ func hostName(mark, sandbox, network string) string {
 	return mark + "v" + digest(8, sandbox, network)
 }
 
-// macOf derives the hardware address from the IP address, so that an address
+// MeshDevice is the name of the device of the mesh (Mesh.Device) on the node
+// with this mark; no other link of ours has it.
+func MeshDevice(mark string) string { return mark + "mesh" }
+
+// MAC derives the hardware address from the IP address, so that an address
 // that is used again comes with the MAC that neighbours may still remember.
-func macOf(a netip.Addr) string {
+func MAC(a netip.Addr) string {
 	const hexDigits = "0123456789abcdef"
 	b := []byte{0x02, 0x42, 0, 0, 0, 0}
 	if a.Is4() {

@@ -78,6 +78,7 @@ type Segment struct {
 	MTU        int            // bytes; 0: the kernel's default
 	Virtual    []netip.Prefix // ranges of services' addresses, routed to the gateway by each sandbox
 	Tunnel     *Tunnel        // to other nodes; nil: none of them has containers of this network
+	Keep       bool           // Tunnel is not known yet: what there is of it stays as it is
 }
 
 // Has6 tells whether the segment has an IPv6 subnet.

@@ -133,7 +133,7 @@ func (m *Manager) plugFor(s *space, j *join, have *runtime.Endpoint) (Plug, erro
 		}
 	}
 	if p.MAC == "" {
-		p.MAC = macOf(p.Addrs[0].Addr())
+		p.MAC = MAC(p.Addrs[0].Addr())
 	}
 	for _, ll := range j.at.LinkLocalIPs {
 		a, err := netip.ParseAddr(ll)
