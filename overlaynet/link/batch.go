@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sock is a route netlink socket that sends many requests in one write. It
+// sock is a netlink socket that sends many requests in one write. It
 // belongs to the namespace that the thread was in when it was dialled.
 type sock struct {
 	mu     sync.Mutex
@@ -20,8 +20,9 @@ type sock struct {
 	writes atomic.Uint64 // changes asked for
 }
 
-func dial() (*sock, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+// dial opens a socket of a netlink protocol: NETLINK_ROUTE, say.
+func dial(protocol int) (*sock, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, protocol)
 	if err != nil {
 		return nil, fmt.Errorf("netlink socket: %w", err)
 	}
@@ -29,6 +30,7 @@ func dial() (*sock, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("netlink bind: %w", err)
 	}
+	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1) // lets lists be filtered; kernels before 4.20 send all
 	return &sock{fd: fd}, nil
 }
 
@@ -45,23 +47,43 @@ type step struct {
 	ignore []unix.Errno
 }
 
-// do sends the steps in one write; the kernel does them in order, and goes on
-// after one that fails. The first error is returned.
+// most is how many steps go in one write: as many answers as there may be
+// errors fit into the socket's buffer.
+const most = 200
+
+// do sends the steps, many in one write; the kernel does them in order, and
+// goes on after one that fails. The first error is returned.
 func (s *sock) do(steps ...step) error {
-	if len(steps) == 0 {
-		return nil
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var bad error
+	for len(steps) > 0 {
+		n := min(len(steps), most)
+		err := s.doSome(steps[:n])
+		if bad == nil {
+			bad = err
+		}
+		steps = steps[n:]
+	}
+	return bad
+}
+
+// doSome does one write. Only the last step asks for an answer: those before
+// it answer when they fail, and have done so by then.
+func (s *sock) doSome(steps []step) error {
 	var out []byte
-	first := s.seq + 1
+	first, last := s.seq+1, s.seq+uint32(len(steps))
 	for _, st := range steps {
 		if kind := st.req.Type; kind != unix.RTM_GETLINK {
 			s.writes.Add(1)
 		}
 		s.seq++
 		st.req.Seq = s.seq
-		st.req.Flags |= unix.NLM_F_REQUEST | unix.NLM_F_ACK
+		st.req.Flags &^= unix.NLM_F_ACK
+		st.req.Flags |= unix.NLM_F_REQUEST
+		if s.seq == last {
+			st.req.Flags |= unix.NLM_F_ACK
+		}
 		b := st.req.Serialize()
 		for len(b)%4 != 0 {
 			b = append(b, 0)
@@ -72,7 +94,7 @@ func (s *sock) do(steps ...step) error {
 		return fmt.Errorf("netlink send: %w", err)
 	}
 	var bad error
-	for left := len(steps); left > 0; {
+	for done := false; !done; {
 		n, _, err := unix.Recvfrom(s.fd, s.buf[:], 0)
 		if errors.Is(err, unix.EINTR) {
 			continue
@@ -80,20 +102,15 @@ func (s *sock) do(steps ...step) error {
 		if err != nil {
 			return fmt.Errorf("netlink receive: %w", err)
 		}
-		for b := s.buf[:n]; len(b) >= unix.NLMSG_HDRLEN+4; {
-			size := int(nl.NativeEndian().Uint32(b))
-			kind, seq := nl.NativeEndian().Uint16(b[4:]), nl.NativeEndian().Uint32(b[8:])
-			if size < unix.NLMSG_HDRLEN+4 || size > len(b) {
-				break
+		for m := range messages(s.buf[:n]) {
+			if m.kind != unix.NLMSG_ERROR || m.seq-first >= uint32(len(steps)) || len(m.body) < 4 {
+				continue
 			}
-			if kind == unix.NLMSG_ERROR && seq-first < uint32(len(steps)) {
-				left--
-				errno := unix.Errno(-int32(nl.NativeEndian().Uint32(b[unix.NLMSG_HDRLEN:])))
-				if st := steps[seq-first]; errno != 0 && !in(st.ignore, errno) && bad == nil {
-					bad = fmt.Errorf("%s: %w", st.what, errno)
-				}
+			done = done || m.seq == last
+			errno := unix.Errno(-int32(nl.NativeEndian().Uint32(m.body)))
+			if st := steps[m.seq-first]; errno != 0 && !in(st.ignore, errno) && bad == nil {
+				bad = fmt.Errorf("%s: %w", st.what, errno)
 			}
-			b = b[min(len(b), (size+3)&^3):]
 		}
 	}
 	return bad

@@ -30,9 +30,16 @@ type Links struct {
 	host   *sock
 	pool   pool
 	reaper reaper
+	mesh   mesh
 
-	mu    sync.Mutex
-	known map[string]bool // guarded by mu: names of host-side links that should exist
+	filterOnce sync.Once
+	filter     bool // set by filterOnce
+
+	mu       sync.Mutex
+	known    map[string]bool     // guarded by mu: names of host-side links that should exist
+	remotes  map[string]*remotes // guarded by mu: by bridge
+	observed map[int]*remotes    // guarded by mu: by index of the bridge and of the tunnel
+	routes   map[string]string   // guarded by mu: what a plug's inside leads to, by name of the host's end
 }
 
 var _ overlaynet.Links = (*Links)(nil)
@@ -48,13 +55,14 @@ func New(c Config) (*Links, error) {
 	case c.Spare < 0:
 		c.Spare = 0
 	}
-	host, err := dial()
+	host, err := dial(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, err
 	}
 	return &Links{
 		cfg: c, mark: overlaynet.Mark(c.RunDir), dir: filepath.Join(c.RunDir, "netns"),
-		host: host, known: map[string]bool{}, pool: pool{want: c.Spare, wake: make(chan struct{}, 1)},
+		host: host, known: map[string]bool{}, remotes: map[string]*remotes{}, observed: map[int]*remotes{}, routes: map[string]string{},
+		pool: pool{want: c.Spare, wake: make(chan struct{}, 1)},
 	}, nil
 }
 
@@ -85,14 +93,15 @@ func (l *Links) note(name string, there bool) {
 		l.known[name] = true
 	} else {
 		delete(l.known, name)
+		delete(l.routes, name)
 	}
 }
 
 // SetSandbox makes the namespace of id with these plugs.
 func (l *Links) SetSandbox(ctx context.Context, id string, plugs []overlaynet.Plug) (path string, err error) {
 	path = filepath.Join(l.dir, id)
-	if l.intact(path, plugs) {
-		return path, nil
+	if late, ok := l.intact(path, plugs); ok {
+		return path, l.furnish(path, late)
 	}
 	sp, fresh, err := l.space(path)
 	if err != nil {
@@ -120,24 +129,29 @@ func (l *Links) SetSandbox(ctx context.Context, id string, plugs []overlaynet.Pl
 }
 
 // intact tells whether everything is there, and puts ports back into their
-// bridges, which may be new ones, and up. What is right is only looked at.
-func (l *Links) intact(path string, plugs []overlaynet.Plug) bool {
+// bridges, which may be new ones, and up. What is right is only looked at. It
+// returns the plugs whose inside lags behind their networks.
+func (l *Links) intact(path string, plugs []overlaynet.Plug) (late []overlaynet.Plug, ok bool) {
 	if !mounted(path) {
-		return false
+		return nil, false
 	}
 	var steps []step
 	for _, p := range plugs {
 		host, master := l.host.link(p.Host), l.host.index(p.Segment.Bridge)
 		if host.index == 0 || master == 0 {
-			return false
+			return nil, false
 		}
 		l.note(p.Host, true)
-		if host.master != master || !host.up {
-			steps = append(steps, step{"join " + p.Host, joinBridge(host.index, master), nil},
+		port := plugPort(p.Segment.Separate, l.BridgeFilter())
+		if host.master != master || !host.up || !host.behaves(port) {
+			steps = append(steps, step{"join " + p.Host, joinBridge(host.index, master), nil}, step{"bring up " + p.Host, setPort(p.Host, port), nil},
 				step{"settle " + p.Host, settle(p.Host), nil}, step{"settle bridge", settle(p.Segment.Bridge), nil})
 		}
+		if l.lags(p, host) {
+			late = append(late, p)
+		}
 	}
-	return l.host.do(steps...) == nil
+	return late, l.host.do(steps...) == nil
 }
 
 // plug makes one veth pair in its final place.
@@ -153,7 +167,7 @@ func (l *Links) plug(sp *space, p overlaynet.Plug) error {
 	l.note(p.Host, true)
 	steps := []step{
 		{"create veth " + p.Host, create, nil},
-		{"bring up " + p.Host, upPort(p.Host, p.Segment.Separate, bridgeFiltered()), nil},
+		{"bring up " + p.Host, setPort(p.Host, plugPort(p.Segment.Separate, l.BridgeFilter())), nil},
 	}
 	err = l.host.do(steps...)
 	if errors.Is(err, unix.EEXIST) { // a half-made one, or one whose other end was moved away
@@ -167,15 +181,8 @@ func (l *Links) plug(sp *space, p overlaynet.Plug) error {
 	if err := sp.configure(p); err != nil {
 		return err
 	}
+	l.furnished(p)
 	return l.host.do(step{"settle " + p.Host, settle(p.Host), nil}, step{"settle bridge", settle(p.Segment.Bridge), nil})
-}
-
-// bridgeFiltered tells whether br_netfilter is at work (Kubernetes and Docker
-// turn it on). It translates a connection to a published port while it is
-// still in the bridge, so a container reaches itself through its own port only.
-func bridgeFiltered() bool {
-	b, err := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-iptables")
-	return err == nil && len(b) > 0 && b[0] == '1'
 }
 
 // RemoveSandbox removes the namespace and its links. Removing the host's ends
@@ -196,7 +203,8 @@ func (l *Links) Unplug(_ context.Context, _ string, p overlaynet.Plug) error {
 	return l.remove(p.Host)
 }
 
-// Reroute sets the default routes of a living sandbox.
+// Reroute sets the default routes of a living sandbox, and adds those to
+// virtual addresses that it lacks.
 func (l *Links) Reroute(_ context.Context, id string, plugs []overlaynet.Plug) error {
 	sp, err := enter(filepath.Join(l.dir, id))
 	if err != nil {
@@ -209,7 +217,12 @@ func (l *Links) Reroute(_ context.Context, id string, plugs []overlaynet.Plug) e
 		}
 	}
 	for _, p := range plugs {
-		if err := sp.sock.do(sp.routes(p, sp.sock.index(p.Interface), gone)...); err != nil {
+		index := sp.sock.index(p.Interface)
+		steps := sp.routes(p, index, gone)
+		if index != 0 {
+			steps = append(steps, sp.addVirtuals(p, index)...)
+		}
+		if err := sp.sock.do(steps...); err != nil {
 			return err
 		}
 	}

@@ -53,25 +53,23 @@ func newVeth(p overlaynet.Plug, master, nsfd int) (*nl.NetlinkRequest, error) {
 	return req, nil
 }
 
-// upPort brings the host's end up. It gets no IPv6 address of its own (which
-// would cost a duplicate address detection on every bridge port). isolated
-// keeps it from other isolated ports; hairpin lets frames leave through the
-// port that they came in by.
-func upPort(name string, isolated, hairpin bool) *nl.NetlinkRequest {
+// setPort brings a port of a bridge up and makes it behave as the flags say.
+// It gets no IPv6 address of its own (which would cost a duplicate address
+// detection on every port).
+func setPort(name string, flags []portFlag) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, 0)
 	req.AddData(flagsUp())
 	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nul(name)))
 	spec := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
 	spec.AddRtAttr(unix.AF_INET6, nil).AddRtAttr(unix.IFLA_INET6_ADDR_GEN_MODE, []byte{addrGenNone})
 	req.AddData(spec)
-	if isolated || hairpin {
-		info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
-		info.AddRtAttr(nl.IFLA_INFO_SLAVE_KIND, nl.NonZeroTerminated("bridge"))
-		data := info.AddRtAttr(nl.IFLA_INFO_SLAVE_DATA, nil)
-		data.AddRtAttr(unix.IFLA_BRPORT_ISOLATED, flag(isolated))
-		data.AddRtAttr(unix.IFLA_BRPORT_MODE, flag(hairpin))
-		req.AddData(info)
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_SLAVE_KIND, nl.NonZeroTerminated("bridge"))
+	data := info.AddRtAttr(nl.IFLA_INFO_SLAVE_DATA, nil)
+	for _, f := range flags {
+		data.AddRtAttr(int(f.attr), flag(f.on))
 	}
+	req.AddData(info)
 	return req
 }
 
@@ -80,6 +78,15 @@ func flag(on bool) []byte {
 		return []byte{1}
 	}
 	return []byte{0}
+}
+
+func setMTU(index, mtu int) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, 0)
+	m := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	m.Index = int32(index)
+	req.AddData(m)
+	req.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(mtu))))
+	return req
 }
 
 // joinBridge makes the link a port of the bridge, up; nothing happens when it is.
@@ -107,8 +114,28 @@ func newBridge(s overlaynet.Segment) *nl.NetlinkRequest {
 	data := info.AddRtAttr(nl.IFLA_INFO_DATA, nil)
 	data.AddRtAttr(nl.IFLA_BR_STP_STATE, nl.Uint32Attr(0))
 	data.AddRtAttr(nl.IFLA_BR_FORWARD_DELAY, nl.Uint32Attr(0))
+	data.AddRtAttr(nl.IFLA_BR_VLAN_DEFAULT_PVID, nl.Uint16Attr(0)) // or each entry would be kept twice
+	filtered(data, s.Has6())
 	req.AddData(info)
 	return req
+}
+
+// filterBridge shows the bridge's frames to the packet filter.
+func filterBridge(index int, v6 bool) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, 0)
+	m := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	m.Index = int32(index)
+	req.AddData(m)
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("bridge"))
+	filtered(info.AddRtAttr(nl.IFLA_INFO_DATA, nil), v6)
+	req.AddData(info)
+	return req
+}
+
+func filtered(data *nl.RtAttr, v6 bool) {
+	data.AddRtAttr(nl.IFLA_BR_NF_CALL_IPTABLES, flag(true))
+	data.AddRtAttr(nl.IFLA_BR_NF_CALL_IP6TABLES, flag(v6))
 }
 
 func bridgeMAC(s overlaynet.Segment) []byte {

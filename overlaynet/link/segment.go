@@ -13,7 +13,8 @@ import (
 	"github.com/dhow-project/dhow/runtime"
 )
 
-// SetSegment makes the bridge exist with its addresses, and the node forward.
+// SetSegment makes the bridge exist with its addresses and its tunnel to other
+// nodes, and the node forward.
 // What is there is looked at, not written again.
 func (l *Links) SetSegment(_ context.Context, s overlaynet.Segment) error {
 	l.note(s.Bridge, true)
@@ -39,7 +40,10 @@ func (l *Links) SetSegment(_ context.Context, s overlaynet.Segment) error {
 	if err != nil {
 		return err
 	}
-	return l.host.do(steps...)
+	if err := l.host.do(steps...); err != nil {
+		return err
+	}
+	return l.setTunnel(s, st.index)
 }
 
 // alias marks links whose name was chosen by the user.
@@ -103,11 +107,12 @@ func keepUplinksLearning() error {
 	return nil
 }
 
-// RemoveSegment removes the bridge.
+// RemoveSegment removes the bridge and its tunnel.
 func (l *Links) RemoveSegment(_ context.Context, s overlaynet.Segment) error {
 	l.note(s.Bridge, false)
-	if st := l.host.link(s.Bridge); st.index == 0 || !l.owns(s.Bridge, st) {
-		return nil
+	names := l.endRemotes(s)
+	if st := l.host.link(s.Bridge); st.index != 0 && l.owns(s.Bridge, st) {
+		names = append(names, s.Bridge)
 	}
-	return l.remove(s.Bridge)
+	return l.remove(names...)
 }

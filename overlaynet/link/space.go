@@ -82,7 +82,7 @@ func here() (*space, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := dial()
+	s, err := dial(unix.NETLINK_ROUTE)
 	if err != nil {
 		unix.Close(fd)
 		return nil, err
@@ -169,7 +169,8 @@ func (sp *space) configure(p overlaynet.Plug) error {
 	for _, a := range p.Addrs {
 		steps = append(steps, step{"add address " + a.String(), address(index, a, false), nil})
 	}
-	if err := sp.sock.do(append(steps, sp.routes(p, index, nil)...)...); err != nil {
+	steps = append(append(steps, sp.routes(p, index, nil)...), sp.addVirtuals(p, index)...)
+	if err := sp.sock.do(steps...); err != nil {
 		return err
 	}
 	return sp.writeSysctls(p.Sysctls)

@@ -20,6 +20,9 @@ type state struct {
 	mtu    int
 	up     bool
 	alias  string
+
+	address mac // all zero: it has none of six bytes
+	linkInfo
 }
 
 // link reads one link by name.
@@ -62,20 +65,30 @@ func parseLink(b []byte) (st state) {
 	}
 	for _, a := range attrs {
 		switch a.Attr.Type {
+		case unix.IFLA_ADDRESS:
+			copy(st.address[:], a.Value)
 		case unix.IFLA_MASTER:
 			st.master = int(nl.NativeEndian().Uint32(a.Value))
 		case unix.IFLA_IFALIAS:
 			st.alias = strings.TrimRight(string(a.Value), "\x00")
 		case unix.IFLA_MTU:
 			st.mtu = int(nl.NativeEndian().Uint32(a.Value))
+		case unix.IFLA_LINKINFO:
+			st.linkInfo = parseInfo(a.Value)
 		}
 	}
 	return st
 }
 
 // missingOf returns the steps that put right what a bridge lacks: being up,
-// its addresses, and the routes to its subnets.
+// its MTU, the packet filter's eyes, its addresses, and the routes to its subnets.
 func missingOf(s overlaynet.Segment, st state) (steps []step, err error) {
+	if s.MTU > 0 && st.mtu != s.MTU {
+		steps = append(steps, step{"set mtu of " + s.Bridge, setMTU(st.index, s.MTU), nil})
+	}
+	if st.filter4 != 1 || s.Has6() && st.filter6 != 1 {
+		steps = append(steps, step{"filter bridge " + s.Bridge, filterBridge(st.index, s.Has6()), nil})
+	}
 	if !st.up {
 		steps = append(steps, step{"bring up " + s.Bridge, upLink(st.index), nil})
 	}

@@ -18,9 +18,12 @@ import (
 // Sweep removes every link whose name begins with our mark and every
 // namespace under our run directory that is not named here.
 func (l *Links) Sweep(_ context.Context, segments []overlaynet.Segment, sandboxes map[string][]overlaynet.Plug) error {
-	keep := map[string]bool{}
+	keep := map[string]bool{overlaynet.MeshDevice(l.mark): true} // SetMesh removes it
 	for _, s := range segments {
 		keep[s.Bridge] = true
+		if s.Tunnel != nil {
+			keep[s.Tunnel.Device] = true
+		}
 	}
 	for _, plugs := range sandboxes {
 		for _, p := range plugs {
@@ -111,6 +114,26 @@ func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
 		return netip.Prefix{}, false
 	}
 	return netip.PrefixFrom(a.Unmap(), ones).Masked(), true
+}
+
+// MTUOf is that of the link that has this address; 0: none has it.
+func (l *Links) MTUOf(addr netip.Addr) int {
+	links, err := net.Interfaces()
+	if err != nil {
+		return 0
+	}
+	for _, i := range links {
+		addrs, err := i.Addrs()
+		if err != nil {
+			continue
+		}
+		for _, a := range addrs {
+			if n, ok := a.(*net.IPNet); ok && n.IP.Equal(addr.AsSlice()) {
+				return i.MTU
+			}
+		}
+	}
+	return 0
 }
 
 // UplinkMTU is that of the link with the host's default route; 0: there is none.
