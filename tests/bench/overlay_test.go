@@ -1,0 +1,72 @@
+package bench
+
+import (
+	"os/exec"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// BenchmarkOverlay measures what containers get of the network between them,
+// on three managers and two workers.
+func BenchmarkOverlay(b *testing.B) {
+	b.StopTimer()
+	for _, program := range []string{"iperf3", "wrk"} {
+		if _, err := exec.LookPath(program); err != nil {
+			b.Skipf("NOT RUN: needs %s (make deps)", program)
+		}
+	}
+	for range b.N {
+		g := newGrid(b, 2)
+		w := g.wire()
+		pair, server := g.bare()
+		tcp := sharesInTurn(7,
+			func() float64 { return pair.throughput(server) },
+			func() float64 { return w.client.throughput(w.far.direct) },
+			func() float64 { return w.client.throughput(w.far.virtual) },
+			func() float64 { return w.client.throughput(w.near.direct) },
+			func() float64 { return w.client.throughput(w.near.virtual) },
+		)
+		g.share("TCP between nodes", "Gbit/s", tcp[1], "bare VXLAN", tcp[0], 0.95)
+		g.share("TCP between nodes, virtual address", "Gbit/s", tcp[2], "direct", tcp[1], 0.97)
+		g.share("TCP on one node, virtual address", "Gbit/s", tcp[4], "direct", tcp[3], 0.97)
+		for _, t := range []struct {
+			where string
+			target
+		}{{"between nodes", w.far}, {"on one node", w.near}} {
+			late := sharesInTurn(7,
+				func() float64 { return 1e9 * w.client.latency("http://"+t.direct+"/") },
+				func() float64 { return 1e9 * w.client.latency("http://"+t.virtual+"/") })
+			g.ratio("latency "+t.where+", virtual address", late[1].samples(), "direct", late[0].samples(), 1.05)
+			made := sharesInTurn(7,
+				func() float64 { return w.client.connections("http://" + t.direct + "/") },
+				func() float64 { return w.client.connections("http://" + t.virtual + "/") })
+			g.share("connections "+t.where+", virtual address", "/s", made[1], "direct", made[0], 0.9)
+		}
+		g.atMost("a name asked on the node, p99", "ms", g.names(w), 1)
+		g.show()
+	}
+}
+
+// names is the 99th percentile of the time of an answer in milliseconds, with
+// four askers at once.
+func (g *grid) names(w wiring) float64 {
+	g.Helper()
+	var mu sync.Mutex
+	var all samples
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			got, err := w.client.ask(w.resolver, "far", 5000)
+			mu.Lock()
+			defer mu.Unlock()
+			if all = append(all, got...); err != nil {
+				g.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	slices.Sort(all)
+	return float64(all[len(all)*99/100]) / float64(time.Millisecond)
+}
