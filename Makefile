@@ -39,7 +39,8 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 	./tests/fuzz
 
 bench: deps build ## the budgets of docs/performance.md, side by side with runc and, where it answers, Docker (root)
-	$(GO) test -run "^$$" -bench . -benchtime 1x -timeout 30m ./tests/bench
+	@./tests/deps bench
+	$(GO) test -run "^$$" -bench . -benchtime 1x -timeout 45m ./tests/bench
 	$(GO) test -run "^$$" -bench Scale -benchtime 1x -timeout 30m ./tests/sim
 
 lint: ## gofmt, go vet, golangci-lint
