@@ -64,8 +64,12 @@ func (c core) View() dispatch.View {
 		c.m.log.Error("keys of the gossip", "error", err)
 	}
 	v.Keys = keys
+	v.Port = snap.Cluster().Settings.DataPathPort
 	for _, n := range snap.Nodes() {
-		v.Nodes = append(v.Nodes, dispatch.Node{ID: n.ID, Hostname: n.Hostname, Addr: n.Addr, Gossip: n.Gossip, Role: n.Role, Down: n.Down})
+		v.Nodes = append(v.Nodes, dispatch.Node{
+			ID: n.ID, Hostname: n.Hostname, Addr: n.Addr, Gossip: n.Gossip, Role: n.Role, Down: n.Down,
+			DataAddr: n.DataAddr, Number: n.Number, MTU: n.MTU,
+		})
 	}
 	return v
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"strings"
 
@@ -33,7 +34,7 @@ type entry struct {
 	key    string
 }
 
-// boardLog is how many changes are remembered; who has missed more gets all.
+// boardLog is how many changes are remembered at least; who has missed more gets all.
 const boardLog = 8 << 10
 
 // buckets is in how many parts a board is compared with what a node kept of an
@@ -45,9 +46,16 @@ func newBoard() *board { return &board{items: map[string]posted{}} }
 // post takes in a view and reports whether anything changed. What is as it was
 // is not encoded again.
 func (b *board) post(v View) (bool, error) {
+	b.nodes = len(v.Nodes)
+	return b.put(items(v), nil)
+}
+
+// put takes in items and reports whether anything changed. What keys name and
+// the list has not is gone; without keys, all that the list has not.
+func (b *board) put(list []item, keys []string) (bool, error) {
 	before := b.number
-	seen := make(map[string]bool, len(b.items))
-	for _, it := range items(v) {
+	seen := make(map[string]bool, len(list))
+	for _, it := range list {
 		seen[it.key] = true
 		old, ok := b.items[it.key]
 		if ok && it.same(old.item) {
@@ -61,30 +69,34 @@ func (b *board) post(v View) (bool, error) {
 			continue
 		}
 		b.number++
+		it.record = nil // one of many in a list that would stay with it
 		b.items[it.key] = posted{n, it, b.number}
 		b.log = append(b.log, entry{b.number, it.key})
 	}
-	for key := range b.items {
-		if !seen[key] {
+	if keys == nil {
+		keys = slices.Collect(maps.Keys(b.items))
+	}
+	for _, key := range keys {
+		if _, has := b.items[key]; has && !seen[key] {
 			delete(b.items, key)
 			b.number++
 			b.log = append(b.log, entry{b.number, key})
 		}
 	}
-	if n := len(b.log) - boardLog; n > 0 {
+	if n := len(b.log) - boardLog; n > boardLog {
 		b.logBase = b.log[n-1].number
 		b.log = append([]entry(nil), b.log[n:]...)
 	}
-	b.nodes = len(v.Nodes)
 	return b.number != before, nil
 }
 
-// item is a part of a view; one of the values is set.
+// item is a part of a view or of a directory; one of the values is set.
 type item struct {
-	key  string
-	node Node
-	net  *stack.Network
-	rest *View
+	key    string
+	node   Node
+	net    *stack.Network
+	rest   *View
+	record any // of a directory
 }
 
 // items takes a view apart.
@@ -102,8 +114,8 @@ func items(v View) []item {
 
 // same is true only if the items are equal.
 func (a item) same(b item) bool {
-	if a.net != nil || a.rest != nil {
-		return false // few; their sums are compared
+	if a.net != nil || a.rest != nil || a.record != nil {
+		return false // few, or few of many; their sums are compared
 	}
 	return a == b
 }
@@ -115,6 +127,8 @@ func (a item) notice() (notice, error) {
 		v = a.net
 	case a.rest != nil:
 		v = a.rest
+	case a.record != nil:
+		v = a.record
 	}
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -145,13 +159,14 @@ func notices(v View) ([]notice, error) {
 	return out, nil
 }
 
-// since returns what a session that has seen number lacks; nil: nothing.
-func (b *board) since(number uint64) *news {
+// since returns what a session that has seen number lacks, or all in so many
+// buckets; nil: nothing.
+func (b *board) since(number uint64, of int) *news {
 	if number == b.number {
 		return nil
 	}
 	if number < b.logBase || number > b.number {
-		return b.all(make([]uint64, buckets))
+		return b.all(nil, of)
 	}
 	out := &news{}
 	told := map[string]bool{}
@@ -170,16 +185,16 @@ func (b *board) since(number uint64) *news {
 	return out
 }
 
-// all returns what a node lacks whose buckets have these sums; nil: nothing.
-func (b *board) all(sums []uint64) *news {
-	var mine [buckets]uint64
+// all returns what a node lacks whose so many buckets have these sums; nil: nothing.
+func (b *board) all(sums []uint64, of int) *news {
+	mine := make([]uint64, of)
 	for key, p := range b.items {
-		mine[bucketOf(key)] ^= mix(key, p.Sum)
+		mine[bucketOf(key, of)] ^= mix(key, p.Sum)
 	}
 	out := &news{}
-	differs := [buckets]bool{}
+	differs := make([]bool, of)
 	for i := range mine {
-		if len(sums) != buckets || sums[i] != mine[i] {
+		if len(sums) != of || sums[i] != mine[i] {
 			differs[i] = true
 			out.Clear = append(out.Clear, i)
 		}
@@ -188,7 +203,7 @@ func (b *board) all(sums []uint64) *news {
 		return nil
 	}
 	for key, p := range b.items {
-		if differs[bucketOf(key)] {
+		if differs[bucketOf(key, of)] {
 			out.Items = append(out.Items, p.notice)
 		}
 	}
@@ -196,10 +211,10 @@ func (b *board) all(sums []uint64) *news {
 	return out
 }
 
-func bucketOf(key string) int {
+func bucketOf(key string, of int) int {
 	h := fnv.New32a()
 	h.Write([]byte(key))
-	return int(h.Sum32() % buckets)
+	return int(h.Sum32() % uint32(of))
 }
 
 // mix makes one item's part of its bucket's sum.
@@ -233,7 +248,7 @@ func (c *copyBoard) sums() []uint64 {
 	}
 	out := make([]uint64, buckets)
 	for key, it := range c.items {
-		out[bucketOf(key)] ^= mix(key, it.sum)
+		out[bucketOf(key, buckets)] ^= mix(key, it.sum)
 	}
 	return out
 }
@@ -281,7 +296,7 @@ func (c *copyBoard) take(n *news, items map[string]copied) {
 			empty[i] = true
 		}
 		for key := range c.items {
-			if empty[bucketOf(key)] {
+			if empty[bucketOf(key, buckets)] {
 				delete(c.items, key)
 			}
 		}

@@ -85,7 +85,7 @@ func (c *Client) Assignments(node string) []stack.Assignment {
 	return c.mirror.assignments()
 }
 
-// Changed is closed when Assignments, View or Networks may answer differently.
+// Changed is closed when Assignments, View, Networks or Directory may answer differently.
 func (c *Client) Changed() <-chan struct{} { return c.mirror.changed() }
 
 // View returns what the leader last said of the cluster.
@@ -102,6 +102,10 @@ func (c *Client) Index() uint64 {
 
 // Networks of the cluster.
 func (c *Client) Networks() []stack.Network { return c.View().Networks }
+
+// Directory is what this node was told of a network by its name, or of published
+// ports (""); nil: nothing. The same pointer is the same content.
+func (c *Client) Directory(topic string) *stack.Directory { return c.mirror.directory(topic) }
 
 // Lease says whether this node still holds its lease, and when it ends or has ended.
 func (c *Client) Lease() (bool, time.Time) { return c.lease.holds(time.Now()) }

@@ -66,6 +66,7 @@ type View struct {
 	Roots    string          `json:"roots,omitempty"`   // digest of the trusted roots
 	Keys     [][]byte        `json:"keys,omitempty"`    // of gossip, the first encrypts
 	Workers  string          `json:"workers,omitempty"` // what workers may ask of other nodes: "none"; "": all
+	Port     int             `json:"port,omitempty"`    // UDP, of VXLAN; 0: the default
 	Nodes    []Node          `json:"nodes,omitempty"`   // by ID
 	Networks []stack.Network `json:"networks,omitempty"`
 }
@@ -78,6 +79,9 @@ type Node struct {
 	Gossip   string     `json:"gossip,omitempty"` // host:port of its gossip
 	Role     stack.Role `json:"role,omitempty"`
 	Down     bool       `json:"down,omitempty"`
+	DataAddr string     `json:"dataAddr,omitempty"` // as stack.Node has it
+	Number   int        `json:"number,omitempty"`
+	MTU      int        `json:"mtu,omitempty"`
 }
 
 // Node returns one of the view's nodes.

@@ -184,5 +184,5 @@ func (p *parts) last() *update { return &p.list[len(p.list)-1] }
 
 // empty says that an update of one part says nothing.
 func (u *update) empty() bool {
-	return len(u.Specs)+len(u.Tasks)+len(u.Gone)+len(u.Drop) == 0 && u.Board == nil
+	return len(u.Specs)+len(u.Tasks)+len(u.Gone)+len(u.Drop)+len(u.Topics) == 0 && u.Board == nil
 }

@@ -2,6 +2,8 @@ package dispatch
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/dhow-project/dhow/stack"
 )
@@ -11,8 +13,9 @@ import (
 func (m *mirror) dump() (*update, uint64, bool) {
 	m.mu.Lock()
 	list, view, index, version := m.list, m.view, m.index, m.version
+	directories, err := m.dumpTopicsLocked()
 	m.mu.Unlock()
-	if version == 0 {
+	if version == 0 || err != nil {
 		return nil, 0, false
 	}
 	d := newDiffer(newSpecBook(), nil, nil)
@@ -33,7 +36,7 @@ func (m *mirror) dump() (*update, uint64, bool) {
 	if err != nil {
 		return nil, 0, false
 	}
-	out := &update{Index: index, Board: &news{}}
+	out := &update{Index: index, Board: &news{}, Topics: directories}
 	for _, p := range parts {
 		out.Specs = append(out.Specs, p.Specs...)
 		out.Tasks = append(out.Tasks, p.Tasks...)
@@ -46,6 +49,19 @@ func (m *mirror) dump() (*update, uint64, bool) {
 		return nil, 0, false
 	}
 	return out, version, true
+}
+
+// dumpTopicsLocked makes news of all directories.
+func (m *mirror) dumpTopicsLocked() ([]topicNews, error) {
+	var out []topicNews
+	for _, topic := range slices.Sorted(maps.Keys(m.folders)) {
+		list, err := m.folders[topic].notices()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, topicNews{Topic: topic, News: &news{Items: list}})
+	}
+	return out, nil
 }
 
 // restore shows what dump wrote; it counts after settle. The next leader is asked for everything.

@@ -31,10 +31,15 @@ type fakeCore struct {
 	statuses map[string]stack.TaskStatus
 	hellos   map[string]Description
 	calls    int // of Assignments
+
+	topics      map[string][]string         // by node
+	directories map[string]*stack.Directory // by topic
+	asked       int                         // keys that Directory was asked for
 }
 
 func newCore() *fakeCore {
-	return &fakeCore{change: make(chan struct{}), tasks: map[string][]stack.Assignment{}, statuses: map[string]stack.TaskStatus{}, hellos: map[string]Description{}}
+	return &fakeCore{change: make(chan struct{}), tasks: map[string][]stack.Assignment{}, statuses: map[string]stack.TaskStatus{}, hellos: map[string]Description{},
+		topics: map[string][]string{}, directories: map[string]*stack.Directory{}}
 }
 
 func (c *fakeCore) Changed() <-chan struct{} {
@@ -46,7 +51,7 @@ func (c *fakeCore) Changed() <-chan struct{} {
 func (c *fakeCore) Touched(since uint64) Touched {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := Touched{Index: c.index, Nodes: map[string][]string{}}
+	out := Touched{Index: c.index, Nodes: map[string][]string{}, Topics: map[string][]string{}}
 	if since > c.index {
 		out.All = true
 		return out
@@ -60,6 +65,13 @@ func (c *fakeCore) Touched(since uint64) Touched {
 				out.Nodes[n] = append(was, ids...)
 			}
 		}
+		for topic, keys := range t.Topics {
+			if was, ok := out.Topics[topic]; keys == nil || ok && was == nil {
+				out.Topics[topic] = nil
+			} else {
+				out.Topics[topic] = append(was, keys...)
+			}
+		}
 	}
 	return out
 }
@@ -71,9 +83,42 @@ func (c *fakeCore) Assignments(node string) []stack.Assignment {
 	return slices.Clone(c.tasks[node])
 }
 
-func (c *fakeCore) Topics(string) []string { return nil }
+func (c *fakeCore) Topics(node string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.topics[node])
+}
 
-func (c *fakeCore) Directory(string, []string) *stack.Directory { return &stack.Directory{} }
+func (c *fakeCore) Directory(topic string, keys []string) *stack.Directory {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked += max(len(keys), 1)
+	out := &stack.Directory{}
+	for _, it := range records(c.directories[topic]) {
+		if keys != nil && !slices.Contains(keys, it.key) {
+			continue
+		}
+		switch r := it.record.(type) {
+		case *stack.Endpoint:
+			out.Endpoints = append(out.Endpoints, *r)
+		case *stack.ServiceAddress:
+			out.Services = append(out.Services, *r)
+		case *stack.Published:
+			out.Published = append(out.Published, *r)
+		}
+	}
+	return out
+}
+
+// file makes a directory what it is to be, touching these keys; nil: all.
+func (c *fakeCore) file(topic string, d *stack.Directory, keys ...string) uint64 {
+	return c.do(Touched{Topics: map[string][]string{topic: keys}}, func() { c.directories[topic] = d })
+}
+
+// subscribe gives a node its topics.
+func (c *fakeCore) subscribe(node string, topics ...string) uint64 {
+	return c.do(Touched{Nodes: map[string][]string{node: {}}}, func() { c.topics[node] = topics })
+}
 
 func (c *fakeCore) View() View {
 	c.mu.Lock()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,6 +40,7 @@ func (c *Client) lead(ctx context.Context, core Core) error {
 	var renewal sync.WaitGroup
 	defer func() { drop(nil); renewal.Wait() }()
 	var index uint64
+	topics := map[string]bool{}
 	for first := true; ; first = false {
 		wake, changed := c.wake(), core.Changed()
 		if c.local() == nil {
@@ -45,14 +48,8 @@ func (c *Client) lead(ctx context.Context, core Core) error {
 		}
 		t := core.Touched(index)
 		index = t.Index
-		_, touched := t.Nodes[c.cfg.Node]
-		if first || t.All || t.View || touched {
-			var v *View
-			if first || t.All || t.View {
-				fresh := core.View()
-				v = &fresh
-			}
-			c.mirror.set(index, core.Assignments(c.cfg.Node), v)
+		t.All = t.All || first
+		if c.look(core, t, topics) {
 			c.cache.poke()
 		}
 		if first { // the lease is for what was told
@@ -67,6 +64,42 @@ func (c *Client) lead(ctx context.Context, core Core) error {
 			c.hello(ctx, core)
 		}
 	}
+}
+
+// look takes in what changed for this node, and reports whether anything did.
+// Topics are those that it reads, and are kept up.
+func (c *Client) look(core Core, t Touched, topics map[string]bool) bool {
+	said := told{index: t.Index}
+	_, touched := t.Nodes[c.cfg.Node]
+	if t.All || t.View || touched {
+		list := core.Assignments(c.cfg.Node)
+		said.tasks = &list
+		said.topics = append([]string{}, core.Topics(c.cfg.Node)...)
+		maps.DeleteFunc(topics, func(topic string, _ bool) bool { return !slices.Contains(said.topics, topic) })
+		for _, topic := range said.topics {
+			if keys, changed := t.Topics[topic]; !topics[topic] || t.All {
+				said.news = append(said.news, binder{topic, nil, core.Directory(topic, nil)})
+				topics[topic] = true
+			} else if changed {
+				said.news = append(said.news, binder{topic, keys, core.Directory(topic, keys)})
+			}
+		}
+	} else {
+		for topic, keys := range t.Topics {
+			if topics[topic] {
+				said.news = append(said.news, binder{topic, keys, core.Directory(topic, keys)})
+			}
+		}
+	}
+	if t.All || t.View {
+		v := core.View()
+		said.view = &v
+	}
+	if said.tasks == nil && len(said.news) == 0 {
+		return false
+	}
+	c.mirror.set(said)
+	return true
 }
 
 // hello stores what this node says of itself.

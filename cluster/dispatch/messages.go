@@ -9,7 +9,9 @@ import (
 	"github.com/dhow-project/dhow/stack"
 )
 
-// protocol is the version of the messages. A peer of another one is refused.
+// protocol is the version of the messages. A peer of another one is refused;
+// what is not known in a message is passed over, so that what was added later
+// needs no new version: nodes are updated one after the other.
 const protocol = 1
 
 // fromClient is one message of a node; exactly one field is set.
@@ -28,6 +30,8 @@ type hello struct {
 	Tasks       map[string]uint64 `json:"tasks,omitempty"`   // task ID to the sum it came with
 	Specs       []string          `json:"specs,omitempty"`   // by reference
 	Buckets     []uint64          `json:"buckets,omitempty"` // sums of the board's buckets
+
+	Topics map[string][]uint64 `json:"topics,omitempty"` // sums of the buckets of each directory; none: all of it is to be sent
 }
 
 type beat struct {
@@ -105,6 +109,8 @@ type update struct {
 	Gone  []string   `json:"gone,omitempty"` // task IDs
 	Drop  []string   `json:"drop,omitempty"` // references of specs that nothing uses any more
 	Board *news      `json:"board,omitempty"`
+
+	Topics []topicNews `json:"topics,omitempty"`
 }
 
 // spec is something that several tasks refer to; it never changes.
@@ -140,9 +146,17 @@ type news struct {
 	Gone  []string `json:"gone,omitempty"` // keys
 }
 
+// topicNews is what changed in the directory of a network, or of published ports.
+type topicNews struct {
+	Topic string `json:"topic"`
+	End   bool   `json:"end,omitempty"` // the node has nothing to do with it any more
+	Of    int    `json:"of,omitempty"`  // buckets that News.Clear counts in
+	News  *news  `json:"news,omitempty"`
+}
+
 // notice is one item of the board.
 type notice struct {
-	Key  string          `json:"key"` // "node/ID", "network/NAME", "cluster"
+	Key  string          `json:"key"` // "node/ID", "network/NAME", "cluster"; of a directory: EndpointKey and the like
 	Sum  uint64          `json:"sum"`
 	Data json.RawMessage `json:"data"`
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ type mirror struct {
 	tasks   map[string]mirrored // guarded by mu
 	specs   map[string]any      // guarded by mu: by reference
 	board   *copyBoard          // guarded by mu
+	folders map[string]*folder  // guarded by mu: directories by topic
 	index   uint64              // guarded by mu: state that this is of
 	view    View                // guarded by mu
 	list    []stack.Assignment  // guarded by mu: by task ID; never changed in place
@@ -36,7 +38,7 @@ type mirrored struct {
 
 func newMirror() *mirror {
 	return &mirror{
-		tasks: map[string]mirrored{}, specs: map[string]any{}, board: newCopyBoard(),
+		tasks: map[string]mirrored{}, specs: map[string]any{}, board: newCopyBoard(), folders: map[string]*folder{},
 		change: make(chan struct{}), ready: make(chan struct{}),
 	}
 }
@@ -54,6 +56,10 @@ func (m *mirror) greet(h *hello) {
 		h.Specs = append(h.Specs, ref)
 	}
 	h.Buckets = m.board.sums()
+	h.Topics = make(map[string][]uint64, len(m.folders))
+	for topic, f := range m.folders {
+		h.Topics[topic] = f.sum()
+	}
 }
 
 // distrust asks for everything at the next greeting, and goes on showing what it has.
@@ -65,6 +71,9 @@ func (m *mirror) distrust() {
 		m.tasks[id] = t
 	}
 	m.specs, m.board.stale = map[string]any{}, true
+	for _, f := range m.folders {
+		f.stale = true
+	}
 }
 
 // maxParts bounds what waits for the last part of an update.
@@ -98,6 +107,7 @@ func (m *mirror) takeLocked(list []update) error {
 	}
 	var tasks []mirrored
 	boards := make([]map[string]copied, len(list))
+	directories := make([][]*changes, len(list))
 	for i := range list {
 		for _, s := range list[i].Specs {
 			v, err := s.decode()
@@ -118,6 +128,13 @@ func (m *mirror) takeLocked(list []update) error {
 			if boards[i], err = b.decode(); err != nil {
 				return fmt.Errorf("view of the cluster: %w", err)
 			}
+		}
+		for _, t := range list[i].Topics {
+			c, err := t.decode()
+			if err != nil {
+				return fmt.Errorf("directory of %q: %w", t.Topic, err)
+			}
+			directories[i] = append(directories[i], c)
 		}
 	}
 	// From here on nothing fails.
@@ -140,9 +157,36 @@ func (m *mirror) takeLocked(list []update) error {
 		if u.Board != nil {
 			m.board.take(u.Board, boards[i])
 		}
+		for k := range u.Topics {
+			m.fileLocked(&u.Topics[k], directories[i][k])
+		}
 		m.index = u.Index
 	}
 	m.showLocked()
+	return nil
+}
+
+// fileLocked takes in the news of one topic.
+func (m *mirror) fileLocked(n *topicNews, c *changes) {
+	if n.End {
+		delete(m.folders, n.Topic)
+		return
+	}
+	f := m.folders[n.Topic]
+	if f == nil {
+		f = newFolder()
+		m.folders[n.Topic] = f
+	}
+	f.take(n, c)
+}
+
+// directory of a topic; nil: none.
+func (m *mirror) directory(topic string) *stack.Directory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f := m.folders[topic]; f != nil {
+		return f.dir
+	}
 	return nil
 }
 
@@ -237,16 +281,45 @@ func (t *taskItem) assignment(find func(ref string) (any, bool)) (stack.Assignme
 	return a, nil
 }
 
-// set replaces everything by what a manager in this process says.
-func (m *mirror) set(index uint64, list []stack.Assignment, v *View) {
+// told is what a manager in this process says. What is nil is as it was.
+type told struct {
+	index  uint64
+	tasks  *[]stack.Assignment
+	view   *View
+	topics []string // all there are
+	news   []binder
+}
+
+// binder is what there is of some keys of a topic; of all, without keys.
+type binder struct {
+	topic string
+	keys  []string
+	dir   *stack.Directory
+}
+
+// set replaces what a manager in this process has told anew.
+func (m *mirror) set(t told) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.specs, m.parts, m.index, m.old = map[string]any{}, nil, index, false
-	m.tasks = make(map[string]mirrored, len(list))
-	for _, a := range list {
-		m.tasks[a.Task.ID] = mirrored{taskItem{Task: a.Task}, a}
+	m.specs, m.parts, m.index, m.old = map[string]any{}, nil, t.index, false
+	if t.tasks != nil {
+		m.tasks = make(map[string]mirrored, len(*t.tasks))
+		for _, a := range *t.tasks {
+			m.tasks[a.Task.ID] = mirrored{taskItem{Task: a.Task}, a}
+		}
 	}
-	if v != nil {
+	if t.topics != nil {
+		maps.DeleteFunc(m.folders, func(topic string, _ *folder) bool { return !slices.Contains(t.topics, topic) })
+	}
+	for _, b := range t.news {
+		f := m.folders[b.topic]
+		if f == nil {
+			f = newFolder()
+			m.folders[b.topic] = f
+		}
+		f.set(b.dir, b.keys)
+	}
+	if v := t.view; v != nil {
 		m.board = newCopyBoard()
 		m.board.stale = true
 		for _, it := range items(*v) {

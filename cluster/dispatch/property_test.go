@@ -45,9 +45,9 @@ func TestTheMirrorShowsTheState(t *testing.T) {
 		send := func() {
 			var posted *news
 			if seen.read {
-				posted = b.since(seen.number)
+				posted = b.since(seen.number, buckets)
 			} else {
-				posted = b.all(seen.sums)
+				posted = b.all(seen.sums, buckets)
 			}
 			seen.read, seen.number = true, b.number
 			var want []stack.Assignment
@@ -58,7 +58,7 @@ func TestTheMirrorShowsTheState(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, p := range pin(parts, posted) {
+			for _, p := range pin(parts, posted, nil) {
 				data, err := json.Marshal(p)
 				if err != nil {
 					t.Fatal(err)
@@ -155,7 +155,7 @@ func FuzzFromClient(f *testing.F) {
 			if err != nil || len(parts) == 0 {
 				t.Errorf("%d parts, %v", len(parts), err)
 			}
-			newBoard().all(m.Hello.Buckets)
+			newBoard().all(m.Hello.Buckets, buckets)
 		}
 		if m.check(false) == nil && m.Report != nil {
 			list, _ := m.Report.usable()
@@ -181,7 +181,7 @@ func FuzzFromServer(f *testing.F) {
 	if _, err := b.post(View{Nodes: []Node{{ID: "n"}}, Networks: []stack.Network{{Name: "x"}}}); err != nil {
 		f.Fatal(err)
 	}
-	for _, m := range []fromServer{{Update: &parts[0]}, {Update: &update{Board: b.all(nil)}}, {Ack: &ack{1, DefaultTerms(1)}}, {Bye: &bye{Leader: "x"}}, {Welcome: &welcome{protocol, DefaultTerms(5)}}} {
+	for _, m := range []fromServer{{Update: &parts[0]}, {Update: &update{Board: b.all(nil, buckets)}}, {Ack: &ack{1, DefaultTerms(1)}}, {Bye: &bye{Leader: "x"}}, {Welcome: &welcome{protocol, DefaultTerms(5)}}} {
 		data, err := json.Marshal(m)
 		if err != nil {
 			f.Fatal(err)

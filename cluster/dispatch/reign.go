@@ -13,6 +13,8 @@ type reign struct {
 	core   Core
 	began  time.Time
 
+	topics *topics
+
 	beats chan struct{}  // capacity 1: there are heartbeats to acknowledge
 	work  sync.WaitGroup // sessions
 
@@ -44,7 +46,7 @@ type heard struct {
 func newReign(s *Server, core Core) *reign {
 	now := time.Now()
 	return &reign{
-		server: s, core: core, began: now, ticked: now,
+		server: s, core: core, began: now, ticked: now, topics: newTopics(core),
 		beats: make(chan struct{}, 1), nodes: map[string]*visitor{}, due: map[*session]heard{}, board: newBoard(),
 	}
 }
@@ -83,6 +85,11 @@ func (r *reign) spread() error {
 	since := r.index
 	r.mu.Unlock()
 	t := r.core.Touched(since)
+	// First, so that who is told of a task is told of the names that it knows too.
+	told, err := r.topics.spread(t)
+	if err != nil {
+		return fmt.Errorf("directories: %w", err)
+	}
 	var view *View
 	if t.All || t.View || since == 0 {
 		v := r.core.View()
@@ -92,16 +99,24 @@ func (r *reign) spread() error {
 	defer r.mu.Unlock()
 	r.index = t.Index
 	posted := false
+	for topic, readers := range told {
+		for _, s := range readers {
+			s.touchTopic(topic)
+		}
+	}
 	if view != nil {
-		var err error
 		if posted, err = r.board.post(*view); err != nil {
 			return fmt.Errorf("view of the cluster: %w", err)
 		}
 	}
 	if t.All || posted {
 		for _, v := range r.nodes {
-			if v.session != nil {
-				v.session.touch(t.All, nil)
+			switch {
+			case v.session == nil:
+			case t.All:
+				v.session.touch(true, nil)
+			default:
+				v.session.touchBoard()
 			}
 		}
 	}

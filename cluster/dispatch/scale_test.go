@@ -111,7 +111,7 @@ func TestTenThousandSessions(t *testing.T) {
 		t.Fatal(err)
 	}
 	mine := newCopyBoard()
-	first := b.all(nil)
+	first := b.all(nil, buckets)
 	got, err := first.decode()
 	if err != nil {
 		t.Fatal(err)

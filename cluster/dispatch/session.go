@@ -32,6 +32,8 @@ type session struct {
 	dirty   bool            // guarded by mu: something may have changed for the node
 	all     bool            // guarded by mu: all its tasks may have
 	touched map[string]bool // guarded by mu: these may have
+	again   bool            // guarded by mu: its topics may be others
+	topics  map[string]bool // guarded by mu: these have news
 	report  *report         // guarded by mu: to be stored
 	says    *Description    // guarded by mu: to be stored
 }
@@ -77,7 +79,7 @@ func (r *reign) serve(stream grpc.ServerStream, node string, h *hello) error {
 	ctx, quit := context.WithCancelCause(stream.Context())
 	defer quit(nil)
 	s := &session{
-		reign: r, node: node, quit: quit, dirty: true, all: true, touched: map[string]bool{},
+		reign: r, node: node, quit: quit, dirty: true, all: true, again: true, touched: map[string]bool{}, topics: map[string]bool{},
 		wake: make(chan struct{}, 1), work: make(chan struct{}, 1),
 	}
 	if !r.enter(s, h.Description) {
@@ -231,14 +233,30 @@ func (s *session) poke() {
 	}
 }
 
-// touch says that something changed for the node: all of it, or these tasks, or only the board.
+// touch says that something changed for the node: all of it, or these tasks.
 func (s *session) touch(all bool, tasks []string) {
 	s.mu.Lock()
-	s.dirty = true
+	s.dirty, s.again = true, true
 	s.all = s.all || all
 	for _, t := range tasks {
 		s.touched[t] = true
 	}
+	s.mu.Unlock()
+	s.poke()
+}
+
+// touchBoard says that the board has changed.
+func (s *session) touchBoard() {
+	s.mu.Lock()
+	s.dirty = true
+	s.mu.Unlock()
+	s.poke()
+}
+
+// touchTopic says that a directory which the session reads has changed.
+func (s *session) touchTopic(topic string) {
+	s.mu.Lock()
+	s.dirty, s.topics[topic] = true, true
 	s.mu.Unlock()
 	s.poke()
 }
@@ -268,6 +286,8 @@ func (s *session) send(ctx context.Context, stream grpc.ServerStream, h *hello) 
 	}
 	d := newDiffer(s.reign.server.book, h.Tasks, h.Specs)
 	seen := &reader{sums: h.Buckets}
+	subs := &subscriptions{session: s, topics: map[string]*reader{}, kept: h.Topics}
+	defer subs.end()
 	var rest []update // parts not sent yet
 	var next <-chan time.Time
 	due := true
@@ -277,7 +297,7 @@ func (s *session) send(ctx context.Context, stream grpc.ServerStream, h *hello) 
 		}
 		if len(rest) == 0 && due {
 			var err error
-			if rest, err = s.news(d, seen); err != nil {
+			if rest, err = s.news(d, seen, subs); err != nil {
 				return fmt.Errorf("tell node %s of its tasks: %w", s.node, err)
 			}
 			if len(rest) > 0 {
@@ -332,10 +352,10 @@ type reader struct {
 }
 
 // news makes the parts of the next update; none when nothing changed.
-func (s *session) news(d *differ, seen *reader) ([]update, error) {
+func (s *session) news(d *differ, seen *reader, subs *subscriptions) ([]update, error) {
 	s.mu.Lock()
-	dirty, all, touched := s.dirty, s.all, s.touched
-	s.dirty, s.all, s.touched = false, false, map[string]bool{}
+	dirty, all, touched, again, topics := s.dirty, s.all, s.touched, s.again, s.topics
+	s.dirty, s.all, s.again, s.touched, s.topics = false, false, false, map[string]bool{}, map[string]bool{}
 	s.mu.Unlock()
 	if !dirty {
 		return nil, nil
@@ -349,7 +369,11 @@ func (s *session) news(d *differ, seen *reader) ([]update, error) {
 			return nil, err
 		}
 	}
-	if list = pin(list, posted); len(list) == 1 && list[0].empty() && !first {
+	directories, err := subs.next(again, topics) // after the tasks: what they need is there
+	if err != nil {
+		return nil, err
+	}
+	if list = pin(list, posted, directories); len(list) == 1 && list[0].empty() && !first {
 		return nil, nil
 	}
 	for i := range list {
@@ -360,24 +384,61 @@ func (s *session) news(d *differ, seen *reader) ([]update, error) {
 
 func (s *session) tasks() []stack.Assignment { return s.reign.core.Assignments(s.node) }
 
-// pin puts the board's news into the parts before the last.
-func pin(list []update, posted *news) []update {
-	if posted == nil {
+// pin puts the news of the board and of directories into the parts before the tasks'.
+func pin(list []update, posted *news, directories []topicNews) []update {
+	if posted == nil && len(directories) == 0 {
 		return list
 	}
-	p := &parts{list: []update{{Board: &news{Clear: posted.Clear, Gone: posted.Gone}}}}
-	for _, it := range posted.Items {
-		u := p.room(len(it.Key) + len(it.Data) + 40)
-		if u.Board == nil {
-			u.Board = &news{}
+	p := &parts{list: []update{{}}}
+	if posted != nil {
+		p.last().Board = &news{Clear: posted.Clear, Gone: posted.Gone}
+		p.size += rough(p.last().Board)
+		for _, it := range posted.Items {
+			u := p.room(len(it.Key) + len(it.Data) + 40)
+			if u.Board == nil {
+				u.Board = &news{}
+			}
+			u.Board.Items = append(u.Board.Items, it)
 		}
-		u.Board.Items = append(u.Board.Items, it)
+	}
+	for _, d := range directories {
+		p.directory(d)
 	}
 	if len(list) == 1 && list[0].empty() {
 		return p.list
 	}
 	p.last().More = true
 	return append(p.list, list...)
+}
+
+// directory adds a directory's news, in as many parts as they need.
+func (p *parts) directory(d topicNews) {
+	head := topicNews{Topic: d.Topic, End: d.End, Of: d.Of}
+	if d.News == nil {
+		u := p.room(len(d.Topic) + 40)
+		u.Topics = append(u.Topics, head)
+		return
+	}
+	head.News = &news{Clear: d.News.Clear, Gone: d.News.Gone}
+	u := p.room(len(d.Topic) + rough(head.News) + 40)
+	u.Topics = append(u.Topics, head)
+	for _, it := range d.News.Items {
+		u := p.room(len(it.Key) + len(it.Data) + 40)
+		if n := len(u.Topics); n == 0 || u.Topics[n-1].Topic != d.Topic {
+			u.Topics = append(u.Topics, topicNews{Topic: d.Topic, News: &news{}})
+		}
+		at := u.Topics[len(u.Topics)-1].News
+		at.Items = append(at.Items, it)
+	}
+}
+
+// rough is about how long news without items are.
+func rough(n *news) int {
+	size := 4 * len(n.Clear)
+	for _, key := range n.Gone {
+		size += len(key) + 4
+	}
+	return size
 }
 
 // news of the board for one reader, and the index of the state they are of.
@@ -387,8 +448,8 @@ func (r *reign) news(seen *reader) (uint64, *news) {
 	number := seen.number
 	seen.number = r.board.number
 	if seen.read {
-		return r.index, r.board.since(number)
+		return r.index, r.board.since(number, buckets)
 	}
 	seen.read = true
-	return r.index, r.board.all(seen.sums)
+	return r.index, r.board.all(seen.sums, buckets)
 }
