@@ -19,6 +19,7 @@ type remotes struct {
 	mu sync.Mutex
 
 	device string // guarded by mu: of the tunnel; "": none
+	unsure bool   // guarded by mu: an earlier process may have left a tunnel
 	bridge int    // guarded by mu: index
 	tunnel int    // guarded by mu: index
 
@@ -183,12 +184,16 @@ func (l *Links) setTunnel(s overlaynet.Segment, bridge int) error {
 	l.mu.Lock()
 	r := l.remotes[s.Bridge]
 	l.mu.Unlock()
-	if s.Tunnel == nil && r == nil {
+	if s.Tunnel == nil && r == nil && !s.Keep {
 		return nil
 	}
 	r = l.remotesOf(s)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if s.Keep {
+		r.unsure = true
+		return nil
+	}
 	if s.Tunnel == nil || r.device != "" && r.device != s.Tunnel.Device {
 		if err := l.endTunnel(r, bridge); err != nil || s.Tunnel == nil {
 			return err
@@ -198,7 +203,7 @@ func (l *Links) setTunnel(s overlaynet.Segment, bridge int) error {
 	if err != nil {
 		return err
 	}
-	r.device = s.Tunnel.Device
+	r.device, r.unsure = s.Tunnel.Device, false
 	if r.bridge != bridge || r.tunnel != index {
 		r.bridge, r.tunnel, r.sure = bridge, index, false
 	}
@@ -211,7 +216,18 @@ func (l *Links) setTunnel(s overlaynet.Segment, bridge int) error {
 
 // endTunnel removes the device and the neighbours behind it; r.mu is held.
 func (l *Links) endTunnel(r *remotes, bridge int) error {
-	if r.device == "" {
+	if r.device == "" && r.unsure {
+		old, err := l.own()
+		if err != nil {
+			return err
+		}
+		for _, name := range old {
+			if l.isTunnelOf(name, map[int]bool{bridge: true}) {
+				r.device = name
+			}
+		}
+	}
+	if r.unsure = false; r.device == "" {
 		return nil
 	}
 	l.observe(r)

@@ -19,8 +19,12 @@ import (
 // namespace under our run directory that is not named here.
 func (l *Links) Sweep(_ context.Context, segments []overlaynet.Segment, sandboxes map[string][]overlaynet.Plug) error {
 	keep := map[string]bool{overlaynet.MeshDevice(l.mark): true} // SetMesh removes it
+	unsure := map[int]bool{}                                     // bridges whose tunnels are not known yet
 	for _, s := range segments {
 		keep[s.Bridge] = true
+		if s.Keep {
+			unsure[l.host.index(s.Bridge)] = true
+		}
 		if s.Tunnel != nil {
 			keep[s.Tunnel.Device] = true
 		}
@@ -36,7 +40,7 @@ func (l *Links) Sweep(_ context.Context, segments []overlaynet.Segment, sandboxe
 	}
 	var names []string
 	for _, name := range ours {
-		if !keep[name] {
+		if !keep[name] && !l.isTunnelOf(name, unsure) {
 			l.note(name, false)
 			names = append(names, name)
 		}
@@ -55,6 +59,15 @@ func (l *Links) Sweep(_ context.Context, segments []overlaynet.Segment, sandboxe
 		_ = os.Remove(l.dir) // only when empty
 	}
 	return errors.Join(errs...)
+}
+
+// isTunnelOf tells whether the link is a tunnel and a port of one of the bridges.
+func (l *Links) isTunnelOf(name string, bridges map[int]bool) bool {
+	if len(bridges) == 0 {
+		return false
+	}
+	st := l.host.link(name)
+	return st.kind == "vxlan" && bridges[st.master]
 }
 
 // own returns the names of our links by their index: by name, or by alias.
