@@ -46,4 +46,5 @@ type Change struct {
 	Virtuals  map[Virtual]*Pool      // nil removes
 	Locals    map[netip.Addr]bool    // addresses of this node's sandboxes, which may reach themselves through others; false removes
 	Inbound   *Inbound               // nil: as it is
+	Inlets    map[Frontend]bool      // published ports of this node's tasks, at the task's own address, ready or not: what the mesh may reach; false removes
 }
