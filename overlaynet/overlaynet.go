@@ -104,6 +104,7 @@ type Zone struct {
 	Name     string // for PTR answers: "web.shop_front"
 	Gateways []netip.Addr
 	Internal bool
+	Forward  map[string][]string // domain to the resolvers that know it
 }
 
 // Host is one sandbox's names and addresses in one network.

@@ -2,140 +2,155 @@ package dns
 
 import (
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"strings"
-
-	"github.com/miekg/dns"
 )
 
 // ttl is how many seconds an answer may be remembered: names move at once.
 const ttl = 1
 
-// answer returns the reply to q; nil to say nothing.
-func (s *Server) answer(q *dns.Msg, from, at netip.Addr, tcp bool) *dns.Msg {
-	if q.Response {
-		return nil
+// errand is a question for the world.
+type errand struct {
+	question
+	tcp     bool
+	who     *box
+	servers []string // in the order in which they are asked; none: the node's
+}
+
+// answer returns the reply to a packet, written over out; nil to say nothing.
+// What others must be asked comes back as an errand instead.
+func (s *Server) answer(packet []byte, from, at netip.Addr, tcp bool, out []byte) ([]byte, *errand) {
+	if len(packet) < headerSize || packet[2]&0x80 != 0 {
+		return nil, nil // too short to answer, or an answer itself
 	}
-	if q.Opcode != dns.OpcodeQuery || len(q.Question) != 1 {
-		return fail(q, dns.RcodeNotImplemented)
+	q, code := readQuestion(packet)
+	if code != codeOK {
+		return q.fail(out, code), nil
 	}
-	s.mu.RLock()
-	c, ok := s.records.ask(from, at)
-	var local *dns.Msg
-	if ok {
-		local = s.local(q, c)
-	}
-	s.mu.RUnlock()
+	a, ok := s.records.who(from, at)
 	switch {
-	case !ok:
-		return fail(q, dns.RcodeRefused) // not a container of ours
-	case local != nil:
-		return fit(q, local, tcp)
-	case !c.outside():
+	case !ok: // not a container of ours
+		return q.fail(out, codeRefused), nil
+	case q.class != classIN && q.class != classANY, q.kind == typeAXFR, q.kind == typeIXFR:
+		return q.fail(out, codeRefused), nil
+	case q.more>>16&255 != 0: // EDNS of a later version
+		return q.fail(out, codeBadVers), nil
+	}
+	if reply := s.ours(&q, a, tcp, out); reply != nil {
+		return reply, nil
+	}
+	servers, known := s.forward(q.name, a)
+	switch {
+	case known:
+	case ofOneLabel(&q):
+		return q.fail(out, codeNoName), nil
+	case !a.outside():
 		// Not REFUSED: musl waits for a better answer then, five seconds long.
-		return fail(q, dns.RcodeNameError)
+		return q.fail(out, codeNoName), nil
 	}
-	return fit(q, s.upstream.exchange(q, c.dns, tcp), tcp)
+	return nil, &errand{question: q, tcp: tcp, who: a.me.box, servers: servers}
 }
 
-func fail(q *dns.Msg, code int) *dns.Msg {
-	m := new(dns.Msg)
-	if len(q.Question) > 0 {
-		m.SetRcode(q, code)
-		return m
+// ofOneLabel tells of names that no server of the world is to hear: those of
+// services that are not there. What validating resolvers ask of top-level
+// domains, which have one label too, passes.
+func ofOneLabel(q *question) bool {
+	switch q.kind {
+	case typeNS, typeSOA, typeDS, typeKEY, typeNSEC, typeN3P:
+		return false
 	}
-	m.SetRcodeFormatError(q)
-	m.Rcode = code
-	return m
+	return q.name != "" && !strings.Contains(q.name, ".")
 }
 
-// fit truncates the reply to what the asker takes, and answers EDNS with EDNS.
-func fit(q, m *dns.Msg, tcp bool) *dns.Msg {
-	size := dns.MinMsgSize
-	if o := q.IsEdns0(); o != nil {
-		size = max(size, int(o.UDPSize()))
-		if m.IsEdns0() == nil {
-			m.SetEdns0(4096, false)
-		}
-	}
-	if tcp {
-		size = dns.MaxMsgSize
-	}
-	m.Truncate(size)
-	return m
-}
-
-// local answers from our records; nil when the name is for the world.
-func (s *Server) local(q *dns.Msg, c client) *dns.Msg {
-	ask := q.Question[0]
-	m := new(dns.Msg)
-	m.SetReply(q)
-	m.RecursionAvailable = true
-	if ask.Qclass != dns.ClassINET && ask.Qclass != dns.ClassANY {
-		m.Rcode = dns.RcodeRefused
-		return m
-	}
-	name := fold(ask.Name)
-	if a, ok := reverseAddr(name); ok {
-		target, known := s.records.reverse(c, a)
+// ours answers from our records; nil when the name is none of ours.
+func (s *Server) ours(q *question, a asker, tcp bool, out []byte) []byte {
+	if addr, ok := reverseAddr(q.name); ok {
+		target, known := a.reverse(addr)
 		if !known {
 			return nil
 		}
-		if ask.Qtype == dns.TypePTR || ask.Qtype == dns.TypeANY {
-			m.Answer = append(m.Answer, &dns.PTR{Hdr: header(ask.Name, dns.TypePTR), Ptr: target})
+		r := q.begin(out, codeOK, tcp)
+		if name := packName(target); name != nil && (q.kind == typePTR || q.kind == typeANY) {
+			copy(r.add(typePTR, len(name)), name)
 		}
-		return m
+		return r.finish(q, codeOK)
 	}
-	addrs, known := c.lookup(name)
-	if !known {
-		if strings.Contains(name, ".") || name == "" || ofZones[ask.Qtype] {
-			return nil
-		}
-		m.Rcode = dns.RcodeNameError
-		return m
+	var room [4]found
+	all := a.lookup(q.name, room[:0])
+	if len(all) == 0 {
+		return nil
 	}
-	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
-	for _, a := range addrs {
-		switch {
-		case a.Is4() && (ask.Qtype == dns.TypeA || ask.Qtype == dns.TypeANY):
-			m.Answer = append(m.Answer, &dns.A{Hdr: header(ask.Name, dns.TypeA), A: net.IP(a.AsSlice())})
-		case a.Is6() && !a.IsLinkLocalUnicast() && (ask.Qtype == dns.TypeAAAA || ask.Qtype == dns.TypeANY):
-			m.Answer = append(m.Answer, &dns.AAAA{Hdr: header(ask.Name, dns.TypeAAAA), AAAA: net.IP(a.AsSlice())})
-		}
-	}
-	return m
+	r := q.begin(out, codeOK, tcp)
+	r.addresses(q.kind, all)
+	return r.finish(q, codeOK)
 }
 
-// ofZones are questions that validating resolvers ask of top-level domains,
-// whose names have one label too.
-var ofZones = map[uint16]bool{dns.TypeNS: true, dns.TypeSOA: true, dns.TypeDS: true, dns.TypeDNSKEY: true, dns.TypeNSEC: true, dns.TypeNSEC3PARAM: true}
-
-func header(name string, kind uint16) dns.RR_Header {
-	return dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: ttl}
+// addresses writes those that are asked for, in random order: whoever takes
+// the first, or sees the first few of a truncated answer, finds another every time.
+func (r *reply) addresses(kind uint16, all []found) {
+	if kind != typeA && kind != typeAAAA && kind != typeANY {
+		return
+	}
+	var first addrs
+	for i, f := range all {
+		l := f.list()
+		if i == 0 {
+			first = l
+			continue
+		}
+		first = addrs{join(first.v4, l.v4), join(first.v6, l.v6)}
+	}
+	if kind != typeAAAA {
+		r.shuffled(typeA, first.v4)
+	}
+	if kind != typeA {
+		r.shuffled(typeAAAA, first.v6)
+	}
 }
 
-// reverseAddr reads "5.0.18.172.in-addr.arpa" and its IPv6 sister.
-func reverseAddr(name string) (netip.Addr, bool) {
-	if v4, ok := strings.CutSuffix(name, ".in-addr.arpa"); ok {
-		p := strings.Split(v4, ".")
-		if len(p) != 4 {
-			return netip.Addr{}, false
+// shuffled writes addresses until there is no more room.
+func (r *reply) shuffled(kind uint16, list []netip.Addr) {
+	var room [16]uint16
+	order := room[:0]
+	for i := range min(len(list), 1<<16) {
+		order = append(order, uint16(i))
+	}
+	for i := range order {
+		j := i + rand.IntN(len(order)-i)
+		order[i], order[j] = order[j], order[i]
+		a := list[order[i]]
+		if kind == typeA {
+			b := r.add(kind, 4)
+			if b == nil {
+				return
+			}
+			v := a.As4()
+			copy(b, v[:])
+			continue
 		}
-		a, err := netip.ParseAddr(p[3] + "." + p[2] + "." + p[1] + "." + p[0])
-		return a, err == nil
-	}
-	v6, ok := strings.CutSuffix(name, ".ip6.arpa")
-	if !ok || len(v6) != 63 {
-		return netip.Addr{}, false
-	}
-	var b strings.Builder
-	for i := 0; i < 32; i++ {
-		if i > 0 && i%4 == 0 {
-			b.WriteByte(':')
+		b := r.add(kind, 16)
+		if b == nil {
+			return
 		}
-		b.WriteByte(v6[62-2*i])
+		v := a.As16()
+		copy(b, v[:])
 	}
-	a, err := netip.ParseAddr(b.String())
-	return a, err == nil
+}
+
+// join returns a with what of b is not in it; both stay as they are.
+func join(a, b []netip.Addr) []netip.Addr {
+	if len(a) == 0 {
+		return b
+	}
+	seen := make(map[netip.Addr]bool, len(a))
+	for _, x := range a {
+		seen[x] = true
+	}
+	a = a[:len(a):len(a)]
+	for _, x := range b {
+		if !seen[x] {
+			a = append(a, x)
+		}
+	}
+	return a
 }

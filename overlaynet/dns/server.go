@@ -1,15 +1,10 @@
 package dns
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"sync"
-	"syscall"
-
-	"github.com/miekg/dns"
 
 	"github.com/dhow-project/dhow/overlaynet"
 )
@@ -17,16 +12,18 @@ import (
 // Config of New.
 type Config struct {
 	Log        *slog.Logger
-	ResolvConf string // the host's; "": /etc/resolv.conf
+	ResolvConf string              // the host's; "": /etc/resolv.conf
+	Forward    map[string][]string // domain to the resolvers that know it, for containers of every network but internal ones
 }
 
 // Server is the resolver of one node.
 type Server struct {
 	log      *slog.Logger
 	upstream *upstream
+	domains  map[string][]string
 
-	mu      sync.RWMutex
-	records *records // guarded by mu
+	mu      sync.Mutex // one change at a time; answers do not wait for it
+	records *records
 
 	listenMu sync.Mutex
 	listen   map[netip.Addr]*listener // guarded by listenMu
@@ -43,20 +40,16 @@ func New(c Config) *Server {
 	if c.ResolvConf == "" {
 		c.ResolvConf = "/etc/resolv.conf"
 	}
-	return &Server{log: c.Log, upstream: newUpstream(c.ResolvConf), records: newRecords(), listen: map[netip.Addr]*listener{}}
-}
-
-// listener serves one gateway address.
-type listener struct {
-	network string
-	port    uint16
-	udp     *dns.Server
-	tcp     *dns.Server
+	return &Server{
+		log: c.Log, upstream: newUpstream(c.ResolvConf), domains: foldDomains(c.Forward),
+		records: newRecords(), listen: map[netip.Addr]*listener{},
+	}
 }
 
 // SetZone serves the network's gateway addresses: on port 53, or on another
-// when that is taken.
+// when that is taken. A zone that exists keeps its names.
 func (s *Server) SetZone(z overlaynet.Zone) (map[netip.Addr]uint16, error) {
+	z.Forward = foldDomains(z.Forward)
 	s.mu.Lock()
 	s.records.setZone(z)
 	s.mu.Unlock()
@@ -77,37 +70,7 @@ func (s *Server) SetZone(z overlaynet.Zone) (map[netip.Addr]uint16, error) {
 	return ports, nil
 }
 
-// open listens on both protocols with the same port.
-func (s *Server) open(a netip.Addr) (*listener, error) {
-	var last error
-	for try, port := 0, uint16(53); try < 8; try, port = try+1, 0 {
-		pc, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, port)))
-		if err != nil {
-			if last = err; errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EACCES) {
-				continue
-			}
-			return nil, err
-		}
-		port = pc.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-		ln, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(a, port)))
-		if err != nil {
-			pc.Close()
-			last = err
-			continue
-		}
-		l := &listener{port: port}
-		h := s.handler(a)
-		l.udp = &dns.Server{PacketConn: pc, Handler: h, UDPSize: dns.MaxMsgSize, NotifyStartedFunc: func() {}}
-		l.tcp = &dns.Server{Listener: ln, Handler: h, MaxTCPQueries: -1}
-		for _, srv := range []*dns.Server{l.udp, l.tcp} {
-			s.closed.Go(func() { _ = srv.ActivateAndServe() })
-		}
-		return l, nil
-	}
-	return nil, last
-}
-
-// RemoveZone forgets the network and frees its sockets.
+// RemoveZone forgets the network with all names in it and frees its sockets.
 func (s *Server) RemoveZone(network string) {
 	s.mu.Lock()
 	s.records.removeZone(network)
@@ -122,15 +85,8 @@ func (s *Server) RemoveZone(network string) {
 	}
 }
 
-func (l *listener) close() {
-	// The sockets are closed first: Shutdown alone refuses a server that has not started yet.
-	l.udp.PacketConn.Close()
-	l.tcp.Listener.Close()
-	_ = l.udp.Shutdown()
-	_ = l.tcp.Shutdown()
-}
-
-// SetHost adds or replaces one container's names in one network.
+// SetHost adds or replaces one container's names in one network, whose zone is
+// there already.
 func (s *Server) SetHost(h overlaynet.Host) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,7 +100,7 @@ func (s *Server) RemoveHost(sandbox, network string) {
 	s.records.removeHost(sandbox, network)
 }
 
-// Close stops serving.
+// Close stops serving and waits for answers that are under way.
 func (s *Server) Close() error {
 	s.listenMu.Lock()
 	for a, l := range s.listen {
@@ -154,17 +110,4 @@ func (s *Server) Close() error {
 	s.listenMu.Unlock()
 	s.closed.Wait()
 	return nil
-}
-
-func (s *Server) handler(at netip.Addr) dns.Handler {
-	return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		tcp := w.RemoteAddr().Network() == "tcp"
-		var from netip.Addr
-		if ap, err := netip.ParseAddrPort(w.RemoteAddr().String()); err == nil {
-			from = ap.Addr().Unmap().WithZone("")
-		}
-		if a := s.answer(q, from, at, tcp); a != nil {
-			_ = w.WriteMsg(a)
-		}
-	})
 }

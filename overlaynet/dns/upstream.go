@@ -1,121 +1,129 @@
 package dns
 
 import (
-	"net"
-	"os"
+	"encoding/binary"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/miekg/dns"
 )
 
 const (
-	askTime  = 2 * time.Second // per server
-	askMost  = 512             // questions under way at once
-	badMost  = 256
-	badTime  = 30 * time.Second // how long a server that did not answer is asked last
-	stubFile = "/run/systemd/resolve/resolv.conf"
+	askTime = 2 * time.Second // per server
+	askMost = 1024            // questions under way at once
+	askOne  = 256             // of one container
+	badMost = 256
+	badTime = 30 * time.Second // how long a server that did not answer is asked last
 )
 
 // upstream asks the world.
 type upstream struct {
-	path  string
-	slots chan struct{}
+	host *hostFile
 
 	mu      sync.Mutex
-	mtime   time.Time // guarded by mu: of path when servers was read
-	servers []string  // guarded by mu: "10.0.0.1:53"
+	under   map[*box]int         // guarded by mu: errands under way by container
+	total   int                  // guarded by mu: of all
+	flights map[string]*flight   // guarded by mu: questions under way, by what they ask whom
+	bad     map[string]time.Time // guarded by mu: servers that did not answer, and until when they are asked last
+}
 
-	bad map[string]time.Time // guarded by mu: servers that did not answer, and until when they are asked last
+// flight is a question that is under way for one or several askers.
+type flight struct {
+	done  chan struct{}
+	reply []byte // nil: nobody answered; set before done is closed
 }
 
 func newUpstream(path string) *upstream {
-	return &upstream{path: path, slots: make(chan struct{}, askMost), bad: map[string]time.Time{}}
+	return &upstream{host: &hostFile{path: path}, under: map[*box]int{}, flights: map[string]*flight{}, bad: map[string]time.Time{}}
 }
 
-// host returns the host's resolvers, read again when the file has changed.
-// Behind the local stub of systemd-resolved come the servers that it uses,
-// for a daemon whose namespace the stub does not serve.
-func (u *upstream) host() []string {
+// start asks and hands the reply to done, later and from another goroutine. It
+// returns a reply itself, and does not ask, when too much is under way.
+func (u *upstream) start(e *errand, done func([]byte)) []byte {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	st, err := os.Stat(u.path)
-	if err != nil {
-		return u.servers
+	if u.total >= askMost || u.under[e.who] >= askOne {
+		return e.fail(nil, codeFailed)
 	}
-	if u.servers != nil && st.ModTime().Equal(u.mtime) {
-		return u.servers
-	}
-	servers := nameservers(u.path)
-	for _, s := range servers {
-		if strings.HasPrefix(s, "127.") {
-			servers = append(servers, nameservers(stubFile)...)
-			break
-		}
-	}
-	u.servers, u.mtime = servers, st.ModTime()
-	return servers
+	u.total++
+	u.under[e.who]++
+	go func() {
+		reply := u.exchange(e)
+		u.ended(e.who)
+		done(reply)
+	}()
+	return nil
 }
 
-func nameservers(path string) (out []string) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil
+func (u *upstream) ended(who *box) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.total--
+	if u.under[who]--; u.under[who] == 0 {
+		delete(u.under, who)
 	}
-	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) >= 2 && f[0] == "nameserver" {
-			out = append(out, withPort(f[1]))
-		}
-	}
-	return out
 }
 
-func withPort(s string) string {
-	if _, _, err := net.SplitHostPort(s); err == nil {
-		return s
-	}
-	return net.JoinHostPort(s, "53")
-}
-
-// exchange asks the servers in turn, over the protocol that the container
-// used; it always returns a reply.
-func (u *upstream) exchange(q *dns.Msg, servers []string, tcp bool) *dns.Msg {
-	select {
-	case u.slots <- struct{}{}:
-		defer func() { <-u.slots }()
-	default:
-		return fail(q, dns.RcodeServerFailure)
-	}
+// exchange always returns a reply. The same question of several askers, or of
+// one that asks again, is put once.
+func (u *upstream) exchange(e *errand) []byte {
+	servers := e.servers
 	if len(servers) == 0 {
-		servers = u.host()
+		servers = u.host.servers()
 	}
-	servers = u.goodFirst(servers)
-	network := "udp"
-	if tcp {
-		network = "tcp"
+	key := strings.Join(servers, " ") + "\x00" + string(e.packet[2:])
+	if e.tcp {
+		key += "\x00tcp"
 	}
-	c := &dns.Client{Net: network, Timeout: askTime, UDPSize: dns.MaxMsgSize}
-	ask := q.Copy()
-	var refused *dns.Msg
-	for _, s := range servers {
-		ask.Id = dns.Id()
-		m, _, err := c.Exchange(ask, s)
+	u.mu.Lock()
+	f := u.flights[key]
+	if f != nil {
+		u.mu.Unlock()
+		<-f.done
+	} else {
+		f = &flight{done: make(chan struct{})}
+		u.flights[key] = f
+		u.mu.Unlock()
+		f.reply = u.ask(e, servers)
+		u.mu.Lock()
+		delete(u.flights, key)
+		u.mu.Unlock()
+		close(f.done)
+	}
+	if f.reply == nil {
+		return e.fail(nil, codeFailed)
+	}
+	reply := append([]byte(nil), f.reply...)
+	copy(reply, e.packet[:2])                                 // its ID
+	copy(reply[headerSize:e.end], e.packet[headerSize:e.end]) // and its way to write the name
+	return e.fit(reply)
+}
+
+// ask puts the question to the servers in turn; nil: nobody answered.
+func (u *upstream) ask(e *errand, servers []string) (refused []byte) {
+	for _, s := range u.goodFirst(servers) {
+		m, err := e.put(s)
 		u.answered(s, err == nil)
-		if err != nil || m == nil {
+		if err != nil {
 			continue
 		}
-		m.Id = q.Id
-		if m.Rcode == dns.RcodeServerFailure || m.Rcode == dns.RcodeRefused {
+		if code := m[3] & 15; code == codeFailed || code == codeRefused {
 			refused = m
 			continue
 		}
 		return m
 	}
-	if refused != nil {
-		return refused
+	return refused
+}
+
+// fit truncates what is too long for the asker: to the question.
+func (e *errand) fit(reply []byte) []byte {
+	if e.tcp || len(reply) <= e.size {
+		return reply
 	}
-	return fail(q, dns.RcodeServerFailure)
+	flags := binary.BigEndian.Uint16(reply[2:]) | flagTrunc
+	r := e.begin(nil, codeOK, false)
+	binary.BigEndian.PutUint16(r.out[2:], flags)
+	return r.finish(&e.question, codeOK)
 }
 
 // goodFirst orders the servers, so that one that is down costs its timeout to
@@ -140,10 +148,10 @@ func (u *upstream) answered(server string, did bool) {
 	defer u.mu.Unlock()
 	if did {
 		delete(u.bad, server)
-	} else {
-		if len(u.bad) > badMost { // containers may name any
-			clear(u.bad)
-		}
-		u.bad[server] = time.Now().Add(badTime)
+		return
 	}
+	if len(u.bad) > badMost { // containers may name any
+		clear(u.bad)
+	}
+	u.bad[server] = time.Now().Add(badTime)
 }
