@@ -11,13 +11,54 @@ import (
 )
 
 // batch collects the messages of one transaction, or, with a picture, what
-// they would make.
+// they would make. What is written comes in an order in which the kernel takes
+// it, whatever the order of the calls: elements go, chains go, chains and rules
+// come, elements come.
 type batch struct {
 	c    *nftables.Conn
 	t    *nftables.Table
 	into *picture // nil: the messages are sent
 	err  error
 	any  bool // there are messages
+
+	gone  elements
+	drops []*nftables.Chain
+	later []func() // chains and rules that come
+	fresh elements
+}
+
+// elements of sets, by the name of the set.
+type elements struct {
+	sets []*nftables.Set
+	of   map[string][]nftables.SetElement
+}
+
+func (l *elements) add(s *nftables.Set, e []nftables.SetElement) {
+	if l.of == nil {
+		l.of = map[string][]nftables.SetElement{}
+	}
+	if _, known := l.of[s.Name]; !known {
+		l.sets = append(l.sets, s)
+	}
+	l.of[s.Name] = append(l.of[s.Name], e...)
+}
+
+// perMessage elements of at most 250 bytes fit into the 64 KiB of a message's
+// attribute. An even number keeps the two ends of a range together.
+const perMessage = 200
+
+// each calls f with as many elements as go into one message.
+func (l *elements) each(f func(*nftables.Set, []nftables.SetElement) error) error {
+	for _, s := range l.sets {
+		for rest := l.of[s.Name]; len(rest) > 0; {
+			n := min(perMessage, len(rest))
+			if err := f(s, rest[:n]); err != nil {
+				return err
+			}
+			rest = rest[n:]
+		}
+	}
+	return nil
 }
 
 func (b *batch) note(err error) {
@@ -26,42 +67,77 @@ func (b *batch) note(err error) {
 	}
 }
 
-func (b *batch) addChain(ch *nftables.Chain) {
-	if b.into != nil {
-		b.into.chain(ch)
-		return
+// finish writes what was collected.
+func (b *batch) finish() error {
+	if b.into == nil {
+		b.note(b.gone.each(b.c.SetDeleteElements))
 	}
+	for _, ch := range b.drops {
+		b.c.FlushChain(ch)
+		b.c.DelChain(ch)
+	}
+	for _, f := range b.later {
+		f()
+	}
+	if b.into == nil {
+		b.note(b.fresh.each(b.c.SetAddElements))
+	}
+	return b.err
+}
+
+func (b *batch) addChain(ch *nftables.Chain) {
 	b.any = true
-	b.c.AddChain(ch)
+	b.later = append(b.later, func() {
+		if b.into != nil {
+			b.into.chain(ch)
+		} else {
+			b.c.AddChain(ch)
+		}
+	})
 }
 
 func (b *batch) flushChain(ch *nftables.Chain) {
 	b.any = true
-	b.c.FlushChain(ch)
+	b.later = append(b.later, func() { b.c.FlushChain(ch) })
 }
 
 func (b *batch) dropChain(ch *nftables.Chain) {
-	b.flushChain(ch)
-	b.c.DelChain(ch)
+	b.any = true
+	b.drops = append(b.drops, ch)
 }
 
 // addRule adds a rule with its tag as comment: rules cannot be changed, only
-// replaced, so tags in order say all about a chain.
-func (b *batch) addRule(ch *nftables.Chain, tag string, exprs []expr.Any) {
-	if b.into != nil {
-		b.into.rule(ch.Name, tag)
-		return
-	}
+// replaced, so tags in order say all about a chain. The map, if there is one,
+// is the rule's own.
+func (b *batch) addRule(ch *nftables.Chain, tag string, exprs []expr.Any, own ...anonymous) {
 	b.any = true
-	b.c.AddRule(&nftables.Rule{Table: b.t, Chain: ch, Exprs: exprs, UserData: userdata.AppendString(nil, userdata.TypeComment, tag)})
+	b.later = append(b.later, func() {
+		if b.into != nil {
+			b.into.rule(ch.Name, tag)
+			return
+		}
+		for _, m := range own { // nobody can edit it: the rule's tag tells what it holds
+			b.note(b.c.AddSet(m.set, m.elems))
+			m.lookup.SetName, m.lookup.SetID = m.set.Name, m.set.ID
+		}
+		b.c.AddRule(&nftables.Rule{Table: b.t, Chain: ch, Exprs: exprs, UserData: userdata.AppendString(nil, userdata.TypeComment, tag)})
+	})
 }
 
-func (b *batch) addSet(s *nftables.Set, elems []nftables.SetElement) {
-	if b.into == nil {
-		b.note(b.c.AddSet(s, elems))
-	} else if !s.Anonymous { // those belong to their rule, whose tag tells
+// anonymous is a map without a name, for one lookup of a rule.
+type anonymous struct {
+	set    *nftables.Set
+	elems  []nftables.SetElement
+	lookup *expr.Lookup
+}
+
+func (b *batch) addSet(s *nftables.Set) {
+	b.any = true
+	if b.into != nil {
 		b.into.set(s.Name)
+		return
 	}
+	b.later = append(b.later, func() { b.note(b.c.AddSet(s, nil)) })
 }
 
 // edit is whether elements come or go.
@@ -80,9 +156,9 @@ func (b *batch) edit(s *nftables.Set, do edit, elems ...nftables.SetElement) {
 			b.into.element(s.Name, e)
 		}
 	case do == come:
-		b.note(b.c.SetAddElements(s, elems))
+		b.fresh.add(s, elems)
 	default:
-		b.note(b.c.SetDeleteElements(s, elems))
+		b.gone.add(s, elems)
 	}
 }
 

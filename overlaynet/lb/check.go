@@ -27,8 +27,13 @@ func (r *Rules) Check(context.Context) (bool, error) {
 	if err := r.meetLocked(); err != nil {
 		return false, fmt.Errorf("packet filter: beside other programs' rules: %w", err)
 	}
+	m := r.model
+	m.bridged = seesBridges() // it may have been loaded meanwhile
 	want := &batch{t: r.table, into: newPicture()}
-	want.content(r.model)
+	want.content(m)
+	if err := want.finish(); err != nil {
+		return false, fmt.Errorf("packet filter: compare: %w", err)
+	}
 	have, err := r.seeLocked()
 	if err != nil {
 		return false, fmt.Errorf("packet filter: read: %w", err)
@@ -38,8 +43,8 @@ func (r *Rules) Check(context.Context) (bool, error) {
 		return false, nil
 	}
 	r.log.Warn("packet filter: the table had been changed by somebody else; writing it anew", "table", r.table.Name, "at", what)
-	if err := r.transactLocked(func(b *batch) { b.rebuild(r.model) }); err != nil {
-		return false, fmt.Errorf("packet filter: repair: %w", err)
+	if err := r.rebuildLocked(m); err != nil {
+		return false, fmt.Errorf("repair: %w", err)
 	}
 	return true, nil
 }
@@ -74,6 +79,8 @@ func (p *picture) element(set string, e nftables.SetElement) {
 	}
 	if e.VerdictData != nil {
 		line += fmt.Sprintf(": %d %s", e.VerdictData.Kind, e.VerdictData.Chain)
+	} else if len(e.Val) > 0 {
+		line += ": " + hex.EncodeToString(e.Val)
 	}
 	p.lines["set "+set] = append(p.lines["set "+set], line)
 }
@@ -136,7 +143,7 @@ func (r *Rules) seeLocked() (*picture, error) {
 		}
 		have.set(s.Name)
 		for _, e := range elems {
-			if s.IsMap {
+			if s.DataType == nftables.TypeVerdict {
 				e.VerdictData = verdictIn(e.Val)
 			}
 			have.element(s.Name, e)

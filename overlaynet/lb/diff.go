@@ -7,57 +7,76 @@ import (
 	"strings"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
 	"github.com/dhow-project/dhow/overlaynet"
 )
 
-// diff adds what turns old into next: first what goes, then what comes, so
-// that a key may move in one transaction.
-func (b *batch) diff(old, next model) {
-	for id, s := range old.segments {
-		if n, ok := next.segments[id]; !ok || !sameSegment(s, n) {
-			b.segment(s, goes)
+// change adds what turns m into m with the change. It looks at nothing that
+// the change does not name.
+func (b *batch) change(m model, c overlaynet.Change) {
+	for id, next := range c.Segments {
+		old, there := m.segments[id]
+		if there && next != nil && sameSegment(old, *next) {
+			continue
+		}
+		if there {
+			b.segment(old, goes)
+		}
+		if next != nil {
+			b.segment(*next, come)
 		}
 	}
-	for f, to := range old.frontends {
-		if n := next.frontends[f]; len(n) == 0 {
-			b.element(f, nil, goes)
-			b.dropChain(b.chainOf(f))
-		} else if !slices.Equal(to, n) {
-			b.flushChain(b.chainOf(f))
-			b.balance(f, n)
+	for v := range m.touched(c) {
+		b.virtual(v.Addr, m.place(v), m.placeAfter(v, c))
+	}
+	for f, to := range c.Frontends {
+		next := overlaynet.Pool{Backends: to, Sticky: c.Sticky[f]}
+		b.frontend(f, m.frontends[f], next)
+	}
+	for a, p := range c.Resolvers {
+		if old := m.resolvers[a]; old != p {
+			b.resolver(a, old, p)
 		}
 	}
-	for a, p := range old.resolvers {
-		if next.resolvers[a] != p {
-			b.resolver(a, p, goes)
+	for a, here := range c.Locals {
+		if m.locals[a] != here {
+			b.local(a, edit(here))
 		}
 	}
-	for id, s := range next.segments {
-		if o, ok := old.segments[id]; !ok || !sameSegment(o, s) {
-			b.segment(s, come)
+	for f, on := range c.Inlets {
+		if m.inlets[f] != on {
+			b.inlet(f, edit(on))
 		}
 	}
-	for f, to := range next.frontends {
-		if len(old.frontends[f]) == 0 {
-			b.addChain(b.chainOf(f))
-			b.balance(f, to)
-			b.element(f, &expr.Verdict{Kind: expr.VerdictGoto, Chain: b.chainOf(f).Name}, come)
+	if c.Inbound != nil {
+		b.inbound(m.inbound, *c.Inbound)
+		b.meshInbound(m.inbound, *c.Inbound)
+	}
+}
+
+// touched are the virtual addresses that the change names, and those of
+// networks whose bridge comes, goes or gets another name.
+func (m model) touched(c overlaynet.Change) map[overlaynet.Virtual]bool {
+	out := make(map[overlaynet.Virtual]bool, len(c.Virtuals))
+	for v := range c.Virtuals {
+		out[v] = true
+	}
+	for id, s := range c.Segments {
+		if s != nil && m.segments[id].Bridge == s.Bridge {
+			continue
+		}
+		for a := range m.virtuals[id] {
+			out[overlaynet.Virtual{Network: id, Addr: a}] = true
 		}
 	}
-	for a, p := range next.resolvers {
-		if old.resolvers[a] != p {
-			b.resolver(a, p, come)
-		}
-	}
+	return out
 }
 
 func sameSegment(a, b overlaynet.Segment) bool {
 	return a.Bridge == b.Bridge && a.Internal == b.Internal && a.Masquerade == b.Masquerade &&
-		a.Separate == b.Separate && slices.Equal(a.Gateways, b.Gateways)
+		a.Separate == b.Separate && slices.Equal(a.Gateways, b.Gateways) && slices.Equal(a.Virtual, b.Virtual)
 }
 
 func (b *batch) segment(s overlaynet.Segment, do edit) {
@@ -67,21 +86,24 @@ func (b *batch) segment(s overlaynet.Segment, do edit) {
 		b.edit(b.internal(), do, nftables.SetElement{Key: name})
 	}
 	b.edit(b.same(), do, nftables.SetElement{Key: append(slices.Clone(name), name...)})
-	for _, g := range s.Gateways {
-		own, lo := b.own4(), g.Masked().Addr().AsSlice()
-		if g.Addr().Is6() {
-			own = b.own6()
-		}
-		b.edit(own, do, nftables.SetElement{Key: append(slices.Clone(name), lo...), KeyEnd: append(slices.Clone(name), lastOf(g).AsSlice()...)})
-		if !s.Masquerade || s.Internal {
-			continue
-		}
-		set := b.masq4()
-		if g.Addr().Is6() {
-			set = b.masq6()
-		}
-		b.edit(set, do, rangeOf(g.Masked())...)
+	for _, v := range s.Virtual {
+		b.edit(either(v.Addr(), b.virtual4, b.virtual6), do, rangeOf(v.Masked())...)
 	}
+	for _, g := range s.Gateways {
+		b.edit(either(g.Addr(), b.own4, b.own6), do, nftables.SetElement{
+			Key: append(slices.Clone(name), g.Masked().Addr().AsSlice()...), KeyEnd: append(slices.Clone(name), lastOf(g).AsSlice()...)})
+		if s.Masquerade && !s.Internal {
+			b.edit(either(g.Addr(), b.masq4, b.masq6), do, rangeOf(g.Masked())...)
+		}
+	}
+}
+
+// either is the set for a's family.
+func either(a netip.Addr, four, six func() *nftables.Set) *nftables.Set {
+	if a.Is6() {
+		return six()
+	}
+	return four()
 }
 
 // rangeOf is a prefix as the two elements of an interval set.
@@ -104,6 +126,50 @@ func ifname(s string) []byte {
 	return b
 }
 
+// virtual moves a service's address from one place to another.
+func (b *batch) virtual(a netip.Addr, old, next place) {
+	if old.bridge != "" && old.bridge != next.bridge {
+		b.poolChain(b.chainOfVirtual(old.bridge, a), a, old.pool, overlaynet.Pool{})
+		b.virtualElement(a, old, goes)
+		old = place{}
+	}
+	if next.bridge == "" {
+		return
+	}
+	b.poolChain(b.chainOfVirtual(next.bridge, a), a, old.pool, next.pool)
+	if old.bridge != "" && (len(old.pool.Backends) == 0) == (len(next.pool.Backends) == 0) {
+		return // where it leads is as before
+	}
+	if old.bridge != "" {
+		b.virtualElement(a, old, goes)
+	}
+	b.virtualElement(a, next, come)
+}
+
+func (b *batch) virtualElement(a netip.Addr, p place, do edit) {
+	chain := refuse
+	if len(p.pool.Backends) > 0 {
+		chain = b.chainOfVirtual(p.bridge, a).Name
+	}
+	b.edit(either(a, b.vip4, b.vip6), do, nftables.SetElement{
+		Key: append(ifname(p.bridge), a.AsSlice()...), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: chain}})
+}
+
+func (b *batch) chainOfVirtual(bridge string, a netip.Addr) *nftables.Chain {
+	return &nftables.Chain{Table: b.t, Name: "vip_" + bridge + "_" + dotted(a)}
+}
+
+// dotted is an address as a part of a chain's name.
+func dotted(a netip.Addr) string { return strings.ReplaceAll(a.String(), ":", ".") }
+
+// frontend makes a published port lead to its pool. An empty one is not published.
+func (b *batch) frontend(f overlaynet.Frontend, old, next overlaynet.Pool) {
+	b.poolChain(b.chainOf(f), f.Addr, old, next)
+	if had, has := len(old.Backends) > 0, len(next.Backends) > 0; had != has {
+		b.element(f, &expr.Verdict{Kind: expr.VerdictGoto, Chain: b.chainOf(f).Name}, edit(has))
+	}
+}
+
 var protocols = map[string]byte{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "sctp": unix.IPPROTO_SCTP}
 
 func key(a netip.Addr, proto string, port uint16) []byte {
@@ -115,15 +181,10 @@ func key(a netip.Addr, proto string, port uint16) []byte {
 }
 
 func (b *batch) mapFor(a netip.Addr) *nftables.Set {
-	switch {
-	case a == netip.IPv4Unspecified():
-		return b.any4()
-	case a == netip.IPv6Unspecified():
-		return b.any6()
-	case a.Is4():
-		return b.host4()
+	if a.IsUnspecified() {
+		return either(a, b.any4, b.any6)
 	}
-	return b.host6()
+	return either(a, b.host4, b.host6)
 }
 
 func (b *batch) element(f overlaynet.Frontend, v *expr.Verdict, do edit) {
@@ -131,60 +192,38 @@ func (b *batch) element(f overlaynet.Frontend, v *expr.Verdict, do edit) {
 }
 
 func (b *batch) chainOf(f overlaynet.Frontend) *nftables.Chain {
-	name := fmt.Sprintf("%s_%s_%d", f.Protocol, strings.ReplaceAll(f.Addr.String(), ":", "."), f.Port)
-	return &nftables.Chain{Table: b.t, Name: name}
-}
-
-// balance makes the one rule of a port's chain: round robin over its backends.
-func (b *batch) balance(f overlaynet.Frontend, to []overlaynet.Backend) {
-	width, proto := uint32(1), uint32(unix.NFPROTO_IPV4)
-	addrType := nftables.TypeIPAddr
-	if f.Addr.Is6() {
-		width, proto, addrType = 4, unix.NFPROTO_IPV6, nftables.TypeIP6Addr
-	}
-	nat := &expr.NAT{Type: expr.NATTypeDestNAT, Family: proto, RegAddrMin: reg1, RegProtoMin: reg32s + width}
-	var exprs []expr.Any
-	if len(to) == 1 {
-		exprs = []expr.Any{
-			&expr.Immediate{Register: reg1, Data: to[0].Addr.AsSlice()},
-			&expr.Immediate{Register: reg32s + width, Data: binaryutil.BigEndian.PutUint16(to[0].Port)},
-			nat,
-		}
-	} else {
-		m := &nftables.Set{Table: b.t, Anonymous: true, Constant: true, IsMap: true,
-			KeyType: nftables.TypeInteger, DataType: nftables.MustConcatSetType(addrType, nftables.TypeInetService)}
-		var elems []nftables.SetElement
-		for i, x := range to {
-			val := append(x.Addr.AsSlice(), byte(x.Port>>8), byte(x.Port), 0, 0)
-			elems = append(elems, nftables.SetElement{Key: binaryutil.NativeEndian.PutUint32(uint32(i)), Val: val})
-		}
-		b.addSet(m, elems)
-		exprs = []expr.Any{
-			&expr.Numgen{Register: reg1, Modulus: uint32(len(to)), Type: unix.NFT_NG_INCREMENTAL},
-			&expr.Lookup{SourceRegister: reg1, DestRegister: reg1, IsDestRegSet: true, SetName: m.Name, SetID: m.ID},
-			nat,
-		}
-	}
-	b.addRule(b.chainOf(f), tagOf(to), exprs)
+	return &nftables.Chain{Table: b.t, Name: fmt.Sprintf("%s_%s_%d", f.Protocol, dotted(f.Addr), f.Port)}
 }
 
 // resolver keeps port 53 of a gateway for the resolver, also when a container
 // publishes port 53 on every address; redirected when it listens elsewhere.
-func (b *batch) resolver(a netip.Addr, port uint16, do edit) {
+func (b *batch) resolver(a netip.Addr, old, next uint16) {
+	redirect := func(port uint16) (p overlaynet.Pool) {
+		if port != 0 && port != 53 {
+			p.Backends = []overlaynet.Backend{{Addr: a, Port: port}}
+		}
+		return p
+	}
 	for _, proto := range []string{"udp", "tcp"} {
 		f := overlaynet.Frontend{Protocol: proto, Addr: a, Port: 53}
-		v := &expr.Verdict{Kind: expr.VerdictAccept}
-		if port != 53 {
-			f2 := b.chainOf(f)
-			if do == come {
-				b.addChain(f2)
-				b.balance(f, []overlaynet.Backend{{Addr: a, Port: port}})
+		b.poolChain(b.chainOf(f), a, redirect(old), redirect(next))
+		verdict := func(port uint16) *expr.Verdict {
+			if port == 53 {
+				return &expr.Verdict{Kind: expr.VerdictAccept}
 			}
-			v = &expr.Verdict{Kind: expr.VerdictGoto, Chain: f2.Name}
+			return &expr.Verdict{Kind: expr.VerdictGoto, Chain: b.chainOf(f).Name}
 		}
-		b.element(f, v, do)
-		if port != 53 && do == goes {
-			b.dropChain(b.chainOf(f))
+		if old != 0 {
+			b.element(f, verdict(old), goes)
+		}
+		if next != 0 {
+			b.element(f, verdict(next), come)
 		}
 	}
+}
+
+// local lets a container reach itself through a virtual address or a published
+// port: what comes back to its sender has the node's address.
+func (b *batch) local(a netip.Addr, do edit) {
+	b.edit(either(a, b.self4, b.self6), do, nftables.SetElement{Key: append(a.AsSlice(), a.AsSlice()...)})
 }

@@ -32,6 +32,9 @@ func (m model) patterns(mark string) (out []string) {
 			out = append(out, name)
 		}
 	}
+	if m.inbound.Mesh != "" { // what is for other nodes' tasks passes from the uplink to it
+		out = append(out, m.inbound.Mesh)
+	}
 	sort.Strings(out)
 	return out
 }

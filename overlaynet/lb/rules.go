@@ -5,8 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -44,48 +43,6 @@ type Rules struct {
 }
 
 var _ overlaynet.Rules = (*Rules)(nil)
-
-// model is the content of the table, as data.
-type model struct {
-	segments  map[string]overlaynet.Segment
-	frontends map[overlaynet.Frontend][]overlaynet.Backend
-	resolvers map[netip.Addr]uint16
-}
-
-func newModel() model {
-	return model{map[string]overlaynet.Segment{}, map[overlaynet.Frontend][]overlaynet.Backend{}, map[netip.Addr]uint16{}}
-}
-
-func (m model) clone() model {
-	return model{maps.Clone(m.segments), maps.Clone(m.frontends), maps.Clone(m.resolvers)}
-}
-
-func (m model) empty() bool { return len(m.segments)+len(m.frontends)+len(m.resolvers) == 0 }
-
-// merge is what the model is after the change.
-func (m model) merge(c overlaynet.Change) {
-	for id, s := range c.Segments {
-		if s == nil {
-			delete(m.segments, id)
-		} else {
-			m.segments[id] = *s
-		}
-	}
-	for f, b := range c.Frontends {
-		if len(b) == 0 {
-			delete(m.frontends, f)
-		} else {
-			m.frontends[f] = b
-		}
-	}
-	for a, p := range c.Resolvers {
-		if p == 0 {
-			delete(m.resolvers, a)
-		} else {
-			m.resolvers[a] = p
-		}
-	}
-}
 
 type job struct {
 	change overlaynet.Change
@@ -125,7 +82,7 @@ func (r *Rules) Apply(_ context.Context, c overlaynet.Change) error {
 	r.queue = nil
 	r.queueMu.Unlock()
 	err := r.commitLocked(jobs)
-	if err == nil && slices.ContainsFunc(jobs, func(x *job) bool { return len(x.change.Segments) > 0 }) {
+	if err == nil && slices.ContainsFunc(jobs, func(x *job) bool { return len(x.change.Segments) > 0 || x.change.Inbound != nil }) {
 		if err := r.meetLocked(); err != nil { // a network of ours works without, on most hosts
 			r.log.Warn("packet filter: beside other programs' rules", "err", err)
 		}
@@ -140,28 +97,42 @@ func (r *Rules) Apply(_ context.Context, c overlaynet.Change) error {
 }
 
 func (r *Rules) commitLocked(jobs []*job) error {
-	next := r.model.clone()
-	for _, j := range jobs {
-		next.merge(j.change)
-	}
-	if next.empty() { // no table is left behind when the last network goes
-		return r.dropLocked()
-	}
-	r.gone = false
+	c := r.model.fold(jobs)
 	if r.built {
-		err := r.transactLocked(func(b *batch) { b.diff(r.model, next) })
+		err := r.transactLocked(func(b *batch) { b.change(r.model, c) })
 		if err == nil {
-			r.model = next
-			return nil
+			r.model.merge(c)
+			return r.dropIfEmptyLocked()
 		}
 		// Somebody may have changed the table behind our back: write it whole.
 		r.log.Warn("packet filter: change refused, writing the table anew", "err", err)
 	}
-	if err := r.transactLocked(func(b *batch) { b.rebuild(next) }); err != nil {
+	next := r.model.clone()
+	next.merge(c)
+	if next.empty() { // nothing to write, and nothing is left behind
+		r.model = next
+		return r.dropLocked()
+	}
+	return r.rebuildLocked(next)
+}
+
+// rebuildLocked writes the table whole.
+func (r *Rules) rebuildLocked(m model) error {
+	m.bridged = seesBridges()
+	r.gone = false
+	if err := r.transactLocked(func(b *batch) { b.rebuild(m) }); err != nil {
 		return fmt.Errorf("packet filter: %w", err)
 	}
-	r.model, r.built = next, true
+	r.model, r.built = m, true
 	return nil
+}
+
+// seesBridges tells whether frames inside a bridge can pass the packet filter,
+// so that answers between its ports are translated back. Links turns it on for
+// each of our bridges.
+func seesBridges() bool {
+	_, err := os.Stat("/proc/sys/net/bridge/bridge-nf-call-iptables")
+	return err == nil
 }
 
 // Clear removes the table.
@@ -173,9 +144,17 @@ func (r *Rules) Clear(context.Context) error {
 	return errors.Join(r.meetLocked(), r.dropLocked())
 }
 
+// dropIfEmptyLocked leaves no table behind when the last network goes.
+func (r *Rules) dropIfEmptyLocked() error {
+	if !r.model.empty() {
+		return nil
+	}
+	return r.dropLocked()
+}
+
 // dropLocked removes the table, if it may be there.
 func (r *Rules) dropLocked() error {
-	r.model, r.built = newModel(), false
+	r.built = false
 	if r.gone {
 		return nil
 	}
@@ -192,7 +171,7 @@ func (r *Rules) transactLocked(f func(*batch)) error {
 	}
 	b := &batch{c: c, t: r.table}
 	f(b)
-	if err = b.err; err == nil && b.any {
+	if err = b.finish(); err == nil && b.any {
 		r.writes.Add(1)
 		err = c.Flush()
 	}
