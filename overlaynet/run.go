@@ -111,7 +111,7 @@ func (m *Manager) follow(ctx context.Context) error {
 		case <-ctx.Done():
 		case <-changed:
 			changed = m.opt.Source.Changed() // first: what changes from here on is seen in the next round
-			err = m.pruneUnknown(ctx)
+			err = errors.Join(m.pruneUnknown(ctx), m.reforward())
 		case <-m.flows:
 			select { // they come in bursts too, and one pass over the table does for all
 			case <-ctx.Done():

@@ -24,6 +24,7 @@ type network struct {
 	up        keyLock               // held while the bridge is made or removed
 	made      bool                  // guarded by up
 	resolvers map[netip.Addr]uint16 // guarded by up
+	forward   map[string][]string   // guarded by up: def's may have changed since
 }
 
 func (n *network) key() string { return networkKey(n.def) }
@@ -59,6 +60,7 @@ func newNetwork(mark string, def stack.Network) (*network, error) {
 		return nil, fmt.Errorf("%w: %w", err, runtime.ErrInvalid)
 	}
 	n := &network{def: def, ipam: pool, prefix: "eth", members: map[string]bool{}, up: newKeyLock()}
+	n.forward = def.Forward
 	n.seg = Segment{ID: networkKey(def), Name: def.Name, Bridge: bridgeName(mark, networkKey(def)), Gateways: pool.Gateways(), Internal: def.Internal, Masquerade: true}
 	if err := n.options(def.DriverOpts); err != nil {
 		return nil, invalid(err)
@@ -125,7 +127,7 @@ func (n *network) gatewayOf(p netip.Prefix) netip.Addr {
 }
 
 func (n *network) zone() Zone {
-	z := Zone{Network: n.key(), Name: n.def.Name, Internal: n.def.Internal}
+	z := Zone{Network: n.key(), Name: n.def.Name, Internal: n.def.Internal, Forward: n.forward}
 	for _, g := range n.seg.Gateways {
 		z.Gateways = append(z.Gateways, g.Addr())
 	}

@@ -94,9 +94,10 @@ func content(sum string, data []byte) any {
 	return data
 }
 
-// Definition is n without what the replicated state adds to it.
+// Definition is n without what the replicated state adds to it, and without
+// what changes in place.
 func (n Network) Definition() Network {
-	n.ID, n.Created = "", 0
+	n.ID, n.Created, n.Forward = "", 0, nil
 	return n
 }
 

@@ -152,6 +152,11 @@ func (v *validator) network(key string, n Network) {
 		return
 	}
 	v.oneOf(at+".driver", n.Driver, "", "bridge", "overlay", "host", "none")
+	for _, domain := range slices.Sorted(maps.Keys(n.Forward)) {
+		if err := CheckForward(domain, n.Forward[domain]); err != nil {
+			v.add(at+".x-dhow.forward."+domain, "%v", err)
+		}
+	}
 	for i, s := range n.Subnets {
 		at := fmt.Sprintf("%s.ipam.config[%d]", at, i)
 		p, err := netip.ParsePrefix(s.CIDR)

@@ -186,6 +186,7 @@ func (l *load) networks(p *types.Project) map[string]stack.Network {
 		if d := n.Ipam.Driver; d != "" && d != "default" {
 			l.fail(path+".ipam.driver", "%s is not honoured; use default", d)
 		}
+		net.Forward = l.forward(path, n)
 		l.knownOptions(path+".driver_opts", n.DriverOpts, stack.NetworkOptions)
 		l.knownOptions(path+".ipam.options", n.Ipam.Options, nil)
 		for i, pool := range n.Ipam.Config {

@@ -71,6 +71,7 @@ var notes = map[string]string{
 	"services.x-dhow.prefer_local":                                "honoured: published ports lead to the tasks of the node that was asked, as long as it has some that are ready",
 	"services.x-dhow.sticky":                                      "honoured: all connections of a client, by its address, go to one task as long as it is ready",
 	"services.x-dhow.exclusive":                                   "honoured: a node that has lost the cluster stops the service's tasks before they start elsewhere",
+	"networks.x-dhow.forward":                                     "honoured: names in these domains are asked of these resolvers, by the nodes; a change remakes nothing",
 	"volumes.labels":                                              "honoured; `dhow.scope: node` makes it one volume on each node, otherwise the tasks that use it go to the node that has it",
 	"services.deploy.resources.reservations.devices":              "honoured for CDI devices: driver: cdi with device_ids",
 	"services.deploy.resources.reservations.devices.capabilities": "accepted; the CDI name decides",

@@ -359,6 +359,13 @@ var resourceSamples = map[string][]sample{
 		res("labels", none, "labels: {a: b}"),
 		res("enable_ipv4", none, "enable_ipv4: false"),
 		res("enable_ipv6", none, "enable_ipv6: true"),
+		res("x-dhow", none, "x-dhow: {forward: {corp.example: [10.0.0.53]}}"),
+		res("x-dhow", none, "x-dhow: [forward]", refused),
+		res("x-dhow.forward", none, "x-dhow: {forward: {corp.example: [10.0.0.53, '[fd00::53]:5353']}}"),
+		res("x-dhow.forward", none, "x-dhow: {forward: {corp.example: 10.0.0.53}}"),
+		res("x-dhow.forward", none, "x-dhow: {forward: {corp.example: [dns.corp.example]}}", refused),
+		res("x-dhow.nope", none, "x-dhow: {nope: true}", refused),
+		res("x-dhow-nope", none, "x-dhow-nope: true", refused),
 	},
 	"volumes": {
 		res("name", none, "name: other"),

@@ -179,7 +179,22 @@ func updateCauses(old, want stack.Service) []string {
 	return causes
 }
 
-// networkCauses says why a network has to be made again; labels and attachable can change in place.
+// networkUpdates says what of a network changes in place.
+func networkUpdates(old, want stack.Network) []string {
+	causes := mapCauses("label", old.Labels, want.Labels)
+	causes = append(causes, change("attachable", old.Attachable, want.Attachable)...)
+	return append(causes, mapCauses("forwarded domain", joined(old.Forward), joined(want.Forward))...)
+}
+
+func joined(in map[string][]string) map[string]string {
+	out := make(map[string]string, len(in))
+	for k, v := range in {
+		out[k] = strings.Join(v, " ")
+	}
+	return out
+}
+
+// networkCauses says why a network has to be made again; what networkUpdates looks at can change in place.
 func networkCauses(old, want stack.Network) []string {
 	causes := change("name", old.Name, want.Name)
 	causes = append(causes, change("external", old.External, want.External)...)

@@ -129,8 +129,10 @@ func (d *differ) network(key string) {
 				Cause: "has to be made again (" + join(networkCauses(old, want)) + "), but service " + user + " uses it and is not to be recreated"})
 		}
 		d.before = append(d.before, Step{Action: Recreate, Kind: Network, Name: key, Cause: join(networkCauses(old, want))})
-	case !equal(old.Labels, want.Labels) || old.Attachable != want.Attachable:
-		d.before = append(d.before, Step{Action: Update, Kind: Network, Name: key, Cause: join(append(mapCauses("label", old.Labels, want.Labels), change("attachable", old.Attachable, want.Attachable)...))})
+	default:
+		if causes := networkUpdates(old, want); len(causes) > 0 {
+			d.before = append(d.before, Step{Action: Update, Kind: Network, Name: key, Cause: join(causes)})
+		}
 	}
 }
 
