@@ -43,6 +43,7 @@ type Client struct {
 	mu      sync.Mutex
 	call    call                    // guarded by mu: nil while no leader is reached
 	leader  string                  // guarded by mu: at the other end of call
+	begun   uint64                  // guarded by mu: sessions since the start
 	calling chan struct{}           // guarded by mu: closed when call changes
 	drop    context.CancelCauseFunc // guarded by mu: ends the call
 }
@@ -119,6 +120,13 @@ func (c *Client) Leader() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.leader
+}
+
+// Sessions counts those that this node has had since it started.
+func (c *Client) Sessions() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.begun
 }
 
 // Refresh says that Describe answers differently.
@@ -200,6 +208,9 @@ func (c *Client) use(to call, leader string, drop context.CancelCauseFunc) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.call, c.leader, c.drop = to, leader, drop
+	if to != nil {
+		c.begun++
+	}
 	close(c.calling)
 	c.calling = make(chan struct{})
 }

@@ -40,6 +40,8 @@ type epoch struct {
 	ctx     context.Context  // of run
 	began   chan struct{}    // closed and replaced when manager or gossip change
 	trouble string           // why others cannot reach this machine; "": they can
+	entered map[place]bool   // by containers without a task
+	leaving map[place]bool   // that no leader could be told of
 
 	stopManaging context.CancelFunc // ends what goManage started; nil: nothing
 	managed      chan struct{}      // closed when that has ended
@@ -47,7 +49,7 @@ type epoch struct {
 
 // openEpoch opens what a machine needs as a member, or as a machine alone.
 func (n *Node) openEpoch(ctx context.Context, m *member) (_ *epoch, err error) {
-	e := &epoch{n: n, log: n.log, member: m, began: make(chan struct{})}
+	e := &epoch{n: n, log: n.log, member: m, began: make(chan struct{}), entered: map[place]bool{}, leaving: map[place]bool{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.close())
@@ -190,6 +192,8 @@ func (e *epoch) run(ctx context.Context) error {
 	}
 	g.Go(func() error { return e.relay(ctx) })
 	g.Go(func() error { return e.client.Run(ctx) })
+	g.Go(func() error { return e.keepPlain(ctx) })
+	g.Go(func() error { return e.keepFacts(ctx) })
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():
@@ -284,6 +288,7 @@ func (e *epoch) describe() dispatch.Description {
 			d.Node.Gossip = g.Addr()
 		}
 	}
+	e.groundwork(&d.Node)
 	if e.n.cfg.Inventory != nil {
 		var err error
 		if d.Images, d.Volumes, err = e.n.cfg.Inventory(); err != nil {

@@ -33,9 +33,13 @@ func (n *Node) Init(ctx context.Context, opt cluster.InitOptions) (string, error
 	if err != nil {
 		return "", err
 	}
+	if m.DataPath, err = dataPath(opt.DataPath); err != nil {
+		return "", err
+	}
 	m.Cluster, m.Node, m.Role = e.cluster, e.node, stack.RoleManager
 	self := n.cfg.Facts
 	told := e.advertised(m)
+	e.underlay(&self, m)
 	self.ID, self.Addr, self.Gossip, self.Availability = e.node, told, m.gossipOf(told), opt.Availability
 	if err := e.managing().OpenCluster(ctx, self, opt.Settings); err != nil {
 		return "", err
@@ -106,6 +110,9 @@ func (n *Node) Join(ctx context.Context, opt cluster.JoinOptions) error {
 	if err != nil {
 		return err
 	}
+	if m.DataPath, err = dataPath(opt.DataPath); err != nil {
+		return err
+	}
 	p, err := n.present(ctx, token, remotes, m, opt.Availability)
 	if err != nil {
 		return err
@@ -133,6 +140,7 @@ func (n *Node) present(ctx context.Context, token identity.Token, remotes []stri
 	told := n.now().advertised(m)
 	q := cluster.Admission{Token: token.String(), CSR: csr, Node: n.cfg.Facts, Availability: a}
 	q.Node.Addr, q.Node.Gossip = told, m.gossipOf(told)
+	n.now().underlay(&q.Node, m)
 	ctx, cancel := context.WithTimeout(ctx, joinPatience)
 	defer cancel()
 	for next := 0; ; next++ {

@@ -19,6 +19,7 @@ type member struct {
 	Listen    string     `json:"listen"`              // host:port of the cluster port; the host may be an interface's name
 	Advertise string     `json:"advertise,omitempty"` // host:port that others are told, likewise
 	Own       bool       `json:"own,omitempty"`       // Advertise was an address of this machine when it was given
+	DataPath  string     `json:"dataPath,omitempty"`  // address or interface of traffic between containers; "": that of Advertise
 	Gossip    string     `json:"gossip"`              // host:port that it gossips on; the host is that of Listen
 	Managers  []contact  `json:"managers,omitempty"`  // as last heard
 	Entering  bool       `json:"entering,omitempty"`  // what the machine was before is to go first

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -37,6 +38,16 @@ type Config struct {
 	// Inventory tells which images (IDs, digests and names) and volumes this
 	// machine has, sorted. It is asked again after Refresh.
 	Inventory func() (images, volumes []string, err error)
+	// Plain are the containers without a task that this machine has in networks
+	// which span nodes, by ID; nil: there are none, and never will be.
+	Plain func() []string
+	// MTU of the link that has an address, in bytes; 0: none has it. Nil: not known.
+	MTU func(netip.Addr) int
+	// Ranges are the addresses that this machine itself uses or has routes to,
+	// without those of its containers; nil: none.
+	Ranges func() ([]netip.Prefix, error)
+	// Problems stand in the way of containers' traffic; nil: there are none.
+	Problems func() []string
 	// Ours tells the network interfaces that containers use; nil: none.
 	Ours func(name string) bool
 }
@@ -51,6 +62,7 @@ type Node struct {
 
 	turn  sync.Mutex      // held while the machine changes its place
 	turns chan transition // to Run
+	moved chan struct{}   // capacity 1: links, addresses or routes have changed
 
 	mu      sync.Mutex // guards what follows
 	epoch   *epoch
@@ -72,7 +84,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if cfg.GossipPort == 0 {
 		cfg.GossipPort = DefaultGossipPort
 	}
-	n := &Node{cfg: cfg, log: cfg.Log, dir: filepath.Join(cfg.DataDir, "node"), turns: make(chan transition), changed: make(chan struct{})}
+	n := &Node{cfg: cfg, log: cfg.Log, dir: filepath.Join(cfg.DataDir, "node"), turns: make(chan transition), moved: make(chan struct{}, 1), changed: make(chan struct{})}
 	if err := os.MkdirAll(n.dir, 0o700); err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -75,6 +74,7 @@ func (e *epoch) handler() http.Handler {
 			return holders{Nodes: e.stock.holders(q.Key)}, nil
 		})
 	})
+	e.plainHandlers(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		e.n.mu.Lock()
 		h := e.n.handler
@@ -141,6 +141,8 @@ func status(err error) int {
 		return http.StatusForbidden
 	case errors.Is(err, runtime.ErrConflict):
 		return http.StatusConflict
+	case errors.Is(err, runtime.ErrNotFound):
+		return http.StatusNotFound
 	case errors.Is(err, runtime.ErrUnavailable), errors.Is(err, cluster.ErrInSwarm):
 		return http.StatusServiceUnavailable
 	}
@@ -155,6 +157,8 @@ func sentinel(code int) error {
 		return runtime.ErrForbidden
 	case http.StatusConflict:
 		return runtime.ErrConflict
+	case http.StatusNotFound:
+		return runtime.ErrNotFound
 	}
 	return runtime.ErrUnavailable
 }
@@ -194,8 +198,17 @@ func post(ctx context.Context, c *http.Client, url string, q, a any) error {
 	if res.StatusCode == http.StatusMisdirectedRequest {
 		return &misdirected{ref}
 	}
-	return fmt.Errorf("%w: %s", sentinel(res.StatusCode), ref.Message)
+	return &denied{res.StatusCode, ref.Message}
 }
+
+// denied is what a node says instead of an answer.
+type denied struct {
+	code int // of HTTP
+	text string
+}
+
+func (d *denied) Error() string { return sentinel(d.code).Error() + ": " + d.text }
+func (d *denied) Unwrap() error { return sentinel(d.code) }
 
 // ask asks the manager that leads, wherever it is, until it answers or ctx ends.
 func (e *epoch) ask(ctx context.Context, path string, q, a any) error {

@@ -2,7 +2,10 @@ package daemon
 
 import (
 	"context"
+	"net"
+	"net/netip"
 
+	"github.com/dhow-project/dhow/cluster/dispatch"
 	member "github.com/dhow-project/dhow/cluster/node"
 	"github.com/dhow-project/dhow/overlaynet"
 	"github.com/dhow-project/dhow/stack"
@@ -12,7 +15,14 @@ import (
 type source struct{ *member.Node }
 
 // Fabric is how this machine reaches the containers of others.
-func (s source) Fabric() overlaynet.Fabric { return overlaynet.Fabric{} }
+func (s source) Fabric() overlaynet.Fabric {
+	view, member := s.View()
+	f := fabric(s.Self(), view, member)
+	if mesh, ok := s.Network(stack.IngressNetwork); ok && f.Known {
+		f.Mesh = &mesh
+	}
+	return f
+}
 
 func (s source) Enter(ctx context.Context, e stack.Endpoint) (stack.Endpoint, error) {
 	return s.EnterNetwork(ctx, e)
@@ -20,4 +30,64 @@ func (s source) Enter(ctx context.Context, e stack.Endpoint) (stack.Endpoint, er
 
 func (s source) Leave(ctx context.Context, id, network string) error {
 	return s.LeaveNetwork(ctx, id, network)
+}
+
+// vxlanPort is the one that is registered for VXLAN, as the field's tools have it.
+const vxlanPort = 4789
+
+// What VXLAN adds to a packet, bytes: Ethernet, VXLAN, UDP, and IPv4 or IPv6.
+const (
+	overhead4 = 14 + 8 + 8 + 20
+	overhead6 = 14 + 8 + 8 + 40
+)
+
+// fabric is what a view says of the links between nodes. A member that was told
+// nothing yet knows of none.
+func fabric(self string, v dispatch.View, member bool) overlaynet.Fabric {
+	if !member {
+		return overlaynet.Fabric{Known: true, Node: self}
+	}
+	if len(v.Nodes) == 0 {
+		return overlaynet.Fabric{}
+	}
+	f := overlaynet.Fabric{Known: true, Node: self, Port: vxlanPort, Peers: make(map[string]overlaynet.Peer, len(v.Nodes))}
+	if v.Port > 0 && v.Port <= 0xffff {
+		f.Port = uint16(v.Port)
+	}
+	for _, n := range v.Nodes {
+		addr := dataAddr(n)
+		if !addr.IsValid() {
+			continue
+		}
+		p := overlaynet.Peer{Addr: addr, Down: n.Down}
+		if n.Number > 0 && n.Number <= 0xffff {
+			p.Number = uint16(n.Number)
+		}
+		f.Peers[n.ID] = p
+		if fits := n.MTU - overhead(addr); n.MTU > 0 && (f.MTU == 0 || fits < f.MTU) {
+			f.MTU = fits
+		}
+	}
+	return f
+}
+
+func overhead(underlay netip.Addr) int {
+	if underlay.Is6() {
+		return overhead6
+	}
+	return overhead4
+}
+
+// dataAddr is where a node takes containers' traffic: as it says itself, else
+// where its cluster port is.
+func dataAddr(n dispatch.Node) netip.Addr {
+	host := n.DataAddr
+	if host == "" {
+		host, _, _ = net.SplitHostPort(n.Addr) // "": it is nowhere
+	}
+	a, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a.Unmap()
 }

@@ -137,6 +137,7 @@ func (n *node) openCluster(ctx context.Context) (err error) {
 			DrainGrace: cluster.DefaultDrainGrace,
 		},
 		Agent: n.runAgent, Lease: filepath.Join(n.cfg.RunDir, "lease"), Drop: n.dropTasks, Inventory: n.inventory, Ours: virtual,
+		MTU: n.links.MTUOf, Ranges: n.links.Avoid, Problems: func() []string { return n.network.Warnings() },
 	})
 	if err == nil {
 		n.closers = append(n.closers, n.cluster.Close)
