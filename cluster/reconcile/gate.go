@@ -52,6 +52,9 @@ func (r *round) networkGate(s *service) gate {
 func (r *round) dependencyGate(s *service) gate {
 	var first gate
 	for _, d := range dependencies(s.Spec) {
+		if r.atZero(d.Service) && !slices.Contains(s.Spec.Shares(), d.Service) {
+			continue
+		}
 		g := r.condition(d)
 		if g.open() {
 			continue
@@ -80,6 +83,15 @@ func dependencies(s *stack.Service) []stack.Dependency {
 	return deps
 }
 
+// atZero reports whether a service is wanted without any task. Like Compose,
+// others do not wait for it: they could never start, and those that run already
+// could not be moved from a node that is lost. Who shares something with a task
+// of it needs that task.
+func (r *round) atZero(name string) bool {
+	s := r.byName[name]
+	return s != nil && !s.leaving() && !global(s.Spec.Mode) && s.Spec.Replicas == 0
+}
+
 // absent reports whether a service is not meant to run.
 func (r *round) absent(name string) bool {
 	s := r.byName[name]
@@ -93,7 +105,7 @@ func (r *round) condition(d stack.Dependency) gate {
 	case s == nil || s.leaving():
 		return wait("waits for %s, which is not there", d.Service)
 	case len(s.keys) == 0:
-		return wait("waits for %s, which is scaled to 0", d.Service)
+		return wait("waits for %s, which has no tasks", d.Service)
 	case s.Desired == stack.DesiredStop:
 		return wait("waits for %s, which is stopped", d.Service)
 	case s.Desired == stack.DesiredCreate:

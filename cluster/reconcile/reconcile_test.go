@@ -50,6 +50,36 @@ func TestGates(t *testing.T) {
 	}
 }
 
+// TestNobodyWaitsForAServiceAtZero: but for who shares something with its tasks.
+func TestNobodyWaitsForAServiceAtZero(t *testing.T) {
+	shares := stack.Service{Name: "web", Replicas: 1}
+	shares.Container.NetworkMode = "service:db"
+	for _, c := range []struct {
+		web  stack.Service
+		mode stack.Mode
+		want string
+	}{
+		{stack.Service{Name: "web", Replicas: 1, DependsOn: []stack.Dependency{{Service: "db", Condition: stack.Started}}}, stack.Replicated, ""},
+		{stack.Service{Name: "web", Replicas: 1, DependsOn: []stack.Dependency{{Service: "db", Condition: stack.Healthy}}}, stack.Replicated, ""},
+		{stack.Service{Name: "web", Replicas: 1, DependsOn: []stack.Dependency{{Service: "db", Condition: stack.Completed}}}, stack.ReplicatedJob, ""},
+		{stack.Service{Name: "web", Replicas: 1, Links: []string{"db:d"}}, stack.Replicated, ""},
+		{shares, stack.Replicated, "waits for db, which has no tasks"},
+	} {
+		m := newModel()
+		m.put(stack.Service{Name: "db", Mode: c.mode}, 1)
+		m.put(c.web, 1)
+		m.round()
+		if len(m.tasks) != 1 {
+			t.Fatalf("%d tasks:\n%s", len(m.tasks), m)
+		}
+		for _, task := range m.tasks {
+			if got := task.Status.Message; got != c.want || (task.Node != "") != (c.want == "") {
+				t.Errorf("%+v: web says %q on node %q, want %q", c.web, got, task.Node, c.want)
+			}
+		}
+	}
+}
+
 func TestUpdateByParallelism(t *testing.T) {
 	m := newModel()
 	spec := stack.Service{Name: "web", Replicas: 5, Deploy: stack.Deploy{Update: &stack.UpdateRule{Parallelism: 2}}}

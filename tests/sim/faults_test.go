@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dhow-project/dhow/stack"
 )
 
 var seed = flag.Uint64("seed", 0, "of the one schedule of faults to run; 0: some")
@@ -111,6 +113,48 @@ func TestTheLoopHearsOfWhatPersonsDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := newChecker(f).Settled(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestALostNodeBesideAServiceAtZero: what depends on that service runs elsewhere.
+func TestALostNodeBesideAServiceAtZero(t *testing.T) {
+	f, err := NewFaults(1, 3, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := newChecker(f)
+	settle := func() {
+		t.Helper()
+		if err := f.Go(time.Hour, check.Always); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settle()
+	_, sv := f.service("web")
+	spec := sv.Spec
+	spec.Replicas = 0
+	if err := f.Propose(f.put("s00", spec, false)); err != nil {
+		t.Fatal(err)
+	}
+	settle()
+	lost := f.Store.Snapshot().ServiceTasks("s00", "db")[0].Node
+	f.Agents[lost].dead = true
+	f.Agents[lost].containers = map[string]*container{}
+	if err := f.setNode(lost, func(n *stack.Node) { n.Down = true }); err != nil {
+		t.Fatal(err)
+	}
+	settle()
+	for _, task := range f.Store.Snapshot().ServiceTasks("s00", "db") {
+		if task.Desired == stack.DesiredRun && (task.Node == lost || task.Status.State != stack.TaskRunning) {
+			t.Errorf("db.%d on %q: %d %q", task.Slot, task.Node, task.Status.State, task.Status.Message)
+		}
+	}
+	if err := f.comeBack(lost); err != nil {
+		t.Fatal(err)
+	}
+	settle()
+	if err := check.Settled(); err != nil {
 		t.Error(err)
 	}
 }
