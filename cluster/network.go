@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -187,10 +188,10 @@ func (m *Manager) networkChange(snap *state.Snapshot, want stack.Network, used [
 		rec := *old
 		rec.Asked, rec.Next = want, &next.Network
 		return &rec, nil
-	case old.Attachable == want.Attachable && mapsEqual(old.Labels, want.Labels):
+	case old.Attachable == want.Attachable && mapsEqual(old.Labels, want.Labels) && maps.EqualFunc(old.Forward, want.Forward, slices.Equal[[]string]):
 		return nil, nil
 	}
 	rec := *old
-	rec.Attachable, rec.Labels, rec.Asked = want.Attachable, want.Labels, want
+	rec.Attachable, rec.Labels, rec.Forward, rec.Asked = want.Attachable, want.Labels, want.Forward, want
 	return &rec, nil
 }
