@@ -107,7 +107,8 @@ var layers = []struct {
 	{[]string{"runtime/runtimetest"}, []string{"stack", "runtime", "runtime/events"}, "a fake of the engine's callers"},
 	{[]string{"runtime/engine"}, []string{"stack", "runtime", "runtime/events", "runtime/oci", "runtime/health", "runtime/shim/...", "overlaynet", "volumes", "internal/sparse"}, "drives its own tools; other subjects by their types only"},
 	{[]string{"cluster/state", "cluster/reconcile", "cluster/schedule"}, []string{"stack", "stack/plan", "cluster/state", "cluster/schedule"}, "pure subjects"},
-	{[]string{"cluster/loop"}, []string{"stack", "cluster/state", "cluster/schedule", "cluster/reconcile"}, "wires the pure subjects, and is as pure itself"},
+	{[]string{"cluster/address"}, []string{"stack", "cluster/state", "overlaynet/ipam"}, "a pure subject; what an address is, a network's own books say on each node as here"},
+	{[]string{"cluster/loop"}, []string{"stack", "cluster/state", "cluster/schedule", "cluster/reconcile", "cluster/address"}, "wires the pure subjects, and is as pure itself"},
 	{[]string{"cluster/consensus", "cluster/dispatch", "cluster/gossip"}, []string{"stack", "cluster/state"}, "adapters never import each other"},
 	{[]string{"cluster/identity", "cluster/seal"}, []string{"stack", "runtime", "internal/durable"}, "certificates and keys of one node: no network, no state"},
 	{[]string{"cluster/port"}, []string{"stack", "runtime", "cluster/identity"}, "connections by identity; what they carry is others'"},
@@ -204,7 +205,7 @@ var impure = map[string][]string{
 }
 
 func TestPurePackagesStayPure(t *testing.T) {
-	pure := []string{"stack", "stack/plan", "cluster/state", "cluster/reconcile", "cluster/schedule", "cluster/loop", "overlaynet/ipam"}
+	pure := []string{"stack", "stack/plan", "cluster/state", "cluster/reconcile", "cluster/schedule", "cluster/loop", "cluster/address", "overlaynet/ipam"}
 	for _, f := range sources(t) {
 		if f.test || !within(f.dir, pure...) {
 			continue

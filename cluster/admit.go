@@ -57,6 +57,11 @@ func (m *Manager) Admit(ctx context.Context, a Admission) (Papers, error) {
 	snap := m.store.Snapshot()
 	n := withFacts(joiner(snap, key, role), a.Node)
 	n.Availability, n.Issuer = a.Availability, c.CA.Digest
+	if n.Number == 0 {
+		if n.Number, err = pickNumber(snap.Nodes(), meshOf(snap)); err != nil {
+			return Papers{}, fmt.Errorf("join: %w", err)
+		}
+	}
 	if err := mayHaveRole(snap, &n); err != nil {
 		return Papers{}, fmt.Errorf("join: %w", err)
 	}

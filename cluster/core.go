@@ -108,6 +108,10 @@ func (c core) Touched(since uint64) dispatch.Touched {
 			if ids, seen := out.Nodes[t.Node]; t.Node != "" && (!seen || ids != nil) {
 				out.Nodes[t.Node] = append(ids, t.Key)
 			}
+		case state.TableEndpoint: // its node's topics may be others now
+			if _, seen := out.Nodes[t.Node]; !seen {
+				out.Nodes[t.Node] = []string{}
+			}
 		case state.TableNode, state.TableCluster:
 			out.View = true
 		case state.TableNetwork:
@@ -118,6 +122,7 @@ func (c core) Touched(since uint64) dispatch.Touched {
 		}
 	}
 	snap := c.m.store.Snapshot()
+	out.Topics = c.topics(snap, list)
 	for _, name := range sortedKeys(stacks) {
 		for _, t := range snap.Tasks(name) {
 			if t.Node != "" {

@@ -36,14 +36,17 @@ func checkFacts(n stack.Node) error {
 	switch {
 	case !plain(n.Hostname, maxHostname, false):
 		return fmt.Errorf("host name %.40q: %w", n.Hostname, runtime.ErrInvalid)
-	case !address(n.Addr):
+	case !hostPort(n.Addr):
 		return fmt.Errorf("address %.60q: want an IP address and a port: %w", n.Addr, runtime.ErrInvalid)
-	case !address(n.Gossip):
+	case !hostPort(n.Gossip):
 		return fmt.Errorf("address of the gossip %.60q: want an IP address and a port: %w", n.Gossip, runtime.ErrInvalid)
 	case n.NanoCPUs < 0 || n.NanoCPUs > maxNanoCPUs:
 		return fmt.Errorf("%d billionths of a CPU: %w", n.NanoCPUs, runtime.ErrInvalid)
 	case n.Memory < 0 || n.Memory > maxAmount:
 		return fmt.Errorf("%d bytes of memory: %w", n.Memory, runtime.ErrInvalid)
+	}
+	if err := checkLinks(n); err != nil {
+		return err
 	}
 	return checkTables(n)
 }
@@ -79,10 +82,43 @@ func plain(s string, limit int, spaces bool) bool {
 	return true
 }
 
-func address(s string) bool {
+func hostPort(s string) bool {
 	if s == "" {
 		return true
 	}
 	a, err := netip.ParseAddrPort(s)
 	return err == nil && a.Port() != 0 && len(s) <= maxWord && !a.Addr().IsMulticast()
+}
+
+// Bounds of what a machine may say of its links.
+const (
+	maxRanges   = 4096
+	maxProblems = 32
+	maxMTU      = 1 << 20
+)
+
+// checkLinks is checkFacts for what carries containers' traffic.
+func checkLinks(n stack.Node) error {
+	if n.DataAddr != "" {
+		if a, err := netip.ParseAddr(n.DataAddr); err != nil || a.IsUnspecified() || a.IsMulticast() {
+			return fmt.Errorf("address for containers' traffic %.60q: want an IP address: %w", n.DataAddr, runtime.ErrInvalid)
+		}
+	}
+	if n.MTU < 0 || n.MTU > maxMTU {
+		return fmt.Errorf("an MTU of %d: %w", n.MTU, runtime.ErrInvalid)
+	}
+	if len(n.Ranges) > maxRanges || len(n.Problems) > maxProblems {
+		return fmt.Errorf("%d ranges of addresses and %d problems, at most %d and %d: %w", len(n.Ranges), len(n.Problems), maxRanges, maxProblems, runtime.ErrInvalid)
+	}
+	for _, r := range n.Ranges {
+		if _, err := netip.ParsePrefix(r); err != nil {
+			return fmt.Errorf("range %.60q: want a CIDR: %w", r, runtime.ErrInvalid)
+		}
+	}
+	for _, p := range n.Problems {
+		if !plain(p, maxLabelValue, true) {
+			return fmt.Errorf("problem %.40q: %w", p, runtime.ErrInvalid)
+		}
+	}
+	return nil
 }

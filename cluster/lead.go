@@ -78,6 +78,9 @@ func (m *Manager) lead(ctx context.Context) error {
 	if err := m.bootstrap(ctx); err != nil {
 		return fmt.Errorf("begin to lead: %w", err)
 	}
+	if err := m.complete(ctx); err != nil {
+		return fmt.Errorf("begin to lead: %w", err)
+	}
 	if err := m.unforce(ctx); err != nil {
 		return fmt.Errorf("begin to lead: %w", err)
 	}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"time"
 
+	"github.com/dhow-project/dhow/cluster/address"
 	"github.com/dhow-project/dhow/cluster/loop"
 )
 
 // reconcile decides and stores what is to be done, round by round, until ctx ends.
 func (m *Manager) reconcile(ctx context.Context) error {
-	l := loop.New(m.loopConfig())
+	l := loop.New(m.loopConfig(m.openBooks()))
+	defer m.closeBooks()
 	backoff := time.Duration(0)
 	for {
 		changed, had := m.store.Changed(), m.inventoryChanged()
@@ -38,8 +40,25 @@ func (m *Manager) inventoryChanged() <-chan struct{} {
 	return m.cfg.Inventory.Changed()
 }
 
-func (m *Manager) loopConfig() loop.Config {
-	return loop.Config{Store: m.store, Propose: m.propose, NewID: newID, Inventory: m.cfg.Inventory, LeaseEnded: m.leaseEnded, DrainGrace: m.cfg.DrainGrace}
+func (m *Manager) loopConfig(books *address.Books) loop.Config {
+	return loop.Config{
+		Store: m.store, Propose: m.propose, NewID: newID, Inventory: m.cfg.Inventory, LeaseEnded: m.leaseEnded, DrainGrace: m.cfg.DrainGrace,
+		Books: books,
+	}
+}
+
+// openBooks begins to keep who has which address.
+func (m *Manager) openBooks() *address.Books {
+	m.write.Lock()
+	defer m.write.Unlock()
+	m.books = address.New()
+	return m.books
+}
+
+func (m *Manager) closeBooks() {
+	m.write.Lock()
+	defer m.write.Unlock()
+	m.books = nil
 }
 
 // round keeps everybody else's commands away from what a round builds on.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dhow-project/dhow/cluster/address"
 	"github.com/dhow-project/dhow/cluster/consensus"
 	"github.com/dhow-project/dhow/cluster/seal"
 	"github.com/dhow-project/dhow/cluster/state"
@@ -30,6 +31,7 @@ type Manager struct {
 	// so that no two commands build on the same past. Reports do not need it:
 	// they write fields of their own.
 	write sync.Mutex
+	books *address.Books // guarded by write; nil: this manager does not lead
 }
 
 // Open opens or bootstraps the replicated state. It returns when the state is
@@ -99,6 +101,7 @@ func (m *Manager) self(snap *state.Snapshot, now int64) *stack.Node {
 	n := withFacts(*old, m.cfg.Node)
 	n.Down, n.Fenced, n.Message = false, false, ""
 	n.Addr, n.Gossip, n.Issuer = old.Addr, old.Gossip, old.Issuer // its session tells them
+	n.DataAddr, n.MTU, n.Ranges, n.Problems = old.DataAddr, old.MTU, old.Ranges, old.Problems
 	if sameNode(old, &n) {
 		return nil
 	}

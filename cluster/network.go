@@ -1,10 +1,12 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dhow-project/dhow/cluster/state"
@@ -19,6 +21,9 @@ const DefaultNetwork = "bridge"
 func (m *Manager) CreateNetwork(ctx context.Context, n stack.Network) (stack.Network, error) {
 	if n.Name == "" {
 		return n, fmt.Errorf("create network: no name: %w", runtime.ErrInvalid)
+	}
+	if n.Name == stack.IngressNetwork {
+		return n, fmt.Errorf("create network %s: the cluster has a network of this name for itself: %w", n.Name, runtime.ErrForbidden)
 	}
 	m.write.Lock()
 	defer m.write.Unlock()
@@ -37,33 +42,19 @@ func (m *Manager) CreateNetwork(ctx context.Context, n stack.Network) (stack.Net
 
 // resolve gives a new network its ID and subnets.
 func (m *Manager) resolve(snap *state.Snapshot, n stack.Network, now int64) (*state.Network, error) {
-	var used []stack.Network
-	for _, other := range snap.Networks() {
-		used = append(used, other.Network)
-		if other.Next != nil {
-			used = append(used, *other.Next)
-		}
-	}
-	return m.resolveBeside(used, n, now)
+	used := allotted(snap)
+	return m.resolveBeside(snap, snap.Cluster(), used, used, n, now)
 }
 
-func (m *Manager) resolveBeside(used []stack.Network, n stack.Network, now int64) (*state.Network, error) {
+// resolveBeside is resolve beside networks that the state may not have yet: the
+// identifiers of all are taken, and the ranges of used.
+func (m *Manager) resolveBeside(snap *state.Snapshot, c *state.Cluster, all, used []stack.Network, n stack.Network, now int64) (*state.Network, error) {
+	n.VNI, n.Virtual = 0, nil // nobody but the cluster chooses these
 	rec := &state.Network{Network: n, Asked: n}
 	rec.ID, rec.Created = newHexID(), now
-	if n.Driver == "host" || n.Driver == "none" || n.Driver == "null" {
-		return rec, nil
+	if err := m.allot(&rec.Network, c, all, besides(snap, c, used)); err != nil {
+		return nil, err
 	}
-	if m.cfg.Subnets == nil {
-		if len(n.Subnets) == 0 {
-			return nil, fmt.Errorf("network %s: no subnet given and none can be chosen: %w", n.Name, runtime.ErrInvalid)
-		}
-		return rec, nil
-	}
-	subnets, err := m.cfg.Subnets.Pick(n, used)
-	if err != nil {
-		return nil, fmt.Errorf("network %s: %w", n.Name, err)
-	}
-	rec.Subnets = subnets
 	return rec, nil
 }
 
@@ -78,14 +69,38 @@ func (m *Manager) RemoveNetwork(ctx context.Context, nameOrID string) error {
 		return fmt.Errorf("network %s: %w", nameOrID, runtime.ErrNotFound)
 	case n.Name == DefaultNetwork:
 		return fmt.Errorf("network %s is the default network and stays: %w", n.Name, runtime.ErrForbidden)
+	case n.Name == stack.IngressNetwork && n.Network.Stack == "":
+		return fmt.Errorf("network %s is the cluster's own, of published ports, and stays: %w", n.Name, runtime.ErrForbidden)
 	case n.Network.Stack != "" && snap.Stack(n.Network.Stack) != nil:
 		return fmt.Errorf("network %s belongs to stack %s: %w", n.Name, n.Network.Stack, runtime.ErrConflict)
 	}
 	if user := borrower(snap, n.Name); user != "" {
 		return fmt.Errorf("network %s is used by stack %s: %w", n.Name, user, runtime.ErrConflict)
 	}
+	if err := occupied(snap, n.Name); err != nil {
+		return err
+	}
 	_, err := m.propose(ctx, []state.Change{{Delete: &state.Key{Table: state.TableNetwork, Name: n.Name}}})
 	return err
+}
+
+// occupied names who has an address in a network; nil: nobody.
+func occupied(snap *state.Snapshot, network string) error {
+	var who []string
+	for _, t := range snap.NetworkTasks(network) {
+		who = append(who, fmt.Sprintf("%s/%s.%d", t.Stack, t.Service, t.Slot))
+	}
+	for _, e := range snap.Endpoints(network) {
+		who = append(who, "container "+cmp.Or(e.Name, e.ID))
+	}
+	if len(who) == 0 {
+		return nil
+	}
+	slices.Sort(who)
+	if n := len(who); n > 5 {
+		who = append(who[:5], fmt.Sprintf("%d more", n-5))
+	}
+	return fmt.Errorf("network %s has active endpoints: %s: %w", network, strings.Join(who, ", "), runtime.ErrConflict)
 }
 
 // borrower names a stack that uses a network as an external one; "" when none does.
@@ -134,10 +149,7 @@ func (m *Manager) Networks() []stack.Network {
 // networkChanges makes, replaces and changes the networks of a stack. Those
 // that the stack has no more are left to the loop: containers may still be in them.
 func (m *Manager) networkChanges(snap *state.Snapshot, s stack.Stack, remade func(key string) bool, now int64) ([]state.Change, error) {
-	var used []stack.Network
-	for _, n := range snap.Networks() {
-		used = append(used, n.Network)
-	}
+	used := allotted(snap)
 	var changes []state.Change
 	keep := map[string]bool{}
 	for _, want := range s.Networks {
@@ -176,12 +188,12 @@ func (m *Manager) networkChange(snap *state.Snapshot, want stack.Network, used [
 	}
 	switch {
 	case old == nil:
-		return m.resolveBeside(used, want, now)
+		return m.resolveBeside(snap, snap.Cluster(), used, used, want, now)
 	case old.Network.Stack != want.Stack:
 		return nil, fmt.Errorf("network %s exists and is not of this stack; declare it `external: true` to use it, or choose another name: %w", want.Name, runtime.ErrConflict)
 	case remade:
 		others := slices.DeleteFunc(slices.Clone(used), func(n stack.Network) bool { return n.Name == want.Name })
-		next, err := m.resolveBeside(others, want, now)
+		next, err := m.resolveBeside(snap, snap.Cluster(), used, others, want, now)
 		if err != nil {
 			return nil, err
 		}

@@ -52,6 +52,9 @@ func (m *Manager) OpenCluster(ctx context.Context, self stack.Node, set Settings
 	n.Availability = self.Availability
 	n.Edits++
 	changes := []state.Change{{Node: &n}}
+	if err := checkSettings(set); err != nil {
+		return err
+	}
 	if !c.Open {
 		if err := m.equip(&c); err != nil {
 			return err
@@ -59,7 +62,17 @@ func (m *Manager) OpenCluster(ctx context.Context, self stack.Node, set Settings
 		c.Open, c.Settings = true, set
 		c.Version++
 		c.Updated = time.Now().UnixNano()
-		changes = append(changes, state.Change{Cluster: &c})
+		mesh, err := m.ingress(snap, &c)
+		if err != nil {
+			return err
+		}
+		changes = append(append(changes, state.Change{Cluster: &c}), mesh...)
+	}
+	if n.Number == 0 {
+		var err error
+		if n.Number, err = pickNumber(snap.Nodes(), meshOf(snap)); err != nil {
+			return err
+		}
 	}
 	_, err := m.propose(ctx, changes)
 	return err
@@ -162,6 +175,9 @@ func checkSettings(set Settings) error {
 		return fmt.Errorf("certificate expiry %s: at least %s: %w", set.CertExpiry, MinCertExpiry, runtime.ErrInvalid)
 	case !slices.Contains([]string{"", "all", "none"}, set.Labels[WorkerRequests]):
 		return fmt.Errorf("label %s=%s: use all or none: %w", WorkerRequests, set.Labels[WorkerRequests], runtime.ErrInvalid)
+	case set.VNIFirst < 0 || set.VNILast < 0 || set.VNIFirst > MaxVNI || set.VNILast > MaxVNI || set.VNILast != 0 && set.VNILast < max(set.VNIFirst, 1) ||
+		set.VNILast != 0 && set.VNIFirst == 0 && set.VNILast < state.DefaultVNIFirst:
+		return fmt.Errorf("identifiers of networks %d to %d: use 1 to %d: %w", set.VNIFirst, set.VNILast, MaxVNI, runtime.ErrInvalid)
 	case set.DataPathPort < 0 || set.DataPathPort > 65535:
 		return fmt.Errorf("data path port %d is not between 1 and 65535: %w", set.DataPathPort, runtime.ErrInvalid)
 	}

@@ -44,9 +44,24 @@ const DefaultDrainGrace = 500 * time.Millisecond
 
 // SubnetPicker chooses address ranges for a network.
 type SubnetPicker interface {
-	// Pick returns the subnets of want, complete with gateways: those it asks
-	// for, checked against used, or free ones.
-	Pick(want stack.Network, used []stack.Network) ([]stack.Subnet, error)
+	// Pick returns the ranges of want: the subnets that it asks for, checked, or
+	// free ones, and free ones for services' virtual addresses.
+	Pick(want stack.Network, beside Beside) (Picked, error)
+}
+
+// Beside is what a network's ranges must not meet, and where they come from.
+type Beside struct {
+	Networks []stack.Network
+	Nodes    map[string][]string // what nodes use themselves, as CIDR, by the node's name
+	Pools    []string            // of the cluster: "10.20.0.0/16"; none: the machine's own
+	Size     int                 // prefix length of the subnets of Pools; 0: 24
+	Seed     string              // of the cluster's own IPv6 range; "": the machine's own
+}
+
+// Picked are a network's ranges.
+type Picked struct {
+	Subnets []stack.Subnet // complete with gateways
+	Virtual []string       // a range for each family of Subnets, outside of them; none for a network that does not span nodes
 }
 
 // VolumeNames lists the real names of the volumes that exist.

@@ -65,23 +65,26 @@ func (volumes) Discard(context.Context, string) error      { return nil }
 // picker gives 10.N.0.0/16 in turn.
 type picker struct{}
 
-func (picker) Pick(want stack.Network, used []stack.Network) ([]stack.Subnet, error) {
+func (p picker) Pick(want stack.Network, beside cluster.Beside) (cluster.Picked, error) {
 	if len(want.Subnets) > 0 {
-		return want.Subnets, nil
+		return cluster.Picked{Subnets: want.Subnets}, nil
 	}
 	for i := range 256 {
 		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i)}), 16)
 		free := true
-		for _, n := range used {
+		for _, n := range beside.Networks {
 			for _, s := range n.Subnets {
 				free = free && s.CIDR != p.String()
 			}
 		}
 		if free {
-			return []stack.Subnet{{CIDR: p.String(), Gateway: p.Addr().Next().String()}}, nil
+			return cluster.Picked{
+				Subnets: []stack.Subnet{{CIDR: p.String(), Gateway: p.Addr().Next().String()}},
+				Virtual: []string{fmt.Sprintf("10.255.%d.0/24", i)},
+			}, nil
 		}
 	}
-	return nil, errors.New("no free subnet")
+	return cluster.Picked{}, errors.New("no free subnet")
 }
 
 // source counts the agent's commands.

@@ -1,6 +1,9 @@
 package stack
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // ContainerSpec is everything needed to run one container. It is the same for
 // a task of a service and for a plain `docker run`; the engine knows no other
@@ -94,6 +97,13 @@ type ContainerSpec struct {
 
 	PostStart []Hook `json:"postStart,omitempty"` // run in the container after it started, in order
 	PreStop   []Hook `json:"preStop,omitempty"`   // run in the container before it is told to stop, in order
+}
+
+// OwnNetworks reports whether the container has a place of its own in Networks:
+// not the host's network, none, or another container's.
+func (c *ContainerSpec) OwnNetworks() bool {
+	m := c.NetworkMode
+	return m != "host" && m != "none" && !strings.HasPrefix(m, "service:") && !strings.HasPrefix(m, "container:")
 }
 
 // Device is a host device node, or a CDI name ("vendor.com/class=name") in Source alone.

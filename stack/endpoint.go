@@ -9,6 +9,7 @@ type Endpoint struct {
 	Container string   `json:"container,omitempty"` // ID; "" before there is one
 	Name      string   `json:"name,omitempty"`      // the container's: "shop-web-1"
 	Service   string   `json:"service,omitempty"`   // "shop/web"; "": of no service
+	Stack     string   `json:"stack,omitempty"`     // of a container without a service that belongs to one: a one-off
 	IPv4      string   `json:"ipv4,omitempty"`      // no prefix length
 	IPv6      string   `json:"ipv6,omitempty"`
 	MAC       string   `json:"mac,omitempty"`     // "": derived from the address

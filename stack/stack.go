@@ -37,6 +37,12 @@ type Service struct {
 	PreferLocal   bool              `json:"preferLocal,omitempty"` // published ports prefer the tasks of the node that was asked (x-dhow)
 }
 
+// Virtual reports whether the service has an address of its own in each of its
+// networks, beside those of its tasks.
+func (s *Service) Virtual() bool {
+	return s.Deploy.EndpointMode != "dnsrr" && s.Mode != ReplicatedJob && s.Mode != GlobalJob && s.Container.OwnNetworks()
+}
+
 // Key is what a service is called outside of its stack: "shop/web".
 func (t Task) Key() string { return t.Stack + "/" + t.Service }
 

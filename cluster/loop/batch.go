@@ -79,6 +79,8 @@ func (b *batch) task(p *placer, c *taskChange) {
 	if c.change.Place && t.Node != "" {
 		b.placed = append(b.placed, t.ID)
 	}
+	b.add(p.yielded...)
+	p.yielded = nil
 	for _, v := range binds { // before the task: who has one has the other
 		b.binds = append(b.binds, v.Name)
 		b.add(state.Change{Volume: v})
@@ -93,7 +95,7 @@ func (b *batch) task(p *placer, c *taskChange) {
 
 // sizeOf estimates the bytes of a task in a command.
 func sizeOf(t *stack.Task) int {
-	return 450 + len(t.Status.Message) + 120*(len(t.Anonymous)+len(t.Status.Anonymous))
+	return 450 + len(t.Status.Message) + 120*(len(t.Anonymous)+len(t.Status.Anonymous)) + 60*len(t.Addresses)
 }
 
 // flush proposes what was collected as one command. When that fails, nothing is
@@ -115,6 +117,7 @@ func (b *batch) flush(ctx context.Context) error {
 	for _, name := range b.binds {
 		b.loop.view.cluster.BindVolume(name, "")
 	}
+	b.loop.view.books.Reset()
 	b.loop.view.index = 0 // nothing that was looked at may be forgotten: begin anew
 	b.loop.view.snap = nil
 	return fmt.Errorf("store decisions: %w", err)

@@ -16,6 +16,8 @@ type decision struct {
 	tasks []taskChange
 	last  []state.Change // must not come before tasks: what waits until none is left
 
+	services []*state.Service
+
 	visited int   // tasks looked at
 	again   int64 // when time alone changes it, Unix nanoseconds; 0: never
 	global  bool  // some service has a task on each node
@@ -53,7 +55,7 @@ func decide(v *view, s *state.Stack, now time.Time, cfg *Config) *decision {
 	in := input(v, s, services, networks, now)
 	in.LeaseEnded, in.DrainGrace = cfg.LeaseEnded, cfg.DrainGrace
 	res := reconcile.Stack(in)
-	d := &decision{visited: len(in.Tasks), again: res.Again, global: hasGlobal(services)}
+	d := &decision{services: services, visited: len(in.Tasks), again: res.Again, global: hasGlobal(services)}
 	for _, name := range sortedKeys(res.Left) {
 		c := state.Change{Left: &state.LeftChange{Stack: s.Name, Name: name, Left: res.Left[name]}}
 		if len(res.Left[name]) == 0 { // tasks remove them now

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/dhow-project/dhow/cluster/address"
 	"github.com/dhow-project/dhow/cluster/schedule"
 	"github.com/dhow-project/dhow/cluster/state"
 	"github.com/dhow-project/dhow/stack"
@@ -17,6 +18,7 @@ type Config struct {
 	Inventory  Inventory                                                         // nil: nothing is known of what nodes have
 	LeaseEnded func(node string) bool                                            // nil: as reconcile.Input
 	DrainGrace time.Duration                                                     // as reconcile.Input
+	Books      *address.Books                                                    // nil: the loop's own
 }
 
 // Inventory tells what nodes have.
@@ -59,7 +61,10 @@ func (l *Loop) Stats() Stats { return l.stats }
 
 // New starts from nothing but the store.
 func New(cfg Config) *Loop {
-	return &Loop{cfg: cfg, due: newQueue(), pending: map[string]bool{}, global: map[string]bool{}}
+	if cfg.Books == nil {
+		cfg.Books = address.New()
+	}
+	return &Loop{cfg: cfg, view: view{books: cfg.Books}, due: newQueue(), pending: map[string]bool{}, global: map[string]bool{}}
 }
 
 // What one round and one command are bounded by. A command is one entry of the
@@ -114,7 +119,8 @@ func (l *Loop) look(ctx context.Context, name string, now time.Time, b *batch) e
 		l.due.at(name, time.Unix(0, d.again))
 	}
 	mark(l.global, name, d.global)
-	p := placer{view: &l.view, stack: s, decision: d, now: now, newID: l.cfg.NewID, failures: map[string]map[string]int{}}
+	p := placer{view: &l.view, stack: s, decision: d, now: now, newID: l.cfg.NewID, failures: map[string]map[string]int{}, given: map[string]error{}}
+	d.first = append(p.give(d.services), d.first...)
 	whole, err := b.put(ctx, d, &p)
 	l.stats.Placed += p.placed
 	l.stats.Refused += p.refused

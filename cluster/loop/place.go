@@ -18,6 +18,8 @@ type placer struct {
 
 	decision *decision                 // under way: its tasks are not stored yet
 	failures map[string]map[string]int // by service, then node; nil: not counted yet
+	given    map[string]error          // services that cannot have their virtual addresses
+	yielded  []state.Change            // of tasks whose address another one has now, to be stored with it
 	groups   map[string][]string       // services that share, by each of them; nil: not looked for yet
 	members  map[string][]*stack.Task  // of a group, by its first service
 	placed   int
@@ -36,6 +38,12 @@ func (p *placer) task(c *reconcile.Change) (t *stack.Task, binds []*state.Volume
 		return t, nil, true
 	}
 	a := p.place(t)
+	if a.Node != "" {
+		if err := p.addresses(t); err != nil {
+			p.unplace(t, &a)
+			a.Why = refusal(t, err)
+		}
+	}
 	if a.Node == "" {
 		p.refused++
 		if !c.New && t.Status.State == stack.TaskPending && t.Status.Message == a.Why {
@@ -52,6 +60,15 @@ func (p *placer) task(c *reconcile.Change) (t *stack.Task, binds []*state.Volume
 		}
 	}
 	return t, binds, true
+}
+
+// unplace takes back what place has done.
+func (p *placer) unplace(t *stack.Task, a *schedule.Assignment) {
+	p.view.cluster.Remove(t.ID)
+	for _, name := range a.Binds {
+		p.view.cluster.BindVolume(name, "")
+	}
+	a.Node, a.Binds = "", nil
 }
 
 func (p *placer) place(t *stack.Task) schedule.Assignment {

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/dhow-project/dhow/cluster/address"
 	"github.com/dhow-project/dhow/cluster/schedule"
 	"github.com/dhow-project/dhow/cluster/state"
 	"github.com/dhow-project/dhow/stack"
@@ -20,6 +21,7 @@ type view struct {
 	byID    map[string]*stack.Node
 	specs   map[[2]string]map[uint64]*specRecord // by stack and service, and version
 	filters filters
+	books   *address.Books
 	have    map[string]map[string]bool // volumes that nodes are known to have: node IDs by name
 	seen    map[string]inventoryOf     // by node
 	asked   time.Time                  // when inventories were last asked for
@@ -52,6 +54,7 @@ func (v *view) follow(store *state.Store) (touches, bool) {
 	old := v.snap
 	v.snap = store.Snapshot() // has at least what the feed told of
 	v.index = now
+	v.books.Follow(store)
 	if !known || old == nil {
 		v.rebuild()
 		return touches{}, false
@@ -109,9 +112,32 @@ func (v *view) touch(what *state.Touched, old *state.Snapshot, t *touches) {
 			node = vol.Node
 		}
 		v.cluster.BindVolume(what.Key, node)
+	case state.TableEndpoint:
+		t.freed = t.freed || v.gone(what.Key)
+	case state.TableNetwork:
+		t.stacks = append(t.stacks, v.users(what.Key)...)
 	case state.TableService:
 		v.touchService(what.Stack, what.Key[len(what.Stack)+1:])
 	}
+}
+
+// gone reports whether an endpoint is no more, so that others may have its addresses.
+func (v *view) gone(key string) bool {
+	id := state.ContainerOf(key)
+	return v.snap.Endpoint(id, key[len(id)+1:]) == nil
+}
+
+// users are the stacks whose services may be in a network, by whatever name they give it.
+func (v *view) users(network string) (names []string) {
+	for _, s := range v.snap.Stacks() {
+		for _, n := range s.Spec.Networks {
+			if n.Name == network {
+				names = append(names, s.Name)
+				break
+			}
+		}
+	}
+	return names
 }
 
 func (v *view) touchNode(id string, old *state.Snapshot, t *touches) {

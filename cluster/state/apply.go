@@ -25,8 +25,7 @@ func (t *tx) apply(c Change) error {
 		t.touch(Touched{Table: TableCluster})
 		t.cluster = c.Cluster
 	case c.Node != nil:
-		t.touch(Touched{Table: TableNode, Key: c.Node.ID, Node: c.Node.ID})
-		t.nodes.put(t.edit, c.Node)
+		t.node(c.Node)
 	case c.Stack != nil:
 		t.touch(Touched{Table: TableStack, Key: c.Stack.Name, Stack: c.Stack.Name})
 		t.tables.stacks.put(t.edit, c.Stack)
@@ -34,6 +33,8 @@ func (t *tx) apply(c Change) error {
 		t.service(c.Service)
 	case c.Left != nil:
 		t.left(c.Left)
+	case c.Given != nil:
+		t.given(c.Given)
 	case c.Create != nil:
 		return t.create(c.Create)
 	case c.Update != nil:
@@ -58,6 +59,8 @@ func (t *tx) applyMore(c Change) error {
 	case c.Network != nil:
 		t.touch(Touched{Table: TableNetwork, Key: c.Network.Name, Stack: c.Network.Network.Stack})
 		t.putNetwork(t.edit, c.Network)
+	case c.Enter != nil:
+		return t.enter(c.Enter)
 	case c.Volume != nil:
 		t.volume(c.Volume)
 	case c.Secret != nil:
@@ -87,12 +90,20 @@ func (t *tx) touch(what Touched) {
 	t.stacks[what.Stack] = t.stacks[what.Stack] || what.Table == TableStack || what.Table == TableService
 }
 
+func (t *tx) node(n *stack.Node) {
+	old := t.nodes.put(t.edit, n)
+	t.touch(Touched{Table: TableNode, Key: n.ID, Node: n.ID, Life: old == nil || old.Down != n.Down})
+}
+
 // task stores a task; old is the one of the same ID.
 func (t *tx) task(task, old *stack.Task) {
+	in := networksOf(task.Addresses)
 	if old != nil && old.Node != "" && old.Node != task.Node {
-		t.touch(Touched{Table: TableTask, Key: old.ID, Stack: old.Stack, Node: old.Node})
+		t.touch(Touched{Table: TableTask, Key: old.ID, Stack: old.Stack, Node: old.Node, Networks: networksOf(old.Addresses)})
+	} else if old != nil && !sameNetworks(old.Addresses, task.Addresses) {
+		in = append(in, networksOf(old.Addresses)...)
 	}
-	t.touch(Touched{Table: TableTask, Key: task.ID, Stack: task.Stack, Node: task.Node})
+	t.touch(Touched{Table: TableTask, Key: task.ID, Stack: task.Stack, Node: task.Node, Networks: in})
 	t.putTask(t.edit, task)
 }
 
@@ -106,9 +117,10 @@ func (t *tx) volume(v *Volume) {
 func (t *tx) service(c *ServiceChange) {
 	s := c.Service
 	old := t.services.get(pair{s.Stack, s.Name})
-	s.Version, s.History, s.Left, s.Update = 0, nil, nil, nil
+	s.Version, s.History, s.Left, s.Update, s.Addresses, s.Ports = 0, nil, nil, nil, nil, nil
 	if old != nil {
 		s.Version, s.History, s.Left, s.Update = old.Version, old.History, old.Left, old.Update
+		s.Addresses, s.Ports = old.Addresses, old.Ports
 	}
 	if c.NewVersion || old == nil {
 		s.Version, s.Update = t.index, t.begin(old)
@@ -121,8 +133,8 @@ func (t *tx) service(c *ServiceChange) {
 }
 
 func (t *tx) putService(s *Service) {
-	t.touch(Touched{Table: TableService, Key: ServiceKey(s.Stack, s.Name), Stack: s.Stack})
-	t.services.put(t.edit, s)
+	old := t.services.put(t.edit, s)
+	t.touch(Touched{Table: TableService, Key: ServiceKey(s.Stack, s.Name), Stack: s.Stack, Networks: t.serviceNetworks(old, s)})
 }
 
 func (t *tx) left(c *LeftChange) {
@@ -132,6 +144,16 @@ func (t *tx) left(c *LeftChange) {
 	}
 	s := *old
 	s.Left = c.Left
+	t.putService(&s)
+}
+
+func (t *tx) given(c *GivenChange) {
+	old := t.services.get(pair{c.Stack, c.Name})
+	if old == nil {
+		return
+	}
+	s := *old
+	s.Addresses, s.Ports = c.Addresses, c.Ports
 	t.putService(&s)
 }
 
@@ -160,6 +182,7 @@ func (t *tx) create(task *stack.Task) error {
 	if t.tasks.get(task.ID) != nil {
 		return fmt.Errorf("task %s exists", task.ID)
 	}
+	t.shareNetworks(task)
 	t.task(task, nil)
 	return nil
 }
@@ -172,6 +195,7 @@ func (t *tx) update(task *stack.Task) {
 	if old.Node != "" { // its agent has the word
 		task.Status = old.Status
 	}
+	t.shareNetworks(task)
 	t.task(task, old)
 }
 
@@ -201,6 +225,7 @@ func (t *tx) delete(k Key) {
 	switch k.Table {
 	case TableNode:
 		t.nodes.remove(t.edit, k.Name)
+		t.forgetEndpoints(k.Name)
 	case TableStack:
 		t.tables.stacks.remove(t.edit, k.Name)
 		t.forgetRevisions(k.Name)
@@ -217,6 +242,8 @@ func (t *tx) delete(k Key) {
 		t.secrets.remove(t.edit, k.Name)
 	case TableConfig:
 		t.configs.remove(t.edit, k.Name)
+	case TableEndpoint:
+		t.removeEndpoint(t.edit, endpointKey(k.Name))
 	}
 }
 

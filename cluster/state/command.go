@@ -24,7 +24,9 @@ type Change struct {
 	Stack   *Stack         `json:"stack,omitempty"`
 	Service *ServiceChange `json:"service,omitempty"`
 	Left    *LeftChange    `json:"left,omitempty"`
+	Given   *GivenChange   `json:"given,omitempty"`
 	Network *Network       `json:"network,omitempty"`
+	Enter   *Endpoint      `json:"enter,omitempty"`
 	Volume  *Volume        `json:"volume,omitempty"`
 	Secret  *Secret        `json:"secret,omitempty"`
 	Config  *Config        `json:"config,omitempty"`
@@ -48,6 +50,15 @@ type LeftChange struct {
 	Left  stack.Left `json:"left,omitempty"`
 }
 
+// GivenChange stores what the leader has chosen for a service. Passed over when
+// the service is gone.
+type GivenChange struct {
+	Stack     string              `json:"stack"`
+	Name      string              `json:"name"` // of the service
+	Addresses []stack.TaskAddress `json:"addresses,omitempty"`
+	Ports     []uint16            `json:"ports,omitempty"`
+}
+
 // UpdateChange stores how far the update of a service is. Passed over when the
 // service is gone or has another version by now.
 type UpdateChange struct {
@@ -58,7 +69,8 @@ type UpdateChange struct {
 	Back    uint64              `json:"back,omitempty"` // not 0: the service takes this version of its history again
 }
 
-// ServiceChange stores a service; Version, History, Left and Update are kept by the state.
+// ServiceChange stores a service; Version, History, Left, Update, Addresses and
+// Ports are kept by the state.
 type ServiceChange struct {
 	Service
 	NewVersion bool `json:"newVersion,omitempty"` // Spec makes other containers than before
@@ -73,7 +85,7 @@ type Status struct {
 // Key names one record.
 type Key struct {
 	Table Table  `json:"table"`
-	Name  string `json:"name"` // of a service: ServiceKey
+	Name  string `json:"name"` // of a service: ServiceKey; of an endpoint: EndpointKey
 }
 
 // Table is the name of a table.
@@ -92,11 +104,16 @@ const (
 	TableSecret  Table = "secret"
 	TableConfig  Table = "config"
 
+	TableEndpoint Table = "endpoint" // of containers without a task
+
 	TableRevision Table = "revision" // no Key deletes one: they go with their stack
 )
 
 // ServiceKey is the key of a service.
 func ServiceKey(stackName, service string) string { return stackName + "/" + service }
+
+// EndpointKey is the key of a container's place in a network.
+func EndpointKey(container, network string) string { return container + "/" + network }
 
 // format is the first byte of an encoded command; it changes when older
 // programs would misread what follows: four bytes of checksum and JSON. The log

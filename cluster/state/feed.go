@@ -8,7 +8,12 @@ type Touched struct {
 	Table Table
 	Key   string // of the record; of a service: ServiceKey
 	Stack string // that it belongs to; "": none
-	Node  string // that a task or a volume is on, or the node itself; "": none
+	Node  string // that a task, a volume or an endpoint is on, or the node itself; "": none
+
+	// Networks are those that a task or an endpoint has or had an address in, or
+	// a service its tasks, by their real names. Some may be there twice.
+	Networks []string
+	Life     bool // of a node: it is new, gone, down or back
 }
 
 // feedLimit is how many touched records are remembered: what a reader that keeps

@@ -3,7 +3,7 @@ package state
 import (
 	"bytes"
 	"fmt"
-	"slices"
+	"reflect"
 	"testing"
 
 	"github.com/dhow-project/dhow/stack"
@@ -29,16 +29,16 @@ func TestTheFeedTellsWhomAChangeConcerns(t *testing.T) {
 	on := func(what Touched, node string) Touched { what.Node = node; return what }
 	volume := Touched{Table: TableVolume, Key: "v", Stack: "s"}
 	want := []Touched{
-		{Table: TableNode, Key: "n", Node: "n"}, task,
+		{Table: TableNode, Key: "n", Node: "n", Life: true}, task,
 		on(task, "n"), on(volume, "n"),
 		on(task, "n"), on(task, "m"), on(volume, "n"), on(volume, "m"),
 		{Table: TableSecret, Key: "k", Stack: "s"}, {Table: TableNetwork, Key: "w", Stack: "s"},
-		on(task, "m"), {Table: TableNode, Key: "n", Node: "n"},
+		on(task, "m"), {Table: TableNode, Key: "n", Node: "n", Life: true},
 	}
-	if got := since(t, s, 0); !slices.Equal(got, want) {
+	if got := since(t, s, 0); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
-	if got := since(t, s, 3); !slices.Equal(got, want[8:]) {
+	if got := since(t, s, 3); !reflect.DeepEqual(got, want[8:]) {
 		t.Errorf("after 3: %v", got)
 	}
 	if got, now, ok := s.Since(5); len(got) != 0 || now != 5 || !ok {

@@ -13,7 +13,7 @@ func (t *tables) find(k Key) (what Touched, ok bool) {
 	what = Touched{Table: k.Table, Key: k.Name}
 	switch k.Table {
 	case TableNode:
-		what.Node = k.Name
+		what.Node, what.Life = k.Name, true
 		return what, t.nodes.get(k.Name) != nil
 	case TableStack:
 		what.Stack = k.Name
@@ -21,15 +21,22 @@ func (t *tables) find(k Key) (what Touched, ok bool) {
 	case TableService:
 		key := serviceKey(k.Name)
 		what.Stack = key.a
-		return what, t.services.get(key) != nil
+		s := t.services.get(key)
+		what.Networks = t.serviceNetworks(s)
+		return what, s != nil
 	case TableTask:
 		if task := t.tasks.get(k.Name); task != nil {
-			what.Stack, what.Node = task.Stack, task.Node
+			what.Stack, what.Node, what.Networks = task.Stack, task.Node, networksOf(task.Addresses)
 			return what, true
 		}
 	case TableVolume:
 		if v := t.volumes.byName.get(k.Name); v != nil {
 			what.Stack, what.Node = v.Stack, v.Node
+			return what, true
+		}
+	case TableEndpoint:
+		if e := t.endpoints.get(endpointKey(k.Name)); e != nil {
+			what.Node, what.Networks = e.Node, []string{e.Network}
 			return what, true
 		}
 	case TableNetwork:

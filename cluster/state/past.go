@@ -47,7 +47,9 @@ func (t *tx) retire(task *stack.Task) {
 	if t.cluster != nil && t.cluster.Settings.TaskHistory != 0 {
 		keep = max(0, t.cluster.Settings.TaskHistory)
 	}
-	t.past.replace(t.edit, nil, task)
+	ended := *task
+	ended.Addresses = nil // others have them
+	t.past.replace(t.edit, nil, &ended)
 	old := t.pastOfSlot(task)
 	for _, o := range old[:max(0, len(old)-keep)] {
 		t.past.replace(t.edit, o, nil)

@@ -49,6 +49,7 @@ func (s *Snapshot) Persist(w io.Writer) error {
 	write(&p, TableVolume, &t.volumes.byName)
 	write(&p, TableSecret, &t.secrets.byName)
 	write(&p, TableConfig, &t.configs.byName)
+	write(&p, TableEndpoint, &t.endpoints)
 	write(&p, TableRevision, &t.revisions)
 	p.encode(line{Table: tableEnd, Count: p.count})
 	if p.err == nil {

@@ -184,6 +184,8 @@ func newRecord(table Table) any {
 		return new(Secret)
 	case TableConfig:
 		return new(Config)
+	case TableEndpoint:
+		return new(Endpoint)
 	case TableRevision:
 		return new(Revision)
 	}
@@ -202,6 +204,7 @@ func (t *tables) load1(e *edit, r any) {
 	case *Service:
 		t.services.put(e, r)
 	case *stack.Task:
+		t.shareNetworks(r)
 		t.putTask(e, r)
 	case *pastTask:
 		t.past.replace(e, nil, &r.Task)
@@ -213,6 +216,8 @@ func (t *tables) load1(e *edit, r any) {
 		t.secrets.put(e, r)
 	case *Config:
 		t.configs.put(e, r)
+	case *Endpoint:
+		t.putEndpoint(e, r)
 	case *Revision:
 		t.putRevision(e, r)
 	}

@@ -27,6 +27,11 @@ type tables struct {
 	byNode    groups[string, string, stack.Task]
 	past      groups[pair, pastKey, stack.Task] // by service: tasks that have ended
 	networkID tree[pair, Network]               // by ID, then name
+	members   groups[string, string, member]    // tasks by the networks that they have addresses in
+
+	endpoints   tree[pair, Endpoint] // by container, then network
+	networkEnds groups[string, pair, Endpoint]
+	nodeEnds    groups[string, pair, Endpoint]
 }
 
 // slotKey sorts the tasks of a service.
@@ -61,6 +66,11 @@ func newTables() tables {
 		},
 		past:      newPast(),
 		networkID: tree[pair, Network]{order: byPair(func(n *Network) pair { return pair{n.ID, n.Name} })},
+		members:   newMembers(),
+
+		endpoints:   tree[pair, Endpoint]{order: byPair(endpointOf)},
+		networkEnds: newEndpoints(func(e *Endpoint) (string, bool) { return e.Network, true }),
+		nodeEnds:    newEndpoints(func(e *Endpoint) (string, bool) { return e.Node, true }),
 	}
 }
 
@@ -130,6 +140,7 @@ func (t *tables) putTask(e *edit, task *stack.Task) *stack.Task {
 	old := t.tasks.put(e, task)
 	t.byService.replace(e, old, task)
 	t.byNode.replace(e, old, task)
+	t.replaceMember(e, old, task)
 	return old
 }
 
@@ -143,6 +154,15 @@ func (t *tables) share(task *stack.Task) {
 		task.Node = g.key
 	}
 	task.Desired, task.Status.Followed = known(task.Desired), known(task.Status.Followed)
+}
+
+// shareNetworks is share for the names of networks in a task that was just decoded.
+func (t *tables) shareNetworks(task *stack.Task) {
+	for i := range task.Addresses {
+		if g := t.members.get(task.Addresses[i].Network); g != nil {
+			task.Addresses[i].Network = g.key
+		}
+	}
 }
 
 // known returns the constant of a wish.
@@ -160,6 +180,7 @@ func (t *tables) removeTask(e *edit, id string) {
 	if old := t.tasks.remove(e, id); old != nil {
 		t.byService.replace(e, old, nil)
 		t.byNode.replace(e, old, nil)
+		t.replaceMember(e, old, nil)
 	}
 }
 

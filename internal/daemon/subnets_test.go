@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/dhow-project/dhow/cluster"
 	"github.com/dhow-project/dhow/overlaynet"
 	"github.com/dhow-project/dhow/overlaynet/ipam"
 	"github.com/dhow-project/dhow/overlaynet/link"
@@ -55,7 +56,7 @@ func TestSubnetsAskedFor(t *testing.T) {
 		"bridge name":        {stack.Network{DriverOpts: map[string]string{"com.docker.network.bridge.name": "much-too-long-name"}}, "is not an interface name", runtime.ErrInvalid},
 		"macvlan":            {stack.Network{Driver: "macvlan"}, `driver "macvlan"`, runtime.ErrInvalid},
 	} {
-		got, err := s.Pick(c.net, used)
+		got, err := s.Pick(c.net, cluster.Beside{Networks: used})
 		if c.is != nil {
 			if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%s: got %v, %v; want an error with %q", name, got, err, c.want)
@@ -63,7 +64,7 @@ func TestSubnetsAskedFor(t *testing.T) {
 			continue
 		}
 		var text []string
-		for _, sn := range got {
+		for _, sn := range got.Subnets {
 			text = append(text, sn.CIDR+" "+sn.Gateway)
 		}
 		if err != nil || strings.Join(text, ", ") != c.want {
@@ -75,16 +76,16 @@ func TestSubnetsAskedFor(t *testing.T) {
 // IPv6 without a subnet gets a /64 of the machine's own unique local range.
 func TestIPv6ByItself(t *testing.T) {
 	off := false
-	got, err := subnets{avoid: avoiding()}.Pick(stack.Network{Name: "n", EnableIPv6: true, EnableIPv4: &off}, nil)
-	if err != nil || len(got) != 1 {
+	got, err := subnets{avoid: avoiding()}.Pick(stack.Network{Name: "n", EnableIPv6: true, EnableIPv4: &off}, cluster.Beside{})
+	if err != nil || len(got.Subnets) != 1 {
 		t.Fatalf("got %v, %v", got, err)
 	}
-	p := netip.MustParsePrefix(got[0].CIDR)
+	p := netip.MustParsePrefix(got.Subnets[0].CIDR)
 	if p.Bits() != 64 || !netip.MustParsePrefix("fd00::/8").Contains(p.Addr()) {
 		t.Errorf("%s is not a /64 of fd00::/8", p)
 	}
-	both, err := subnets{avoid: avoiding()}.Pick(stack.Network{Name: "n", EnableIPv6: true}, []stack.Network{{Name: "o", Subnets: got}})
-	if err != nil || len(both) != 2 || netip.MustParsePrefix(both[1].CIDR).Overlaps(p) {
+	both, err := subnets{avoid: avoiding()}.Pick(stack.Network{Name: "n", EnableIPv6: true}, cluster.Beside{Networks: []stack.Network{{Name: "o", Subnets: got.Subnets, Virtual: got.Virtual}}})
+	if err != nil || len(both.Subnets) != 2 || netip.MustParsePrefix(both.Subnets[1].CIDR).Overlaps(p) {
 		t.Errorf("got %v, %v", both, err)
 	}
 }
@@ -102,14 +103,14 @@ func TestPickedSubnetsMeetNothing(t *testing.T) {
 		s := subnets{avoid: func() ([]netip.Prefix, error) { return avoid, nil }}
 		var used []stack.Network
 		for range rapid.IntRange(1, 20).Draw(t, "networks") {
-			got, err := s.Pick(stack.Network{Name: "n"}, used)
+			got, err := s.Pick(stack.Network{Name: "n"}, cluster.Beside{Networks: used})
 			if errors.Is(err, ipam.ErrExhausted) {
 				return
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			p := netip.MustParsePrefix(got[0].CIDR)
+			p := netip.MustParsePrefix(got.Subnets[0].CIDR)
 			for _, a := range avoid {
 				if p.Overlaps(a) {
 					t.Fatalf("%s meets %s of the host", p, a)
@@ -120,7 +121,7 @@ func TestPickedSubnetsMeetNothing(t *testing.T) {
 					t.Fatalf("%s meets %s", p, o)
 				}
 			}
-			used = append(used, stack.Network{Name: "n", Subnets: got})
+			used = append(used, stack.Network{Name: "n", Subnets: got.Subnets, Virtual: got.Virtual})
 		}
 	})
 }
@@ -152,9 +153,9 @@ func TestSubnetsAvoidTheHost(t *testing.T) {
 	l, err := link.New(link.Config{RunDir: ours, Spare: -1})
 	nettest.Must(t, err)
 	defer l.Close()
-	got, err := subnets{avoid: l.Avoid}.Pick(stack.Network{Name: "n"}, nil)
+	got, err := subnets{avoid: l.Avoid}.Pick(stack.Network{Name: "n"}, cluster.Beside{})
 	nettest.Must(t, err)
-	if got[0].CIDR != "172.22.0.0/22" {
-		t.Errorf("got %s, want the first that is free: 172.22.0.0/22", got[0].CIDR)
+	if got.Subnets[0].CIDR != "172.22.0.0/22" {
+		t.Errorf("got %s, want the first that is free: 172.22.0.0/22", got.Subnets[0].CIDR)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sort"
 	"strings"
 
@@ -187,6 +188,22 @@ func (n *Network) TakeStatic(a netip.Addr, owner string) (netip.Prefix, error) {
 		return netip.PrefixFrom(a, s.prefix.Bits()), nil
 	}
 	return netip.Prefix{}, fmt.Errorf("network %s: %s is in none of its subnets", n.name, a)
+}
+
+// Holder returns who has an address, or what it is reserved for.
+func (n *Network) Holder(a netip.Addr) (owner string, taken bool) {
+	a = a.Unmap()
+	for _, s := range n.subnets {
+		if s.prefix.Contains(a) {
+			owner, taken = s.used[a]
+		}
+	}
+	return owner, taken
+}
+
+// Contains tells whether an address is in one of the subnets.
+func (n *Network) Contains(a netip.Addr) bool {
+	return slices.ContainsFunc(n.subnets, func(s *subnet) bool { return s.prefix.Contains(a.Unmap()) })
 }
 
 // Restore marks an address as in use, as found after a restart. Addresses
