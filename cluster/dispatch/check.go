@@ -16,6 +16,7 @@ const (
 	maxReports     = 4096
 	maxTasks       = 100_000  // of one node
 	maxNames       = 20_000   // images, volumes
+	maxTopics      = 10_000   // of one node
 	maxText        = 4096     // bytes of a name
 	maxMessageText = 16 << 10 // bytes of a status message
 	maxHealth      = 32       // bytes of a health
@@ -62,7 +63,23 @@ func (h *hello) check() error {
 			return fmt.Errorf("task ID of %d bytes", len(id))
 		}
 	}
+	if err := h.checkTopics(); err != nil {
+		return err
+	}
 	return h.Description.check()
+}
+
+// checkTopics bounds what the node says that it has of directories.
+func (h *hello) checkTopics() error {
+	if len(h.Topics) > maxTopics {
+		return fmt.Errorf("%d topics: too many", len(h.Topics))
+	}
+	for topic, sums := range h.Topics {
+		if len(topic) > maxText || len(sums) > maxSums {
+			return fmt.Errorf("a topic of %d bytes with %d sums", len(topic), len(sums))
+		}
+	}
+	return nil
 }
 
 func (r *report) check() error {
