@@ -64,6 +64,7 @@ func daemonFlagSet(f *daemonFlags) *pflag.FlagSet {
 	fl.StringArrayVar(&f.cfg.InsecureRegistries, "insecure-registry", nil, "registry host or network without valid certificate")
 	fl.StringArrayVar(&f.cfg.CertsDirs, "certs-dir", nil, "directory with HOST/ca.crt of registries (default: /etc/dhow/certs.d and /etc/docker/certs.d)")
 	fl.StringArrayVar(&f.cfg.AddressPools, "address-pool", nil, "addresses for networks: BASE,SIZE such as 10.100.0.0/16,24")
+	fl.StringArrayVar(&f.cfg.DNSForward, "dns-forward", nil, "resolvers that know the names of a domain: DOMAIN=ADDRESS[,ADDRESS] such as corp.example=10.0.0.53")
 	fl.StringToStringVar(&f.cfg.Labels, "label", nil, "label of this machine for placement: KEY=VALUE (engine.labels.KEY)")
 	fl.StringToInt64Var(&f.generic, "generic-resource", nil, "what this machine has for tasks beside CPU and memory: KIND=COUNT such as gpu=2")
 	fl.IntVar(&f.cfg.GossipPort, "gossip-port", 0, "UDP and TCP port of the gossip between nodes (default 7946)")

@@ -7,8 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/dhow-project/dhow/overlaynet/ipam"
+	"github.com/dhow-project/dhow/stack"
 )
 
 // Defaults of Config.
@@ -34,6 +36,7 @@ type Config struct {
 	InsecureRegistries []string
 	CertsDirs          []string // with HOST/ca.crt of registries; nil: the usual ones
 	AddressPools       []string // "10.100.0.0/16,24": base and size of each subnet
+	DNSForward         []string // "corp.example=10.0.0.53,10.0.0.54": resolvers that know a domain's names
 
 	Labels     map[string]string // engine labels, for placement
 	Generic    map[string]int64  // what else this machine has for tasks, by kind: gpu, license
@@ -94,6 +97,24 @@ func findShim() (string, error) {
 func executable(path string) bool {
 	st, err := os.Stat(path)
 	return err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0
+}
+
+// forward parses DNSForward; a domain that is there again has more resolvers.
+func (c Config) forward() (map[string][]string, error) {
+	out := map[string][]string{}
+	for _, text := range c.DNSForward {
+		domain, list, ok := strings.Cut(text, "=")
+		if !ok {
+			return nil, fmt.Errorf("forward names: %s: use DOMAIN=ADDRESS such as corp.example=10.0.0.53", text)
+		}
+		domain = strings.ToLower(strings.TrimSuffix(domain, "."))
+		servers := strings.Split(list, ",")
+		if err := stack.CheckForward(domain, servers); err != nil {
+			return nil, fmt.Errorf("forward names: %s: %w", text, err)
+		}
+		out[domain] = append(out[domain], servers...)
+	}
+	return out, nil
 }
 
 // pools parses AddressPools; none gives the default ones.

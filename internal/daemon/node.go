@@ -189,7 +189,11 @@ func (v volumeNames) VolumeNames() (map[string]bool, error) {
 
 func (n *node) openNetwork(context.Context) error {
 	log := n.cfg.Log.With("part", "network")
-	names := dns.New(dns.Config{Log: log})
+	domains, err := n.cfg.forward()
+	if err != nil {
+		return err
+	}
+	names := dns.New(dns.Config{Log: log, Forward: domains})
 	n.closers = append(n.closers, names.Close)
 	n.network = overlaynet.New(overlaynet.Options{
 		RunDir: n.cfg.RunDir, Log: log, Source: source{n.cluster}, Links: n.links, Names: names,
