@@ -91,6 +91,8 @@ func parseEntry(b []byte) (e entry, ok bool) {
 			e.dst, _ = netip.AddrFromSlice(a.value)
 		case unix.NDA_LLADDR:
 			ok = copy(e.mac[:], a.value) == len(e.mac)
+		case unix.NDA_MASTER: // that of a bridge says so in this way only
+			e.flags |= unix.NTF_MASTER
 		case unix.NDA_VLAN:
 			return e, false
 		}

@@ -60,9 +60,7 @@ func setPort(name string, flags []portFlag) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, 0)
 	req.AddData(flagsUp())
 	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nul(name)))
-	spec := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
-	spec.AddRtAttr(unix.AF_INET6, nil).AddRtAttr(unix.IFLA_INET6_ADDR_GEN_MODE, []byte{addrGenNone})
-	req.AddData(spec)
+	req.AddData(noAddrGen())
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_SLAVE_KIND, nl.NonZeroTerminated("bridge"))
 	data := info.AddRtAttr(nl.IFLA_INFO_SLAVE_DATA, nil)
@@ -138,12 +136,30 @@ func filtered(data *nl.RtAttr, v6 bool) {
 	data.AddRtAttr(nl.IFLA_BR_NF_CALL_IP6TABLES, flag(v6))
 }
 
-func bridgeMAC(s overlaynet.Segment) []byte {
+func bridgeMAC(s overlaynet.Segment) []byte { return macFor(s.Bridge) }
+
+// macFor is a hardware address for a link that nobody gave one, the same each time.
+func macFor(name string) []byte {
 	mac := []byte{0x02, 0x42, 0, 0, 0, 1}
-	for i := 0; i < len(s.Bridge); i++ { // FNV-like: only stability and spread matter
-		mac[2+i%4] = mac[2+i%4]*31 + s.Bridge[i]
+	for i := 0; i < len(name); i++ { // FNV-like: only stability and spread matter
+		mac[2+i%4] = mac[2+i%4]*31 + name[i]
 	}
 	return mac
+}
+
+// noAddress keeps a link from giving itself an IPv6 address when it comes up.
+func noAddress(name string) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(unix.RTM_SETLINK, 0)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nul(name)))
+	req.AddData(noAddrGen())
+	return req
+}
+
+func noAddrGen() *nl.RtAttr {
+	spec := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
+	spec.AddRtAttr(unix.AF_INET6, nil).AddRtAttr(unix.IFLA_INET6_ADDR_GEN_MODE, []byte{addrGenNone})
+	return spec
 }
 
 // setAlias gives a link a note that "ip link" shows.

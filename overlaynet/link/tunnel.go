@@ -12,7 +12,8 @@ import (
 )
 
 // newVXLAN makes a VXLAN device that learns nothing and asks nobody: it knows
-// what it is told. master 0: it is no port of a bridge.
+// what it is told. master 0: it is no port of a bridge; address nil: it has one
+// of its name.
 func newVXLAN(t overlaynet.Tunnel, mtu, master int, address []byte) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
 	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
@@ -20,9 +21,10 @@ func newVXLAN(t overlaynet.Tunnel, mtu, master int, address []byte) *nl.NetlinkR
 	if master != 0 {
 		req.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(master))))
 	}
-	if address != nil {
-		req.AddData(nl.NewRtAttr(unix.IFLA_ADDRESS, address))
+	if address == nil {
+		address = macFor(t.Device)
 	}
+	req.AddData(nl.NewRtAttr(unix.IFLA_ADDRESS, address))
 	if mtu > 0 {
 		req.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(mtu))))
 	}
@@ -92,7 +94,8 @@ func (l *Links) ensureTunnel(s overlaynet.Segment, bridge int) (int, error) {
 // makeTunnel makes the device. One of ours with the same number may stand in the
 // way, of a network that went while no daemon ran: it goes.
 func (l *Links) makeTunnel(t overlaynet.Tunnel, mtu, master int, address []byte) error {
-	steps := []step{{"create " + t.Device, newVXLAN(t, mtu, master, address), nil}, {"mark " + t.Device, setAlias(t.Device, l.alias()), nil}}
+	steps := []step{{"create " + t.Device, newVXLAN(t, mtu, master, address), nil}, {"mark " + t.Device, setAlias(t.Device, l.alias()), nil},
+		{"bare " + t.Device, noAddress(t.Device), []unix.Errno{unix.EAFNOSUPPORT}}}
 	err := l.host.do(steps...)
 	if !errors.Is(err, unix.EEXIST) {
 		return inUse(t, err)
