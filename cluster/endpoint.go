@@ -12,7 +12,6 @@ import (
 
 	"github.com/dhow-project/dhow/cluster/address"
 	"github.com/dhow-project/dhow/cluster/state"
-	"github.com/dhow-project/dhow/overlaynet/ipam"
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
 )
@@ -67,7 +66,7 @@ func (m *Manager) enterAnew(ctx context.Context, snap *state.Snapshot, e stack.E
 		if taken := (*address.Taken)(nil); errors.As(err, &taken) {
 			return e, fmt.Errorf("network %s: address %s is taken by %s: %w", taken.Network, taken.Addr, holder(snap, taken.Holder), runtime.ErrConflict)
 		}
-		if errors.Is(err, ipam.ErrExhausted) {
+		if errors.Is(err, address.ErrExhausted) {
 			return e, fmt.Errorf("%w: %w", err, runtime.ErrConflict)
 		}
 		return e, fmt.Errorf("%w: %w", err, runtime.ErrInvalid)

@@ -11,6 +11,9 @@ import (
 	"github.com/dhow-project/dhow/stack"
 )
 
+// ErrExhausted is wrapped by every error that means "no address left".
+var ErrExhausted = ipam.ErrExhausted
+
 // book is one network's.
 type book struct {
 	network stack.Network
