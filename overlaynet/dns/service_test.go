@@ -102,7 +102,7 @@ func TestServices(t *testing.T) {
 		10.1.0.2 A web: NOERROR 10.2.0.1
 		10.1.0.9 PTR 1.0.2.10.in-addr.arpa: NOERROR web.net.
 		10.1.0.9 PTR 3.0.1.10.in-addr.arpa: NOERROR shop-web-2.net.
-		10.1.0.9 PTR 1`+strings.Repeat(".0", 27)+`.2.0.d.f.ip6.arpa: NOERROR web.net.
+		10.1.0.9 PTR 1` + strings.Repeat(".0", 27) + `.2.0.d.f.ip6.arpa: NOERROR web.net.
 		10.0.1.4 A web.shop: SERVFAIL
 		10.0.1.4 A www: NXDOMAIN
 	`)

@@ -2,6 +2,7 @@ package dns
 
 import (
 	"encoding/binary"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -92,10 +93,15 @@ func (u *upstream) exchange(e *errand) []byte {
 	if f.reply == nil {
 		return e.fail(nil, codeFailed)
 	}
-	reply := append([]byte(nil), f.reply...)
-	copy(reply, e.packet[:2])                                 // its ID
-	copy(reply[headerSize:e.end], e.packet[headerSize:e.end]) // and its way to write the name
-	return e.fit(reply)
+	return e.fit(e.own(f.reply))
+}
+
+// own is a copy of a reply with the asker's number, and its way to write the name.
+func (e *errand) own(reply []byte) []byte {
+	reply = slices.Clone(reply)
+	copy(reply, e.packet[:2])
+	copy(reply[headerSize:e.end], e.packet[headerSize:e.end])
+	return reply
 }
 
 // ask puts the question to the servers in turn; nil: nobody answered.
