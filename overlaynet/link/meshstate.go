@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/netip"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dhow-project/dhow/overlaynet"
 )
 
@@ -185,7 +187,7 @@ func (s meshState) entriesTowards(want meshState, index int) (steps []step) {
 	for m, via := range want.ways {
 		if have, ok := s.ways[m]; !ok || have != via {
 			if ok {
-				steps = append(steps, step{"remove way to " + net.HardwareAddr(m[:]).String(), noWay(index, m, 0), gone})
+				steps = append(steps, step{"remove way to " + net.HardwareAddr(m[:]).String(), noWay(index, m, unix.NTF_SELF), gone})
 			}
 			steps = append(steps, step{"add way to " + net.HardwareAddr(m[:]).String(), meshWay(index, m, via), nil})
 		}
@@ -205,7 +207,7 @@ func (s meshState) entriesTowards(want meshState, index int) (steps []step) {
 	}
 	for m := range s.ways {
 		if _, ok := want.ways[m]; !ok {
-			steps = append(steps, step{"remove way to " + net.HardwareAddr(m[:]).String(), noWay(index, m, 0), gone})
+			steps = append(steps, step{"remove way to " + net.HardwareAddr(m[:]).String(), noWay(index, m, unix.NTF_SELF), gone})
 		}
 	}
 	for a := range s.addrs {

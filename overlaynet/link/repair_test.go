@@ -90,16 +90,16 @@ func TestTunnelsAreRepaired(t *testing.T) {
 	}
 }
 
-// sent is how many frames the host's tunnel has sent.
+// sent is how many frames the host's tunnel has sent. Those for nobody do not
+// count: the bridge's own reports of multicast groups end in the device.
 func (h *host) sent(s overlaynet.Segment) (n int) {
 	var links []struct {
 		Stats64 struct {
-			Tx struct{ Packets, Dropped, Errors int }
+			Tx struct{ Packets int }
 		}
 	}
 	nettest.Must(h.t, json.Unmarshal([]byte(h.sh("ip -j -s link show %s", s.Tunnel.Device)), &links))
-	tx := links[0].Stats64.Tx
-	return tx.Packets + tx.Dropped + tx.Errors
+	return links[0].Stats64.Tx.Packets
 }
 
 // Only what is for a container of another node leaves the node: no broadcast,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -26,33 +27,49 @@ type state struct {
 }
 
 // link reads one link by name.
-func (s *sock) link(name string) (st state) {
+func (s *sock) link(name string) state {
+	b := s.get(unix.RTM_GETLINK, unix.RTM_NEWLINK, nl.NewIfInfomsg(unix.AF_UNSPEC), nl.NewRtAttr(unix.IFLA_IFNAME, nul(name)))
+	if len(b) < unix.SizeofIfInfomsg {
+		return state{}
+	}
+	return parseLink(b)
+}
+
+// entry reads one neighbour or way.
+func (s *sock) entry(data ...nl.NetlinkRequestData) (entry, bool) {
+	return parseEntry(s.get(unix.RTM_GETNEIGH, unix.RTM_NEWNEIGH, data...))
+}
+
+// get reads one thing; nil: there is none.
+func (s *sock) get(kind, answer int, data ...nl.NetlinkRequestData) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seq++
-	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_REQUEST)
-	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nul(name)))
+	req := nl.NewNetlinkRequest(kind, unix.NLM_F_REQUEST)
+	for _, d := range data {
+		req.AddData(d)
+	}
 	req.Seq, req.Flags = s.seq, unix.NLM_F_REQUEST
 	if unix.Sendto(s.fd, req.Serialize(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}) != nil {
-		return state{}
+		return nil
 	}
 	for {
 		n, _, err := unix.Recvfrom(s.fd, s.buf[:], 0)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
-		if err != nil || n < unix.NLMSG_HDRLEN+unix.SizeofIfInfomsg {
-			return state{}
+		if err != nil {
+			return nil
 		}
-		b := s.buf[:n]
-		if nl.NativeEndian().Uint32(b[8:]) != s.seq {
-			continue // the answer to an earlier question, whose asker gave up
+		for m := range messages(s.buf[:n]) {
+			switch {
+			case m.seq != s.seq: // the answer to an earlier question, whose asker gave up
+			case int(m.kind) == answer:
+				return slices.Clone(m.body)
+			default:
+				return nil
+			}
 		}
-		if nl.NativeEndian().Uint16(b[4:]) != unix.RTM_NEWLINK {
-			return state{}
-		}
-		return parseLink(b[unix.NLMSG_HDRLEN:])
 	}
 }
 

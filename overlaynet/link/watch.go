@@ -45,7 +45,7 @@ func (l *Links) refill(ctx context.Context) error {
 // when something that should be there is there no more. A burst that it cannot
 // keep up with is one look at everything.
 func (l *Links) watch(ctx context.Context, wake func()) error {
-	f, err := listen(unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_NEIGH)
+	f, err := listen(unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE)
 	if err != nil {
 		return fmt.Errorf("watch links: %w", err)
 	}
@@ -63,7 +63,7 @@ func (l *Links) watch(ctx context.Context, wake func()) error {
 			return fmt.Errorf("watch links: %w", err)
 		}
 		for m := range messages(buf[:n]) {
-			if l.isDamage(m) {
+			if l.isDamage(m) || l.meshMisses(m) {
 				wake()
 			}
 		}
@@ -113,7 +113,7 @@ func (l *Links) isDamage(m message) bool {
 			return false
 		}
 		r := l.observes(e.index)
-		return r != nil && r.misses(e, m.kind == unix.RTM_DELNEIGH)
+		return r != nil && l.misses(r, e)
 	}
 	return false
 }
@@ -163,15 +163,29 @@ func (l *Links) observes(index int) *remotes {
 	return l.observed[index]
 }
 
-// misses tells whether the entry that has changed is a wanted one, and not as
-// it should be. It waits for a change of ours to end.
-func (r *remotes) misses(e entry, gone bool) bool {
+// misses tells whether an entry that is wanted is not as it should be. It waits
+// for a change of ours to end. News of earlier ones come late: they may tell of
+// an entry that has been made again, so the entry is looked at.
+func (l *Links) misses(r *remotes, e entry) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if e.family == unix.AF_BRIDGE {
-		want, ok := r.ways[e.mac]
-		return ok && (gone || e.flags&unix.NTF_SELF != 0 && e.dst != want.to)
+	if e.family != unix.AF_BRIDGE {
+		want, ok := r.hosts[e.dst]
+		if !ok || e.index != r.bridge {
+			return false
+		}
+		have, ok := l.host.entry(&ndMsg{family: e.family, index: r.bridge}, nl.NewRtAttr(unix.NDA_DST, e.dst.AsSlice()))
+		return !ok || have.mac != want.to || have.state&unix.NUD_PERMANENT == 0
 	}
-	want, ok := r.hosts[e.dst]
-	return ok && e.index == r.bridge && (gone || e.mac != want.to || e.state&unix.NUD_PERMANENT == 0)
+	want, ok := r.ways[e.mac]
+	if !ok {
+		return false
+	}
+	for _, flags := range []byte{unix.NTF_SELF, unix.NTF_MASTER} {
+		have, ok := l.host.entry(&ndMsg{family: unix.AF_BRIDGE, index: r.tunnel, flags: flags}, nl.NewRtAttr(unix.NDA_LLADDR, e.mac[:]))
+		if !ok || have.index != r.tunnel || flags == unix.NTF_SELF && have.dst != want.to {
+			return true
+		}
+	}
+	return false
 }
