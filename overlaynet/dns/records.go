@@ -255,7 +255,9 @@ func when[T any](yes bool, v *T) *T {
 }
 
 // swap returns the list with next in the place of old; without a place it is
-// put at the end, without next it is taken out. The list itself stays.
+// put at the end, without next it is taken out. The list itself stays as it is
+// for those who read it; what it becomes is the only one that is changed again,
+// so that thousands are not copied once for each that joins them.
 func swap[T any](list []*T, old, next *T) []*T {
 	i := -1
 	if old != nil {
@@ -265,7 +267,7 @@ func swap[T any](list []*T, old, next *T) []*T {
 	case i < 0 && next == nil:
 		return list
 	case i < 0:
-		return append(slices.Clip(list), next)
+		return append(list, next)
 	case next == nil:
 		return slices.Delete(slices.Clone(list), i, i+1)
 	}
