@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"syscall"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -38,7 +39,7 @@ func (b *batch) meshSets() []*nftables.Set {
 }
 
 // meshInbound edits what depends on the device and the other nodes.
-func (b *batch) meshInbound(old, next overlaynet.Inbound) {
+func (b *batch) meshInbound(old, next overlaynet.Inbound, bridged bool) {
 	if old.Mesh == "" {
 		old = overlaynet.Inbound{}
 	}
@@ -46,7 +47,7 @@ func (b *batch) meshInbound(old, next overlaynet.Inbound) {
 		next = overlaynet.Inbound{}
 	}
 	if old.Mesh != next.Mesh {
-		b.meshDevice(old.Mesh, next.Mesh)
+		b.meshDevice(old.Mesh, next.Mesh, bridged)
 	}
 	edits(old.Marks, next.Marks, func(mac string, n uint16, do edit) {
 		if hw, err := net.ParseMAC(mac); err == nil && n > 0 && n <= overlaynet.MeshPeers {
@@ -158,9 +159,9 @@ func (b *batch) meshHooks() []fixedChain { return []fixedChain{b.regular(meshed)
 func jumpTo(chain string) []expr.Any { return rule(jump(chain)) }
 
 // meshDevice makes, moves or removes the rules that there are only with a mesh.
-func (b *batch) meshDevice(old, next string) {
+func (b *batch) meshDevice(old, next string, bridged bool) {
 	if old != "" {
-		for _, ch := range append(b.meshBase(old), b.meshFilled(old)...) {
+		for _, ch := range append(b.meshBase(old), b.meshFilled(old, bridged)...) {
 			if ch.chain.Hooknum == nil {
 				b.flushChain(ch.chain)
 			} else {
@@ -171,7 +172,7 @@ func (b *batch) meshDevice(old, next string) {
 	if next == "" {
 		return
 	}
-	for _, ch := range append(b.meshBase(next), b.meshFilled(next)...) {
+	for _, ch := range append(b.meshBase(next), b.meshFilled(next, bridged)...) {
 		if ch.chain.Hooknum != nil {
 			b.addChain(ch.chain)
 		}
@@ -204,9 +205,22 @@ func (b *batch) meshBase(device string) []fixedChain {
 }
 
 // meshFilled are the chains that others jump to.
-func (b *batch) meshFilled(device string) []fixedChain {
+func (b *batch) meshFilled(device string, bridged bool) []fixedChain {
 	in, out := onLinkOf(iifname, device), onLinkOf(oifname, device)
 	accept, drop := verdict(expr.VerdictAccept), verdict(expr.VerdictDrop)
+	nat := [][]expr.Any{
+		// No other node has a way back to 127.0.0.1, or to an address of this one.
+		rule(out, fibSource(unix.RTN_LOCAL), masquerade()),
+		// From a node, or a container behind it: if the task is there, that
+		// node takes the answer for its own.
+		rule(out, family(unix.NFPROTO_IPV4), saddr4(reg1), inSet(b.meshNodes4(), false), masquerade()),
+		rule(out, family(unix.NFPROTO_IPV6), saddr6(reg1), inSet(b.meshNodes6(), false), masquerade()),
+	}
+	if !bridged { // To a task in the asker's own network: the answer would pass its bridge unseen.
+		nat = append(nat,
+			rule(out, family2(unix.NFPROTO_IPV4), iifname(reg1), daddr4(reg32s+4), inSet(b.own4(), false), masquerade()),
+			rule(out, family2(unix.NFPROTO_IPV6), iifname(reg1), daddr6(reg2), inSet(b.own6(), false), masquerade()))
+	}
 	return []fixedChain{
 		b.regular(meshed,
 			rule(in, ctKnown(), accept),
@@ -215,19 +229,7 @@ func (b *batch) meshFilled(device string) []fixedChain {
 			rule(in, drop),
 			rule(out, ours(metaMark(), expr.CmpOpEq), drop),
 		),
-		b.regular(meshNAT,
-			// No other node has a way back to 127.0.0.1, or to an address of this one.
-			rule(out, fibSource(unix.RTN_LOCAL), masquerade()),
-			// To a task in the asker's own network, whose answer would take the short
-			// way and pass the bridge unseen.
-			rule(out, family2(unix.NFPROTO_IPV4), iifname(reg1), daddr4(reg32s+4), inSet(b.own4(), false), masquerade()),
-			rule(out, family2(unix.NFPROTO_IPV6), iifname(reg1), daddr6(reg2), inSet(b.own6(), false), masquerade()),
-			// From a node, or a container behind it: if the task is there, that
-			// node takes the answer for its own.
-			rule(out, family(unix.NFPROTO_IPV4), saddr4(reg1), inSet(b.meshNodes4(), false), masquerade()),
-			rule(out, family(unix.NFPROTO_IPV6), saddr6(reg1), inSet(b.meshNodes6(), false), masquerade()),
-			rule(out, accept), // the client's own address stays
-		),
+		b.regular(meshNAT, append(nat, rule(out, accept))...), // the client's own address stays
 	}
 }
 
@@ -236,4 +238,15 @@ func fibSource(kind uint32) []expr.Any {
 		&expr.Fib{Register: reg1, ResultADDRTYPE: true, FlagSADDR: true},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: reg1, Data: binaryutil.NativeEndian.PutUint32(kind)},
 	}
+}
+
+// throughMesh makes a socket's packets take the mesh's routes.
+func throughMesh(_, _ string, c syscall.RawConn) error {
+	var err error
+	if cerr := c.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, overlaynet.MeshMark)
+	}); cerr != nil {
+		return cerr
+	}
+	return err
 }

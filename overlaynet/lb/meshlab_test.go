@@ -179,8 +179,22 @@ func (h *meshHost) segment() overlaynet.Segment {
 	return overlaynet.Segment{
 		ID: "front", Name: "front", Bridge: overlaynet.Mark(h.dir) + "bfront", MTU: 1430, Masquerade: true,
 		Gateways: []netip.Prefix{netip.MustParsePrefix("10.20.0.1/24"), netip.MustParsePrefix("fd20::1/64")},
+		Tunnel:   &overlaynet.Tunnel{Device: overlaynet.Mark(h.dir) + "xfront", VNI: 4097, Port: 4789, Local: h.lab.underlay(h.n)},
 	}
 }
+
+// remotes are the containers of "front" on other hosts.
+func (h *meshHost) remotes() (out []overlaynet.Remote) {
+	for a, n := range h.lab.tasks {
+		if int(n) != h.n {
+			b := a.AsSlice()
+			out = append(out, overlaynet.Remote{Addrs: []netip.Addr{a}, MAC: frontMAC(int(b[len(b)-1])), Via: h.lab.underlay(int(n))})
+		}
+	}
+	return out
+}
+
+func frontMAC(c int) string { return fmt.Sprintf("02:42:0a:14:00:%02x", c) }
 
 // run starts a task with the server NAME REMOTE-ADDRESS on port 80; its
 // addresses are 10.20.0.C and fd20::C. only4: it has no IPv6 address.
@@ -189,7 +203,7 @@ func (h *meshHost) run(c int, only4 bool) (path string) {
 	s := h.segment()
 	h.do(func() error { return h.links.SetSegment(context.Background(), s) })
 	p := overlaynet.Plug{
-		Segment: s, Host: fmt.Sprintf("%sv%d", overlaynet.Mark(h.dir), c), Interface: "eth0", MAC: fmt.Sprintf("02:42:0a:14:00:%02x", c),
+		Segment: s, Host: fmt.Sprintf("%sv%d", overlaynet.Mark(h.dir), c), Interface: "eth0", MAC: frontMAC(c),
 		Addrs:    []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("10.20.0.%d/24", c))},
 		Gateway4: s.Gateways[0].Addr(),
 	}
@@ -209,6 +223,32 @@ func (h *meshHost) run(c int, only4 bool) (path string) {
 			nettest.Serve(h.lab.t, path, fmt.Sprint("c", c), network, ":80")
 		}
 	}
+	return path
+}
+
+// back starts a container in another network of the host; its addresses are
+// 10.21.0.C and fd21::C.
+func (h *meshHost) back(c int) (path string) {
+	h.lab.t.Helper()
+	s := overlaynet.Segment{
+		ID: "back", Name: "back", Bridge: overlaynet.Mark(h.dir) + "bback", MTU: 1430, Masquerade: true,
+		Gateways: []netip.Prefix{netip.MustParsePrefix("10.21.0.1/24"), netip.MustParsePrefix("fd21::1/64")},
+	}
+	p := overlaynet.Plug{
+		Segment: s, Host: fmt.Sprintf("%sv%d", overlaynet.Mark(h.dir), c), Interface: "eth0", MAC: fmt.Sprintf("02:42:0a:15:00:%02x", c),
+		Addrs:    []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("10.21.0.%d/24", c)), netip.MustParsePrefix(fmt.Sprintf("fd21::%x/64", c))},
+		Gateway4: s.Gateways[0].Addr(), Gateway6: s.Gateways[1].Addr(),
+	}
+	h.do(func() (err error) {
+		if err = h.links.SetSegment(context.Background(), s); err != nil {
+			return err
+		}
+		if path, err = h.links.SetSandbox(context.Background(), fmt.Sprint("c", c), []overlaynet.Plug{p}); err != nil {
+			return err
+		}
+		return h.rules.Apply(context.Background(), overlaynet.Change{Segments: map[string]*overlaynet.Segment{s.ID: &s}})
+	})
+	h.lab.t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
 	return path
 }
 
@@ -261,6 +301,7 @@ func (h *meshHost) publish(only ...int) {
 	in := &overlaynet.Inbound{Port: m.Port, Mesh: m.Device, Peers: map[netip.Addr]bool{}, Marks: map[string]uint16{}}
 	for n, p := range m.Peers {
 		in.Peers[p.Via], in.Marks[p.MAC] = true, n
+		in.Peers[netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", n))], in.Peers[netip.MustParseAddr(fmt.Sprintf("2001:db8::%d", n))] = true, true
 	}
 	s := h.segment()
 	c := overlaynet.Change{
@@ -288,9 +329,40 @@ func (h *meshHost) publish(only ...int) {
 	}
 	h.change = c
 	h.do(func() error {
+		if err := h.links.SetSegment(context.Background(), s); err != nil {
+			return err
+		}
+		if err := h.links.SetRemotes(context.Background(), s, h.remotes()); err != nil {
+			return err
+		}
 		if err := h.links.SetMesh(context.Background(), m); err != nil {
 			return err
 		}
 		return h.rules.Apply(context.Background(), c)
 	})
+}
+
+// alsoPublish makes port 9090 of every host lead to another port of task 5.
+func (l *meshLab) alsoPublish(port uint16) {
+	l.t.Helper()
+	for _, h := range l.hosts {
+		c := overlaynet.Change{Frontends: map[overlaynet.Frontend][]overlaynet.Backend{}, Inlets: map[overlaynet.Frontend]bool{}}
+		for _, a := range []netip.Addr{netip.MustParseAddr("10.20.0.5"), netip.MustParseAddr("fd20::5")} {
+			n := int(l.tasks[a])
+			for _, proto := range []string{"tcp", "udp"} {
+				c.Frontends[overlaynet.Frontend{Protocol: proto, Addr: zeroOf(a), Port: 9090}] = []overlaynet.Backend{{Addr: a, Port: port, Remote: n != h.n}}
+				if n == h.n {
+					c.Inlets[overlaynet.Frontend{Protocol: proto, Addr: a, Port: port}] = true
+				}
+			}
+		}
+		h.do(func() error { return h.rules.Apply(context.Background(), c) })
+	}
+}
+
+func zeroOf(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
 }

@@ -32,7 +32,7 @@ func (l *Links) meshHave(index int) (s meshState, err error) {
 	for m, w := range ways {
 		s.ways[m] = w.node
 	}
-	addrs, err := addrsOf(index)
+	addrs, err := l.host.addrsOf(index)
 	if err != nil {
 		return s, err
 	}
