@@ -102,6 +102,9 @@ func distinct(list []netip.Prefix) []string {
 // nothing said that they have changed.
 const factsPause = time.Minute
 
+// factsRest is between a change of the links and the look at them.
+const factsRest = 500 * time.Millisecond
+
 // keepFacts tells the leader when this machine's links, routes or troubles are
 // others than it was told.
 func (e *epoch) keepFacts(ctx context.Context) error {
@@ -111,6 +114,9 @@ func (e *epoch) keepFacts(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-e.n.moved:
+			if !pause(ctx, factsRest) { // they come in bursts
+				return ctx.Err()
+			}
 		case <-time.After(factsPause):
 		}
 		if now := e.factsNow(); !sameFacts(&told, &now) {

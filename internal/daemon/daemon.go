@@ -71,6 +71,7 @@ func (n *node) run(ctx context.Context, l net.Listener, started time.Time) error
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return named("cluster", n.cluster.Run(ctx)) })
 	g.Go(func() error { return named("inventory", n.tellInventory(ctx)) })
+	g.Go(func() error { return named("facts", n.tellFacts(ctx)) })
 	g.Go(func() error { return named("network", n.network.Run(ctx)) })
 	g.Go(func() error { return named("network events", n.tellNetworks(ctx)) })
 	g.Go(func() error { return named("engine", n.engine.Run(ctx)) })

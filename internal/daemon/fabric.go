@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/dhow-project/dhow/cluster/dispatch"
 	member "github.com/dhow-project/dhow/cluster/node"
@@ -90,4 +91,24 @@ func dataAddr(n dispatch.Node) netip.Addr {
 		return netip.Addr{}
 	}
 	return a.Unmap()
+}
+
+// watchAgain is between two tries to hear of changes of the host's links; the
+// node looks by itself once a minute.
+const watchAgain = 10 * time.Second
+
+// tellFacts has the cluster told when this host's links, addresses or routes change.
+func (n *node) tellFacts(ctx context.Context) error {
+	for {
+		err := n.links.WatchHost(ctx, n.cluster.Moved)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		n.cfg.Log.Warn("changes of this host's addresses are noticed once a minute only", "error", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(watchAgain):
+		}
+	}
 }
