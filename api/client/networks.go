@@ -5,6 +5,8 @@ import (
 	"net/url"
 
 	"github.com/moby/moby/api/types/network"
+
+	"github.com/dhow-project/dhow/stack"
 )
 
 // Networks lists networks by name.
@@ -20,6 +22,13 @@ func (c *Client) Networks(ctx context.Context, f Filters) ([]network.Inspect, er
 func (c *Client) Network(ctx context.Context, ref string) (network.Inspect, error) {
 	var out network.Inspect
 	err := c.get(ctx, docker+"/networks/"+ref, nil, &out)
+	return out, err
+}
+
+// NetworkView is all that the managers know of one network.
+func (c *Client) NetworkView(ctx context.Context, ref string) (stack.NetworkView, error) {
+	var out stack.NetworkView
+	err := c.get(ctx, "/dhow/v1/networks/"+ref, nil, &out)
 	return out, err
 }
 

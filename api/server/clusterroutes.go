@@ -37,6 +37,7 @@ func (s *server) clusterRoutes() {
 	s.onCluster("GET /dhow/v1/peers", s.peers)
 	s.onNodes("GET /dhow/v1/locate", read, s.locateContainer)
 	s.onLeader("GET /dhow/v1/networks", read, s.networkNouns)
+	s.onLeader("GET /dhow/v1/networks/{id}", read, s.viewNetwork)
 	s.onSwarm("GET /dhow/v1/swarm/snapshot", read, s.saveSnapshot)
 	s.onSwarm("PUT /dhow/v1/swarm/snapshot", once, s.restoreSnapshot)
 	s.onCluster("POST /dhow/v1/swarm/snapshot/inspect", s.inspectSnapshot)
@@ -104,6 +105,14 @@ func (s *server) locateContainer(w http.ResponseWriter, r *http.Request) error {
 // networkNouns are the networks for a node without the replicated state.
 func (s *server) networkNouns(w http.ResponseWriter, _ *http.Request) error {
 	return ok(w, list(s.Networks.Networks()))
+}
+
+func (s *server) viewNetwork(w http.ResponseWriter, r *http.Request) error {
+	v, err := s.Networks.NetworkView(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return ok(w, v)
 }
 
 func (s *server) saveSnapshot(w http.ResponseWriter, r *http.Request) error {

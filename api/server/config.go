@@ -86,6 +86,8 @@ type Networks interface {
 	RemoveNetwork(ctx context.Context, nameOrID string) error
 	Network(nameOrID string) (stack.Network, bool)
 	Networks() []stack.Network
+	// NetworkView is all that is known of a network, for a node that has the replicated state.
+	NetworkView(nameOrID string) (stack.NetworkView, error)
 }
 
 // Bus carries the node's events.

@@ -366,6 +366,14 @@ func (f *fakeNetworks) Network(ref string) (stack.Network, bool) {
 	return stack.Network{}, false
 }
 
+func (f *fakeNetworks) NetworkView(ref string) (stack.NetworkView, error) {
+	n, ok := f.Network(ref)
+	if !ok {
+		return stack.NetworkView{}, runtime.ErrNotFound
+	}
+	return stack.NetworkView{Network: n}, nil
+}
+
 func (f *fakeNetworks) Networks() []stack.Network {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -261,6 +261,11 @@ func (n *Node) RemoveNetwork(ctx context.Context, ref string) error {
 	return do(n, func(m *cluster.Manager) error { return m.RemoveNetwork(ctx, ref) })
 }
 
+// NetworkView looks at a network as the managers know it.
+func (n *Node) NetworkView(ref string) (stack.NetworkView, error) {
+	return with(n, func(m *cluster.Manager) (stack.NetworkView, error) { return m.NetworkView(ref) })
+}
+
 // Network finds a network on any node.
 func (n *Node) Network(ref string) (stack.Network, bool) {
 	e := n.now()

@@ -45,12 +45,6 @@ func rowOfNetwork(n network.Inspect) networkRow {
 	}
 }
 
-func networkInspectCmd(a *app) *cobra.Command {
-	return inspectCmd(a, "network", a.completeNetworks(), func(cmd *cobra.Command, c *client.Client, name string) (any, error) {
-		return c.Network(cmd.Context(), name)
-	})
-}
-
 func networkCreateCmd(a *app) *cobra.Command {
 	var req network.CreateRequest
 	var ipv6 bool
