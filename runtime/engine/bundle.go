@@ -213,7 +213,7 @@ func (b *bundle) resolvConf() string {
 		servers = resolvWords(host, "nameserver")
 	}
 	if search == nil {
-		search = resolvWords(host, "search")
+		search = hostSearch(host)
 	}
 	if options == nil {
 		options = resolvWords(host, "options")
@@ -236,6 +236,14 @@ func (b *bundle) resolvConf() string {
 }
 
 func isNdots(option string) bool { return strings.HasPrefix(option, "ndots:") }
+
+// hostSearch is the host's list of search domains; "domain" is an older word for a list of one.
+func hostSearch(conf string) []string {
+	if list := resolvWords(conf, "search"); list != nil {
+		return list
+	}
+	return resolvWords(conf, "domain")
+}
 
 // hostResolvConf prefers systemd-resolved's list of real servers to its stub,
 // which cannot be reached from a container.

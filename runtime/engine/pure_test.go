@@ -253,3 +253,17 @@ func TestTooManyExecs(t *testing.T) {
 		t.Errorf("forgets %v, want %v", got, want)
 	}
 }
+
+func TestHostSearch(t *testing.T) {
+	for conf, want := range map[string]string{
+		"nameserver 192.0.2.1\n":                            "",
+		"search a.example b.example\n":                      "a.example b.example",
+		"search a.example\nsearch b.example\n":              "b.example",
+		"domain corp.example\n":                             "corp.example",
+		"domain corp.example\nsearch a.example b.example\n": "a.example b.example",
+	} {
+		if got := strings.Join(hostSearch(conf), " "); got != want {
+			t.Errorf("%q: got %q, want %q", conf, got, want)
+		}
+	}
+}
