@@ -53,6 +53,9 @@ func (m *Manager) Deploy(ctx context.Context, d Deployment) (*plan.Plan, uint64,
 	if s.Home == "" {
 		s.Home = m.node
 	}
+	if err := m.portsInUse(ctx, s); err != nil {
+		return nil, 0, err
+	}
 	notes := m.pinElsewhere(ctx, s, pins, d.Logins)
 	m.write.Lock()
 	defer m.write.Unlock()
@@ -86,6 +89,9 @@ func (m *Manager) apply(ctx context.Context, snap *state.Snapshot, d Deployment,
 		return p, 0, fmt.Errorf("stack %s: %w: %w", s.Name, runtime.ErrConflict, err)
 	}
 	if err := preflight(snap, p, d.Found); err != nil {
+		return p, 0, err
+	}
+	if err := portConflicts(snap, p); err != nil {
 		return p, 0, err
 	}
 	changes, err := m.applyChanges(snap, p, &d, time.Now().UnixNano())

@@ -168,7 +168,7 @@ func (d *directory) task(t *stack.Task) {
 	}
 	network := d.topic
 	if network == "" {
-		if len(ingressPorts(&sv.Spec)) == 0 {
+		if len(sv.Spec.IngressPorts()) == 0 {
 			return
 		}
 		network = d.exit(t, spec)
@@ -272,7 +272,7 @@ func (d *directory) service(sv *state.Service) {
 func (d *directory) published(sv *state.Service) bool {
 	ports := chosenPorts(sv)
 	if len(ports) == 0 {
-		return len(ingressPorts(&sv.Spec)) > 0
+		return len(sv.Spec.IngressPorts()) > 0
 	}
 	d.out.Published = append(d.out.Published, stack.Published{
 		Service: sv.Stack + "/" + sv.Name, Ports: ports, Sticky: sv.Spec.Sticky, Local: sv.Spec.PreferLocal,

@@ -23,8 +23,11 @@ import (
 func (m *Manager) EnterNetwork(ctx context.Context, e stack.Endpoint) (stack.Endpoint, error) {
 	m.write.Lock()
 	defer m.write.Unlock()
-	if m.books == nil {
-		return e, ErrNotLeader
+	if m.books == nil { // the loop has not begun to keep them
+		if err := m.Verify(ctx); err != nil {
+			return e, err
+		}
+		m.books = address.New()
 	}
 	snap := m.store.Snapshot()
 	n := snap.Network(e.Network)
@@ -58,7 +61,7 @@ func (m *Manager) EnterNetwork(ctx context.Context, e stack.Endpoint) (stack.End
 func (m *Manager) enterAnew(ctx context.Context, snap *state.Snapshot, e stack.Endpoint) (stack.Endpoint, error) {
 	m.books.Follow(m.store)
 	m.books.Leave(e.ID, e.Network)
-	got, err := m.books.Take(e.ID, []stack.TaskAddress{{Network: e.Network, IPv4: e.IPv4, IPv6: e.IPv6}})
+	got, err := m.books.Take(e.ID, "", []stack.TaskAddress{{Network: e.Network, IPv4: e.IPv4, IPv6: e.IPv6}})
 	if err != nil {
 		if snap.Endpoint(e.ID, e.Network) != nil { // it stays where it was
 			m.books.Reset()
@@ -118,9 +121,6 @@ func holder(snap *state.Snapshot, id string) string {
 func (m *Manager) LeaveNetwork(ctx context.Context, node, id, network string) error {
 	m.write.Lock()
 	defer m.write.Unlock()
-	if m.books == nil {
-		return ErrNotLeader
-	}
 	snap := m.store.Snapshot()
 	if n := snap.Network(network); n != nil {
 		network = n.Name
@@ -142,9 +142,6 @@ func leave(e *state.Endpoint) state.Change {
 func (m *Manager) KeepEndpoints(ctx context.Context, node string, ids []string) error {
 	m.write.Lock()
 	defer m.write.Unlock()
-	if m.books == nil {
-		return ErrNotLeader
-	}
 	keep := make(map[string]bool, len(ids))
 	for _, id := range ids {
 		keep[id] = true

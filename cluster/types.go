@@ -19,6 +19,7 @@ type Config struct {
 	Images   Images       // of this node; nil: it has none to pin when a stack is applied
 	Resolver Resolver     // of images that this node does not have; nil: they are not pinned
 	Volumes  VolumeNames  // nil: external volumes are not checked when a stack is applied
+	Ports    NodePorts    // nil: nodes are not asked whether ports are free when a stack is applied
 	Host     HostCheck    // nil: host paths and devices are not checked when a stack is applied
 
 	// Of a manager among several:

@@ -29,6 +29,9 @@ type Port struct {
 	AppProtocol   string `json:"appProtocol,omitempty"`
 }
 
+// Dynamic reports whether the host port is to be chosen.
+func (p Port) Dynamic() bool { return p.HostPort == 0 || p.HostPortEnd > p.HostPort }
+
 // Network is a network of a stack, or one made by hand (no Stack).
 type Network struct {
 	Name       string            `json:"name"`          // real name: "shop_front"

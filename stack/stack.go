@@ -43,6 +43,19 @@ func (s *Service) Virtual() bool {
 	return s.Deploy.EndpointMode != "dnsrr" && s.Mode != ReplicatedJob && s.Mode != GlobalJob && s.Container.OwnNetworks()
 }
 
+// IngressPorts are the ports that every node of a cluster publishes.
+func (s *Service) IngressPorts() (out []Port) {
+	if !s.Container.OwnNetworks() {
+		return nil
+	}
+	for _, p := range s.Container.Ports {
+		if p.Mode != "host" {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
 // Key is what a service is called outside of its stack: "shop/web".
 func (t Task) Key() string { return t.Stack + "/" + t.Service }
 

@@ -17,10 +17,11 @@ var ErrExhausted = ipam.ErrExhausted
 // book is one network's.
 type book struct {
 	network stack.Network
-	err     error         // of its subnets: nothing can be taken
-	hosts   *ipam.Network // of tasks and containers
-	virtual *ipam.Network // of services
-	full    [4]error      // what was refused last, by kind and family, until something is freed
+	err     error                 // of its subnets: nothing can be taken
+	hosts   *ipam.Network         // of tasks and containers
+	virtual *ipam.Network         // of services
+	kept    map[netip.Addr]string // services that name an address of hosts
+	full    [4]error              // what was refused last, by kind and family, until something is freed
 }
 
 // space is one of a network's two.
@@ -32,7 +33,7 @@ const (
 )
 
 func newBook(n stack.Network) *book {
-	b := &book{network: n}
+	b := &book{network: n, kept: map[netip.Addr]string{}}
 	var err4, err6 error
 	b.hosts, err4 = ipam.NewNetwork(n.Name, n.Subnets)
 	ranges := make([]stack.Subnet, len(n.Virtual))
@@ -57,7 +58,7 @@ func (b *book) of(s space) *ipam.Network {
 }
 
 // take gives an owner an address of each family: those it wants, or any.
-func (b *book) take(s space, owner string, want stack.TaskAddress) (stack.TaskAddress, error) {
+func (b *book) take(s space, owner, service string, want stack.TaskAddress) (stack.TaskAddress, error) {
 	got := stack.TaskAddress{Network: b.network.Name}
 	if b.err != nil {
 		return got, b.err
@@ -70,9 +71,12 @@ func (b *book) take(s space, owner string, want stack.TaskAddress) (stack.TaskAd
 		if f.want == "" && !b.of(s).Has(f.v6) {
 			continue
 		}
-		a, err := b.one(s, owner, f.v6, f.want)
+		a, err := b.one(s, owner, service, f.v6, f.want)
 		if err != nil {
 			b.free(s, owner, got)
+			if s == hosts {
+				b.rekeep(want)
+			}
 			return stack.TaskAddress{}, err
 		}
 		*f.to = a.String()
@@ -80,9 +84,9 @@ func (b *book) take(s space, owner string, want stack.TaskAddress) (stack.TaskAd
 	return got, nil
 }
 
-func (b *book) one(s space, owner string, v6 bool, want string) (netip.Addr, error) {
+func (b *book) one(s space, owner, service string, v6 bool, want string) (netip.Addr, error) {
 	if want != "" {
-		return b.fixed(s, owner, want)
+		return b.fixed(s, owner, service, want)
 	}
 	slot := &b.full[int(s)*2+bit(v6)]
 	if *slot != nil {
@@ -100,13 +104,18 @@ func (b *book) one(s space, owner string, v6 bool, want string) (netip.Addr, err
 	return netip.Addr{}, err
 }
 
-func (b *book) fixed(s space, owner, want string) (netip.Addr, error) {
+func (b *book) fixed(s space, owner, service, want string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(want)
 	if err != nil {
 		return a, fmt.Errorf("network %s: address %q: %w", b.network.Name, want, err)
 	}
 	a = a.Unmap()
-	if holder, taken := b.of(s).Holder(a); taken && holder != owner {
+	holder, taken := b.of(s).Holder(a)
+	if taken && service != "" && holder == keptFor(service) {
+		b.of(s).Free(a, holder)
+		taken = false
+	}
+	if taken && holder != owner {
 		return a, &Taken{Network: b.network.Name, Addr: a, Holder: holder}
 	} else if taken {
 		return a, nil
@@ -126,20 +135,28 @@ func (b *book) ranges(v6 bool) string {
 
 // restore marks what a record has; what is outside of the network is passed over.
 func (b *book) restore(s space, owner string, has stack.TaskAddress) {
-	for _, text := range []string{has.IPv4, has.IPv6} {
-		if a, err := netip.ParseAddr(text); err == nil && b.err == nil {
-			if holder, taken := b.of(s).Holder(a); !taken || holder != owner {
-				_ = b.of(s).Restore(a, owner) // somebody else has it, or nobody can: the record is worth no more than that
-			}
+	for _, a := range parsed(has) {
+		if b.err != nil {
+			return
+		}
+		holder, taken := b.of(s).Holder(a)
+		if taken && b.kept[a] != "" && holder == keptFor(b.kept[a]) { // whoever it was kept for
+			b.of(s).Free(a, holder)
+		}
+		if !taken || holder != owner {
+			_ = b.of(s).Restore(a, owner) // somebody else has it, or nobody can: the record is worth no more than that
 		}
 	}
 }
 
 func (b *book) free(s space, owner string, has stack.TaskAddress) {
-	for _, text := range []string{has.IPv4, has.IPv6} {
-		if a, err := netip.ParseAddr(text); err == nil && b.err == nil {
+	for _, a := range parsed(has) {
+		if b.err == nil {
 			b.of(s).Free(a, owner)
 		}
+	}
+	if s == hosts {
+		b.rekeep(has)
 	}
 	b.full = [4]error{}
 }

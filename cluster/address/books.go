@@ -16,6 +16,9 @@ type Books struct {
 	networks map[string]*book
 	held     map[string][]stack.TaskAddress // by task or container: never changed in place
 	services map[string][]stack.TaskAddress // by state.ServiceKey: never changed in place
+	fixed    map[string][]stack.TaskAddress // that services name, by state.ServiceKey
+	ports    map[port]map[string]bool       // services by the host ports that they publish or are to
+	claimed  map[string][]port              // the same by service
 }
 
 // New returns books that know nothing.
@@ -38,6 +41,7 @@ func (b *Books) Follow(store *state.Store) {
 
 func (b *Books) rebuild() {
 	b.networks, b.held, b.services = map[string]*book{}, map[string][]stack.TaskAddress{}, map[string][]stack.TaskAddress{}
+	b.fixed, b.ports, b.claimed = map[string][]stack.TaskAddress{}, map[port]map[string]bool{}, map[string][]port{}
 	for _, n := range b.snap.Networks() {
 		if n.Spans() {
 			b.networks[n.Name] = newBook(n.Network)
@@ -53,7 +57,9 @@ func (b *Books) rebuild() {
 	})
 	for _, s := range b.snap.Stacks() {
 		for _, sv := range b.snap.Services(s.Name) {
-			b.set(virtual, b.services, state.ServiceKey(sv.Stack, sv.Name), sv.Addresses)
+			key := state.ServiceKey(sv.Stack, sv.Name)
+			b.set(virtual, b.services, key, sv.Addresses)
+			b.service(key, sv)
 		}
 	}
 }
@@ -77,6 +83,22 @@ func (b *Books) follow(list []state.Touched) {
 			}
 		}
 	}
+	for i := range list {
+		if t := &list[i]; t.Table == state.TableService {
+			b.service(t.Key, b.snap.Service(t.Stack, t.Key[len(t.Stack)+1:]))
+		}
+	}
+}
+
+// service notes what a service names; nil: it is gone.
+func (b *Books) service(key string, sv *state.Service) {
+	if sv == nil {
+		b.keep(key, nil)
+		b.claim(key, nil, nil)
+		return
+	}
+	b.keep(key, b.named(sv.Stack, &sv.Spec))
+	b.claim(key, &sv.Spec, sv.Ports)
 }
 
 // record is what the record that was touched has now; key "": none that has addresses.
@@ -121,6 +143,15 @@ func (b *Books) touchNetwork(name string) {
 	}
 	fresh := newBook(n.Network)
 	b.networks[name] = fresh
+	defer func() {
+		for _, service := range slices.Sorted(maps.Keys(b.fixed)) {
+			for _, a := range b.fixed[service] {
+				if a.Network == name {
+					fresh.keep(service, a)
+				}
+			}
+		}
+	}()
 	for _, s := range []struct {
 		space
 		held map[string][]stack.TaskAddress

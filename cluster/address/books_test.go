@@ -54,7 +54,7 @@ func text(list []stack.TaskAddress) string {
 
 func (l *ledger) take(owner string, want ...stack.TaskAddress) string {
 	l.t.Helper()
-	got, err := l.Take(owner, want)
+	got, err := l.Take(owner, "", want)
 	if err != nil {
 		l.t.Fatalf("%s: %v", owner, err)
 	}
@@ -63,7 +63,7 @@ func (l *ledger) take(owner string, want ...stack.TaskAddress) string {
 
 func (l *ledger) refused(owner, why string, want ...stack.TaskAddress) error {
 	l.t.Helper()
-	got, err := l.Take(owner, want)
+	got, err := l.Take(owner, "", want)
 	if err == nil || !strings.Contains(err.Error(), why) {
 		l.t.Fatalf("%s: got %v, %v; want a refusal with %q", owner, got, err, why)
 	}
@@ -109,7 +109,7 @@ func TestFreedAddressesComeLast(t *testing.T) {
 	l := newLedger(t)
 	l.put(network("front", "10.1.0.0/29", "")) // .2 to .6
 	create := func(id string) {
-		got, err := l.Take(id, in("front"))
+		got, err := l.Take(id, "", in("front"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,4 +176,50 @@ func TestAnAddressChangesHands(t *testing.T) {
 	l.refused("x", "taken by b", at...)
 	l.put(state.Change{Delete: &state.Key{Table: state.TableTask, Name: "b"}})
 	equal(t, l.take("x", at...), "front 10.1.0.9")
+}
+
+// What a service names is kept for it, whoever starts first.
+func TestNamedAddressesAreKept(t *testing.T) {
+	l := newLedger(t)
+	db := stack.Service{Name: "db", Container: stack.ContainerSpec{Networks: []stack.Attachment{{Network: "front", IPv4: "10.1.0.2"}}}}
+	l.put(state.Change{Stack: &state.Stack{Name: "s"}},
+		state.Change{Service: &state.ServiceChange{Service: state.Service{Stack: "s", Name: "db", Spec: db}, NewVersion: true}})
+	l.put(network("front", "10.1.0.0/24", ""))
+	equal(t, l.take("a", in("front")...), "front 10.1.0.3")
+	fixed := stack.TaskAddress{Network: "front", IPv4: "10.1.0.2"}
+	l.refused("b", "taken by service s/db", fixed)
+	got, err := l.Take("c", "s/db", []stack.TaskAddress{fixed})
+	if err != nil || text(got) != "front 10.1.0.2" {
+		t.Fatal(got, err)
+	}
+	l.refused("b", "taken by c", fixed)
+	l.Give("c")
+	l.refused("b", "taken by service s/db", fixed)
+	l.put(state.Change{Delete: &state.Key{Table: state.TableService, Name: "s/db"}})
+	equal(t, l.take("b", fixed), "front 10.1.0.2")
+}
+
+func TestHostPortsAreChosenOnce(t *testing.T) {
+	l := newLedger(t)
+	publish := func(name string, ports ...stack.Port) string {
+		spec := stack.Service{Name: name, Container: stack.ContainerSpec{Ports: ports}}
+		l.put(state.Change{Service: &state.ServiceChange{Service: state.Service{Stack: "s", Name: name, Spec: spec}, NewVersion: true}})
+		sv := l.store.Snapshot().Service("s", name)
+		got, err := l.TakePorts("s/"+name, &sv.Spec, sv.Ports)
+		if err != nil {
+			return err.Error()
+		}
+		l.put(state.Change{Given: &state.GivenChange{Stack: "s", Name: name, Ports: got}})
+		return fmt.Sprint(got)
+	}
+	equal(t, publish("fixed", stack.Port{HostPort: 30001, ContainerPort: 80}, stack.Port{HostPort: 8001, Mode: "host", ContainerPort: 80}), "[]")
+	equal(t, publish("a", stack.Port{ContainerPort: 80}, stack.Port{ContainerPort: 81}), "[30000 30002]")
+	equal(t, publish("b", stack.Port{ContainerPort: 80}, stack.Port{ContainerPort: 53, Protocol: "udp"}), "[30003 30000]")
+	equal(t, publish("c", stack.Port{HostPort: 8000, HostPortEnd: 8002, ContainerPort: 80}), "[8000]")
+	equal(t, publish("d", stack.Port{HostPort: 8000, HostPortEnd: 8002, ContainerPort: 80}), "[8002]")
+	equal(t, publish("a", stack.Port{ContainerPort: 80}), "[30000]") // keeps what it has
+	equal(t, publish("e", stack.Port{HostPort: 8000, HostPortEnd: 8002, ContainerPort: 80}),
+		`container port 80: host ports 8000 to 8002/tcp exhausted: all are published by services: publish fewer, or name a port or a wider range (ports: "20000-20999:80")`)
+	l.put(state.Change{Delete: &state.Key{Table: state.TableService, Name: "s/c"}})
+	equal(t, publish("e", stack.Port{HostPort: 8000, HostPortEnd: 8002, ContainerPort: 80}), "[8000]")
 }

@@ -14,9 +14,10 @@ func (b *Books) Of(owner string) []stack.TaskAddress { return b.held[owner] }
 
 // Take gives a task or container an address of each family in each network of
 // want that spans nodes: those that want names, or any. It is all or nothing.
-// An address that somebody else has is a *Taken.
-func (b *Books) Take(owner string, want []stack.TaskAddress) ([]stack.TaskAddress, error) {
-	return b.take(hosts, b.held, owner, want)
+// Service is the state.ServiceKey of a task's, "" of a container. An address that
+// somebody else has, or that is kept for another service, is a *Taken.
+func (b *Books) Take(owner, service string, want []stack.TaskAddress) ([]stack.TaskAddress, error) {
+	return b.take(hosts, b.held, owner, service, want)
 }
 
 // Give takes addresses back from who has not come into the state after all.
@@ -54,10 +55,10 @@ func (b *Books) TakeVirtual(service string, networks []string) ([]stack.TaskAddr
 	if len(want) == 0 {
 		return keep, nil
 	}
-	return b.take(virtual, b.services, service, want)
+	return b.take(virtual, b.services, service, "", want)
 }
 
-func (b *Books) take(s space, to map[string][]stack.TaskAddress, owner string, want []stack.TaskAddress) ([]stack.TaskAddress, error) {
+func (b *Books) take(s space, to map[string][]stack.TaskAddress, owner, service string, want []stack.TaskAddress) ([]stack.TaskAddress, error) {
 	had := to[owner]
 	got := slices.Clip(slices.Clone(had))
 	for _, w := range want {
@@ -65,7 +66,7 @@ func (b *Books) take(s space, to map[string][]stack.TaskAddress, owner string, w
 		if n == nil || slices.ContainsFunc(got, func(a stack.TaskAddress) bool { return a.Network == w.Network }) {
 			continue
 		}
-		a, err := n.take(s, owner, w)
+		a, err := n.take(s, owner, service, w)
 		if err != nil {
 			to[owner] = got
 			b.shrink(s, to, owner, had)

@@ -22,8 +22,8 @@ func (p *placer) addresses(t *stack.Task) error {
 		return nil
 	}
 	books := p.view.books
-	got, err := books.Take(t.ID, want)
-	for taken := (*address.Taken)(nil); errors.As(err, &taken); got, err = books.Take(t.ID, want) {
+	got, err := books.Take(t.ID, t.Key(), want)
+	for taken := (*address.Taken)(nil); errors.As(err, &taken); got, err = books.Take(t.ID, t.Key(), want) {
 		if !p.yields(taken, t) {
 			return fmt.Errorf("network %s: address %s is taken by %s", taken.Network, taken.Addr, p.holder(taken.Holder))
 		}
@@ -118,13 +118,27 @@ func (p *placer) give(services []*state.Service) (changes []state.Change) {
 		got, err := p.view.books.TakeVirtual(key, p.virtualNetworks(sv))
 		if err != nil {
 			p.given[sv.Name] = fmt.Errorf("service %s: %w", sv.Name, err)
-			continue
+			got = sv.Addresses
 		}
-		if !slices.Equal(got, sv.Addresses) {
-			changes = append(changes, state.Change{Given: &state.GivenChange{Stack: sv.Stack, Name: sv.Name, Addresses: got, Ports: sv.Ports}})
+		ports, err := p.ports(key, sv)
+		if err != nil {
+			p.given[sv.Name] = fmt.Errorf("service %s: %w", sv.Name, err)
+			ports = sv.Ports
+		}
+		if !slices.Equal(got, sv.Addresses) || !slices.Equal(ports, sv.Ports) {
+			changes = append(changes, state.Change{Given: &state.GivenChange{Stack: sv.Stack, Name: sv.Name, Addresses: got, Ports: ports}})
 		}
 	}
 	return changes
+}
+
+// ports are the host ports that are chosen for a service in an open cluster. A
+// machine alone chooses one for each container.
+func (p *placer) ports(key string, sv *state.Service) ([]uint16, error) {
+	if c := p.view.snap.Cluster(); c == nil || !c.Open || len(sv.Spec.Container.Ports) == 0 && len(sv.Ports) == 0 {
+		return sv.Ports, nil
+	}
+	return p.view.books.TakePorts(key, &sv.Spec, sv.Ports)
 }
 
 // virtualNetworks are those in which a service has virtual addresses: of its

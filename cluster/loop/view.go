@@ -112,6 +112,12 @@ func (v *view) touch(what *state.Touched, old *state.Snapshot, t *touches) {
 			node = vol.Node
 		}
 		v.cluster.BindVolume(what.Key, node)
+	case state.TableCluster:
+		if c := old.Cluster(); c == nil || !c.Open { // it may have been opened
+			for _, s := range v.snap.Stacks() {
+				t.stacks = append(t.stacks, s.Name)
+			}
+		}
 	case state.TableEndpoint:
 		t.freed = t.freed || v.gone(what.Key)
 	case state.TableNetwork:

@@ -201,6 +201,17 @@ func (n *Network) Holder(a netip.Addr) (owner string, taken bool) {
 	return owner, taken
 }
 
+// Holders returns who has which address, or what each is reserved for.
+func (n *Network) Holders() map[string]string {
+	out := map[string]string{}
+	for _, s := range n.subnets {
+		for a, owner := range s.used {
+			out[a.String()] = owner
+		}
+	}
+	return out
+}
+
 // Contains tells whether an address is in one of the subnets.
 func (n *Network) Contains(a netip.Addr) bool {
 	return slices.ContainsFunc(n.subnets, func(s *subnet) bool { return s.prefix.Contains(a.Unmap()) })

@@ -88,7 +88,47 @@ func (c *checker) Always() error {
 	if bad == nil {
 		bad = c.runningOnce()
 	}
+	if bad == nil {
+		bad = c.addressesOnce()
+	}
 	return bad
+}
+
+// addressesOnce: nobody has the address of another, and who has a node has its addresses.
+func (c *checker) addressesOnce() error {
+	snap := c.Store.Snapshot()
+	has := map[stack.TaskAddress]string{}
+	var bad error
+	claim := func(who string, list []stack.TaskAddress) {
+		for _, a := range list {
+			if other := has[a]; other != "" && bad == nil {
+				bad = fmt.Errorf("%s and %s both have %v", who, other, a)
+			}
+			has[a] = who
+		}
+	}
+	snap.EachTask(func(t *stack.Task) bool {
+		claim(t.ID, t.Addresses)
+		sv := snap.Service(t.Stack, t.Service)
+		if sv == nil || t.Node == "" || t.Desired == stack.DesiredRemove {
+			return bad == nil
+		}
+		if spec, _ := sv.SpecOf(t.Version); spec != nil && len(t.Addresses) != len(spec.Container.Networks) && !c.displaced(t) {
+			bad = fmt.Errorf("%s/%s.%d has %v in %d networks", t.Stack, t.Service, t.Slot, t.Addresses, len(spec.Container.Networks))
+		}
+		return bad == nil
+	})
+	for _, s := range snap.Stacks() {
+		for _, sv := range snap.Services(s.Name) {
+			claim(state.ServiceKey(sv.Stack, sv.Name), sv.Addresses)
+		}
+	}
+	return bad
+}
+
+// displaced: a task whose node is lost may have left its address to who came in its place.
+func (c *checker) displaced(t *stack.Task) bool {
+	return t.Service == "fixed" && c.wasAway(t.Node)
 }
 
 // oneOf: a slot has one wanted task, or two of which one takes over from the other.
@@ -206,10 +246,14 @@ func (c *checker) sameEverywhere() error {
 	if !bytes.Equal(a.Bytes(), b.Bytes()) {
 		return fmt.Errorf("two managers differ: %d and %d bytes", a.Len(), b.Len())
 	}
-	at := c.index
+	at, books := c.index, c.Books
+	books.Follow(c.Store)
 	c.Elect()
 	if err := c.Decide(); err != nil {
 		return err
+	}
+	if old, fresh := books.String(), c.Books.String(); old != fresh {
+		return fmt.Errorf("a new leader's books of addresses:\n%s\nthe old one's:\n%s", fresh, old)
 	}
 	if c.index != at {
 		return fmt.Errorf("a new leader of a settled cluster stored %d commands", c.index-at)

@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dhow-project/dhow/cluster/state"
@@ -30,6 +31,9 @@ var errLost = errors.New("leadership lost")
 func NewFaults(seed uint64, nodes, stacks int) (*Faults, error) {
 	f := &Faults{World: NewWorld(seed)}
 	f.Follower = state.New()
+	if err := f.Propose(network(shared, "", 4000)); err != nil {
+		return nil, err
+	}
 	for i := range nodes {
 		n := stack.Node{
 			ID: fmt.Sprintf("n%04d", i), Hostname: fmt.Sprint("host", i), OS: "linux", Architecture: "amd64", Addr: fmt.Sprint("10.0.0.", i),
@@ -49,13 +53,18 @@ func NewFaults(seed uint64, nodes, stacks int) (*Faults, error) {
 	return f, nil
 }
 
+// shared is a network of all stacks.
+const shared = "shared"
+
 // deploy applies a stack of a few kinds of services.
 func (f *Faults) deploy(name string) error {
-	changes := []state.Change{{Stack: &state.Stack{Name: name, Spec: stack.Stack{Name: name}, Created: f.Now.UnixNano()}}}
+	spec := stack.Stack{Name: name, Networks: onNetworks(name+"_net", shared)}
+	changes := []state.Change{{Stack: &state.Stack{Name: name, Spec: spec, Created: f.Now.UnixNano()}}, network(name+"_net", name, slices.Index(f.stacks, name))}
 	for _, spec := range []stack.Service{
-		f.spec("web", 30+f.rng.IntN(200)),
-		f.spec("db", 1+f.rng.IntN(20)),
-		f.spec("agent", 0),
+		f.spec(name, "web", 30+f.rng.IntN(200)),
+		f.spec(name, "db", 1+f.rng.IntN(20)),
+		f.spec(name, "agent", 0),
+		f.spec(name, "fixed", 1),
 	} {
 		changes = append(changes, f.put(name, spec, true))
 	}
@@ -63,14 +72,19 @@ func (f *Faults) deploy(name string) error {
 	return f.Propose(changes...)
 }
 
-func (f *Faults) spec(name string, replicas int) stack.Service {
+func (f *Faults) spec(stackName, name string, replicas int) stack.Service {
 	s := stack.Service{Name: name, Replicas: replicas, Container: stack.ContainerSpec{Image: fmt.Sprint(name, ":", f.rng.IntN(1000))}}
 	s.Container.Resources.ReservedMemory = int64(16+f.rng.IntN(32)) << 20
+	s.Container.Networks = []stack.Attachment{{Network: "net"}}
 	switch name {
+	case "fixed": // an address of its own, at which it is found wherever it runs
+		s.Container.Networks[0].IPv4 = fixedAddress(slices.Index(f.stacks, stackName))
 	case "agent":
+		s.Deploy.EndpointMode = []string{"", "dnsrr"}[f.rng.IntN(2)]
 		s.Mode = stack.Global
 		s.Deploy.Constraints = []string{fmt.Sprint("node.labels.zone == z", f.rng.IntN(3))}
 	case "db":
+		s.Container.Networks = append(s.Container.Networks, stack.Attachment{Network: shared})
 		s.DependsOn = []stack.Dependency{{Service: "web", Condition: stack.Started}}
 		s.Deploy.Update = &stack.UpdateRule{Parallelism: 1, Order: "stop-first"}
 	default:
@@ -195,11 +209,11 @@ func (f *Faults) scale() error {
 }
 
 func (f *Faults) update() error {
-	s, sv := f.service(pick(f, []string{"web", "db", "agent"}))
+	s, sv := f.service(pick(f, []string{"web", "db", "agent", "fixed"}))
 	if sv == nil {
 		return nil
 	}
-	spec := f.spec(sv.Name, sv.Spec.Replicas)
+	spec := f.spec(s, sv.Name, sv.Spec.Replicas)
 	f.note("update %s/%s to %s", s, spec.Name, spec.Container.Image)
 	return f.Propose(f.put(s, spec, true))
 }

@@ -117,7 +117,8 @@ func (s *scale) nodes(n int) error {
 func (s *scale) deploy() error {
 	for i := range s.size.Tasks / s.size.PerStack {
 		name := fmt.Sprintf("stack%04d", i)
-		changes := []state.Change{{Stack: &state.Stack{Name: name, Spec: stack.Stack{Name: name}, Created: s.Now.UnixNano()}}}
+		spec := stack.Stack{Name: name, Networks: onNetworks(name + "_net")}
+		changes := []state.Change{{Stack: &state.Stack{Name: name, Spec: spec, Created: s.Now.UnixNano()}}, network(name+"_net", name, i)}
 		for j := range services {
 			changes = append(changes, s.service(name, fmt.Sprint("web", j), "web:1"))
 		}
@@ -137,6 +138,7 @@ const services = 5
 
 func (s *scale) service(stackName, name, image string) state.Change {
 	spec := stack.Service{Name: name, Replicas: s.size.PerStack / services, Container: stack.ContainerSpec{Image: image}}
+	spec.Container.Networks = []stack.Attachment{{Network: "net"}}
 	spec.Container.Resources.ReservedMemory, spec.Container.Resources.ReservedNanoCPUs = 64<<20, 1e7
 	spec.Deploy.Update = &stack.UpdateRule{Parallelism: 10, Order: "stop-first"}
 	return state.Change{Service: &state.ServiceChange{

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/dhow-project/dhow/cluster/address"
 	"github.com/dhow-project/dhow/cluster/loop"
 	"github.com/dhow-project/dhow/cluster/state"
 	"github.com/dhow-project/dhow/stack"
@@ -17,6 +18,7 @@ import (
 type World struct {
 	Store  *state.Store
 	Loop   *loop.Loop
+	Books  *address.Books // of Loop
 	Now    time.Time
 	Agents map[string]*Agent
 
@@ -61,7 +63,8 @@ func NewWorld(seed uint64) *World {
 
 // Elect gives the cluster a leader that knows nothing but the state.
 func (w *World) Elect() {
-	w.Loop = loop.New(loop.Config{Store: w.Store, Propose: w.decided, NewID: w.newID, LeaseEnded: w.leaseEnded})
+	w.Books = address.New()
+	w.Loop = loop.New(loop.Config{Store: w.Store, Propose: w.decided, NewID: w.newID, LeaseEnded: w.leaseEnded, Books: w.Books})
 	w.wake = w.Now
 }
 
