@@ -1,8 +1,10 @@
 package link_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -98,7 +100,14 @@ func TestManyTunnels(t *testing.T) {
 	if n := l.Writes() - before; n != 0 {
 		t.Errorf("%d writes to look", n)
 	}
-	all("removed", func(s overlaynet.Segment) error { return l.RemoveSegment(ctx, s) })
+	start, errs := time.Now(), make([]error, networks)
+	var wg sync.WaitGroup
+	for n := range networks {
+		wg.Go(func() { errs[n] = l.RemoveSegment(ctx, wide(mark, n)) })
+	}
+	wg.Wait()
+	nettest.Must(t, errors.Join(errs...))
+	t.Logf("removed side by side: %v", time.Since(start).Round(time.Millisecond))
 	if got := nettest.Run(t, "sh", "-c", "ip -o link | wc -l; ip neigh show nud permanent"); got != "1\n" {
 		t.Errorf("left:\n%s", got)
 	}

@@ -36,7 +36,7 @@ func (l *Links) SetSegment(_ context.Context, s overlaynet.Segment) error {
 	if err := l.bridgeSysctls(s.Bridge, s.Has6()); err != nil {
 		return err
 	}
-	steps, err := missingOf(s, st)
+	steps, err := l.host.missingOf(s, st)
 	if err != nil {
 		return err
 	}

@@ -2,12 +2,10 @@ package link
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
@@ -99,7 +97,7 @@ func parseLink(b []byte) (st state) {
 
 // missingOf returns the steps that put right what a bridge lacks: being up,
 // its MTU, the packet filter's eyes, its addresses, and the routes to its subnets.
-func missingOf(s overlaynet.Segment, st state) (steps []step, err error) {
+func (k *sock) missingOf(s overlaynet.Segment, st state) (steps []step, err error) {
 	if s.MTU > 0 && st.mtu != s.MTU {
 		steps = append(steps, step{"set mtu of " + s.Bridge, setMTU(st.index, s.MTU), nil})
 	}
@@ -109,11 +107,11 @@ func missingOf(s overlaynet.Segment, st state) (steps []step, err error) {
 	if !st.up {
 		steps = append(steps, step{"bring up " + s.Bridge, upLink(st.index), nil})
 	}
-	have, err := addrsOf(st.index)
+	have, err := k.addrsOf(st.index)
 	if err != nil {
 		return nil, err
 	}
-	routed, err := routesOf(st.index)
+	routed, err := k.routesOf(st.index)
 	if err != nil {
 		return nil, err
 	}
@@ -138,36 +136,50 @@ func linkLocal(s overlaynet.Segment) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(a), 64)
 }
 
-func addrsOf(index int) (map[netip.Prefix]bool, error) {
-	list, err := whole(func() ([]netlink.Addr, error) {
-		return netlink.AddrList(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}, netlink.FAMILY_ALL)
-	})
+// addrsOf lists the addresses of a link.
+func (s *sock) addrsOf(index int) (map[netip.Prefix]bool, error) {
+	m := nl.NewIfAddrmsg(unix.AF_UNSPEC)
+	m.Index = uint32(index)
+	list, err := s.dump("addresses", unix.RTM_GETADDR, m)
 	if err != nil {
-		return nil, fmt.Errorf("list addresses: %w", err)
+		return nil, err
 	}
 	out := map[netip.Prefix]bool{}
-	for _, a := range list {
-		if ip, ok := netip.AddrFromSlice(a.IP); ok {
-			ones, _ := a.Mask.Size()
-			out[netip.PrefixFrom(ip.Unmap(), ones)] = true
+	for _, b := range list {
+		if len(b) < unix.SizeofIfAddrmsg || int(nl.NativeEndian().Uint32(b[4:])) != index {
+			continue
+		}
+		var addr []byte
+		for _, a := range nested(b[unix.SizeofIfAddrmsg:]) {
+			if a.kind == unix.IFA_LOCAL || a.kind == unix.IFA_ADDRESS && addr == nil { // IPv6 has the second only
+				addr = a.value
+			}
+		}
+		if ip, ok := netip.AddrFromSlice(addr); ok {
+			out[netip.PrefixFrom(ip, int(b[1]))] = true
 		}
 	}
 	return out, nil
 }
 
 // routesOf returns where the link leads to by the main table.
-func routesOf(index int) (map[netip.Prefix]bool, error) {
-	list, err := whole(func() ([]netlink.Route, error) {
-		return netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{LinkIndex: index, Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list routes: %w", err)
-	}
+func (s *sock) routesOf(index int) (map[netip.Prefix]bool, error) {
 	out := map[netip.Prefix]bool{}
-	for _, r := range list {
-		if r.Dst != nil {
-			if p, ok := prefixOf(r.Dst); ok {
-				out[p] = true
+	for _, fam := range []int{unix.AF_INET, unix.AF_INET6} {
+		m := nl.NewRtMsg()
+		m.RtMsg = unix.RtMsg{Family: uint8(fam), Table: unix.RT_TABLE_MAIN}
+		list, err := s.dump("routes", unix.RTM_GETROUTE, m, nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(index))))
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range list {
+			if routeLink(b) != index {
+				continue
+			}
+			for _, a := range nested(b[unix.SizeofRtMsg:]) {
+				if ip, ok := netip.AddrFromSlice(a.value); ok && a.kind == unix.RTA_DST {
+					out[netip.PrefixFrom(ip, int(b[1]))] = true
+				}
 			}
 		}
 	}

@@ -177,6 +177,6 @@ func TestNobodyTakesOverARemoteContainer(t *testing.T) {
 	nettest.WantAsk(t, "before", a.path, "tcp", far.addr(false)+":80", "far "+a.addr(false))
 	thief.sh("ip link set eth1 address %s; ip addr add %s/16 dev eth1", macOf(2, 2), far.addr(false))
 	nettest.Serve(t, thief.path, "thief", "tcp", ":80")
-	_, _ = nettest.Ask(t, thief.path, "udp", "10.1.0.1:9")
+	thief.sh("ip neigh replace 10.1.9.9 lladdr 02:00:00:00:00:09 dev eth1; echo > /dev/udp/10.1.9.9/9 || true")
 	nettest.WantAsk(t, "after", a.path, "tcp", far.addr(false)+":80", "far "+a.addr(false))
 }
