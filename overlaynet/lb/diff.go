@@ -52,7 +52,7 @@ func (b *batch) change(m model, c overlaynet.Change) {
 	}
 	if c.Inbound != nil {
 		b.inbound(m.inbound, *c.Inbound)
-		b.meshInbound(m.inbound, *c.Inbound)
+		b.meshInbound(m.inbound, *c.Inbound, m.bridged)
 	}
 }
 

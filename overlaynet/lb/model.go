@@ -17,6 +17,7 @@ type model struct {
 	locals    map[netip.Addr]bool
 	inbound   overlaynet.Inbound
 	inlets    map[overlaynet.Frontend]bool
+	lasting   bool // this kernel has timeouts of our own
 	bridged   bool // frames inside a bridge pass the packet filter on this host
 }
 
@@ -24,13 +25,13 @@ func newModel() model {
 	return model{
 		segments: map[string]overlaynet.Segment{}, virtuals: map[string]map[netip.Addr]overlaynet.Pool{},
 		frontends: map[overlaynet.Frontend]overlaynet.Pool{}, resolvers: map[netip.Addr]uint16{}, locals: map[netip.Addr]bool{},
-		inlets: map[overlaynet.Frontend]bool{},
+		inlets: map[overlaynet.Frontend]bool{}, lasting: true,
 	}
 }
 
 // clone is for what is rare: an ordinary change costs what it changes.
 func (m model) clone() model {
-	c := model{maps.Clone(m.segments), map[string]map[netip.Addr]overlaynet.Pool{}, maps.Clone(m.frontends), maps.Clone(m.resolvers), maps.Clone(m.locals), m.inbound, maps.Clone(m.inlets), m.bridged}
+	c := model{maps.Clone(m.segments), map[string]map[netip.Addr]overlaynet.Pool{}, maps.Clone(m.frontends), maps.Clone(m.resolvers), maps.Clone(m.locals), m.inbound, maps.Clone(m.inlets), m.lasting, m.bridged}
 	for id, pools := range m.virtuals {
 		c.virtuals[id] = maps.Clone(pools)
 	}

@@ -64,9 +64,14 @@ func (r *Rules) meetLocked() error {
 			return fmt.Errorf("chain %s of table %s: %w", ch.Name, ch.Table.Name, err)
 		}
 	}
-	r.warnings = nil
+	if r.warnings, err = doorWarnings(c, chains, r.model.inbound); err != nil {
+		return err
+	}
 	if len(patterns) > 0 {
-		r.warnings = legacyWarnings(patterns)
+		r.warnings = append(r.warnings, legacyWarnings(patterns)...)
+	}
+	if err := r.zonesLocked(); err != nil {
+		r.warnings = append(r.warnings, fmt.Sprintf("%v: of a client's connections from one port to several nodes, one may fail", err))
 	}
 	return nil
 }

@@ -120,7 +120,15 @@ func (r *Rules) commitLocked(jobs []*job) error {
 func (r *Rules) rebuildLocked(m model) error {
 	m.bridged = seesBridges()
 	r.gone = false
-	if err := r.transactLocked(func(b *batch) { b.rebuild(m) }); err != nil {
+	err := r.transactLocked(func(b *batch) { b.rebuild(m) })
+	if err != nil && m.lasting { // a kernel without CONFIG_NF_CONNTRACK_TIMEOUT, perhaps
+		m.lasting = false
+		if again := r.transactLocked(func(b *batch) { b.rebuild(m) }); again == nil {
+			r.log.Warn("packet filter: idle connections are forgotten after net.netfilter.nf_conntrack_tcp_timeout_established", "err", err)
+			err = nil
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("packet filter: %w", err)
 	}
 	r.model, r.built = m, true

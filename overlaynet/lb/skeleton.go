@@ -72,7 +72,10 @@ func (b *batch) content(m model) {
 	for _, s := range b.sets() {
 		b.addSet(s)
 	}
-	for _, ch := range b.skeleton(m.bridged) {
+	if m.lasting {
+		b.addLasting()
+	}
+	for _, ch := range b.skeleton(m) {
 		b.addChain(ch.chain)
 		for _, r := range ch.rules {
 			b.addRule(ch.chain, tagOf(r), r)
@@ -110,10 +113,10 @@ const (
 // made. A packet between two containers passes raw and forward with each hop,
 // and all of a connection but its first leaves forward at the first rule; the
 // chains of addresses see the first only.
-func (b *batch) skeleton(bridged bool) []fixedChain {
+func (b *batch) skeleton(m model) []fixedChain {
 	out := append(b.leads(), b.tunnelChains()...)
 	out = append(out, b.meshHooks()...)
-	return append(out, b.raw(), b.prerouting(), b.output(), b.input(), b.forward(), b.postrouting(bridged))
+	return append(out, b.raw(), b.prerouting(), b.output(), b.input(), b.forward(m.lasting), b.postrouting(m.bridged))
 }
 
 func (b *batch) leads() []fixedChain {
@@ -200,17 +203,22 @@ func (b *batch) input() fixedChain {
 	)
 }
 
-func (b *batch) forward() fixedChain {
-	return b.base("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, *nftables.ChainPriorityFilter,
+func (b *batch) forward(lasting bool) fixedChain {
+	rules := [][]expr.Any{
 		rule(ctKnown(), verdict(expr.VerdictAccept)),
 		rule(ctBits(expr.CtKeySTATE, expr.CtStateBitINVALID), jump(invalid)),
+	}
+	if lasting {
+		rules = append(rules, b.last())
+	}
+	return b.base("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, *nftables.ChainPriorityFilter, append(rules,
 		rule(iifname(reg1), oifname(reg2), inSet(b.same(), false), verdict(expr.VerdictAccept)),
 		jumpTo("mesh"),
 		rule(ifIn(b.internal(), false), verdict(expr.VerdictDrop)),
 		rule(ifIn(b.internal(), true), verdict(expr.VerdictDrop)),
 		rule(ifIn(b.bridges(), true), ctDNAT(), verdict(expr.VerdictAccept)),
 		rule(ifIn(b.bridges(), true), verdict(expr.VerdictDrop)),
-	)
+	)...)
 }
 
 func (b *batch) postrouting(bridged bool) fixedChain {
