@@ -216,19 +216,20 @@ func patch[T any](list *[]T, changes map[string]*T, key func(*T) string) bool {
 	if !differs {
 		return false
 	}
-	out := make([]T, 0, len(old)+len(changes))
-	for i := range old {
-		if _, changed := changes[key(&old[i])]; !changed {
-			out = append(out, old[i])
+	keys := slices.Sorted(maps.Keys(changes))
+	out := make([]T, 0, len(old)+len(keys))
+	from := 0
+	for _, k := range keys {
+		i, has := slices.BinarySearchFunc(old[from:], k, func(e T, k string) int { return strings.Compare(key(&e), k) })
+		out = append(out, old[from:from+i]...)
+		if from += i; has {
+			from++
 		}
-	}
-	for _, v := range changes {
-		if v != nil {
+		if v := changes[k]; v != nil {
 			out = append(out, *v)
 		}
 	}
-	slices.SortFunc(out, func(a, b T) int { return strings.Compare(key(&a), key(&b)) })
-	if *list = out; len(out) == 0 {
+	if *list = append(out, old[from:]...); len(*list) == 0 {
 		*list = nil
 	}
 	return true

@@ -22,6 +22,9 @@ func (p inProcess) report(ctx context.Context, reports []stack.TaskReport) error
 	return p.core.Report(ctx, p.node, reports)
 }
 
+// restFactor is how many times as long as a look at the state took the next one waits.
+const restFactor = 4
+
 // verifyTime is how long a leader may take to make sure that it is one.
 const verifyTime = 5 * time.Second
 
@@ -49,11 +52,21 @@ func (c *Client) lead(ctx context.Context, core Core) error {
 		t := core.Touched(index)
 		index = t.Index
 		t.All = t.All || first
+		began := time.Now()
+		var rest <-chan time.Time
 		if c.look(core, t, topics) {
 			c.cache.poke()
+			rest = time.After(min(restFactor*time.Since(began), updateEvery))
 		}
 		if first { // the lease is for what was told
 			renewal.Go(func() { c.renew(ctx, core) })
+		}
+		if rest != nil && !first { // what changes in a burst is looked at together
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-rest:
+			}
 		}
 		select {
 		case <-ctx.Done():

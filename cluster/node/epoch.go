@@ -98,7 +98,7 @@ func (e *epoch) openManager(ctx context.Context) error {
 	cfg := e.n.cfg.Manager
 	cfg.DataDir, cfg.NodeID, cfg.Node = e.n.cfg.DataDir, e.node, e.n.cfg.Facts
 	cfg.Stream, cfg.Join, cfg.Seal, cfg.SealKeys = e.port.Raft(), e.memberNow() != nil, e.n.ring, e.n.ring.Export
-	cfg.Life = life{e}
+	cfg.Life, cfg.Ports = life{e}, nodePorts{e}
 	e.stock.self = e.node
 	var m *cluster.Manager
 	var s *dispatch.Server

@@ -41,6 +41,9 @@ type Config struct {
 	// Plain are the containers without a task that this machine has in networks
 	// which span nodes, by ID; nil: there are none, and never will be.
 	Plain func() []string
+	// PortsTaken says which host ports processes of this machine have that are no
+	// containers, a sentence for each; nil: none.
+	PortsTaken func([]stack.Port) []string
 	// MTU of the link that has an address, in bytes; 0: none has it. Nil: not known.
 	MTU func(netip.Addr) int
 	// Ranges are the addresses that this machine itself uses or has routes to,

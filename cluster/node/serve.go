@@ -75,6 +75,7 @@ func (e *epoch) handler() http.Handler {
 		})
 	})
 	e.plainHandlers(mux)
+	mux.HandleFunc("POST "+portsPath, e.portsHandler)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		e.n.mu.Lock()
 		h := e.n.handler
@@ -92,8 +93,7 @@ func (e *epoch) handler() http.Handler {
 // leads when it is not this one.
 func answer[Q, A any](e *epoch, w http.ResponseWriter, r *http.Request, do func(context.Context, *cluster.Manager, Q) (A, error)) {
 	var q Q
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxQuestion)).Decode(&q); err != nil {
-		refuse(w, http.StatusBadRequest, refusal{Message: "read the question: " + err.Error()})
+	if !question(w, r, &q) {
 		return
 	}
 	m := e.managing()
@@ -108,13 +108,26 @@ func answer[Q, A any](e *epoch, w http.ResponseWriter, r *http.Request, do func(
 	a, err := do(r.Context(), m, q)
 	switch {
 	case err == nil:
-		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(a) //nolint:errcheck // who asked has gone
+		say(w, a)
 	case errors.Is(err, cluster.ErrNotLeader):
 		e.misdirect(w, m)
 	default:
 		refuse(w, status(err), refusal{Message: err.Error()})
 	}
+}
+
+// question reads what is asked; false: it is refused.
+func question(w http.ResponseWriter, r *http.Request, q any) bool {
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxQuestion)).Decode(q); err != nil {
+		refuse(w, http.StatusBadRequest, refusal{Message: "read the question: " + err.Error()})
+		return false
+	}
+	return true
+}
+
+func say(w http.ResponseWriter, a any) {
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(a) //nolint:errcheck // who asked has gone
 }
 
 func (e *epoch) misdirect(w http.ResponseWriter, m *cluster.Manager) {

@@ -38,6 +38,7 @@ type node struct {
 	volumes *volumes.Manager
 	links   *link.Links
 	cluster *member.Node
+	ports   *lb.Ports
 	network *overlaynet.Manager
 	engine  *engine.Engine
 	backups *backup.Service
@@ -137,7 +138,8 @@ func (n *node) openCluster(ctx context.Context) (err error) {
 			DrainGrace: cluster.DefaultDrainGrace,
 		},
 		Agent: n.runAgent, Lease: filepath.Join(n.cfg.RunDir, "lease"), Drop: n.dropTasks, Inventory: n.inventory, Ours: virtual,
-		MTU: n.links.MTUOf, Ranges: n.links.Avoid, Problems: func() []string { return n.network.Warnings() },
+		PortsTaken: func(list []stack.Port) []string { return portsTaken(n.ports, list) },
+		MTU:        n.links.MTUOf, Ranges: n.links.Avoid, Problems: func() []string { return n.network.Warnings() },
 	})
 	if err == nil {
 		n.closers = append(n.closers, n.cluster.Close)
@@ -193,11 +195,12 @@ func (n *node) openNetwork(context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.ports = lb.NewPorts(log)
 	names := dns.New(dns.Config{Log: log, Forward: domains})
 	n.closers = append(n.closers, names.Close)
 	n.network = overlaynet.New(overlaynet.Options{
 		RunDir: n.cfg.RunDir, Log: log, Source: source{n.cluster}, Links: n.links, Names: names,
-		Rules: lb.New(lb.Config{RunDir: n.cfg.RunDir, Log: log}), Ports: lb.NewPorts(log),
+		Rules: lb.New(lb.Config{RunDir: n.cfg.RunDir, Log: log}), Ports: n.ports,
 	})
 	return nil
 }
