@@ -15,25 +15,37 @@ func (m *Manager) ConnectNetwork(ctx context.Context, id string, at stack.Attach
 	defer m.ids.lock(id)()
 	m.mu.Lock()
 	s := m.spaceLocked(id)
+	m.mu.Unlock()
 	if s == nil || s.sb.None {
-		m.mu.Unlock()
 		return nil, missing(s, id)
 	}
-	j, err := m.joinLocked(s, at, nil)
+	sb := s.sb
+	sb.Attachments = []stack.Attachment{at}
+	given, err := m.enter(ctx, Restored{Sandbox: sb})
 	if err != nil {
-		m.mu.Unlock()
 		return nil, fmt.Errorf("connect %s: %w", nameOf(s.sb), err)
 	}
-	moved := s.route()
-	s.sb.Attachments = append(s.sb.Attachments[:len(s.sb.Attachments):len(s.sb.Attachments)], at)
-	m.mu.Unlock()
-
+	var j *join
+	var moved bool
+	err = m.patiently(ctx, func() (err error) {
+		j, moved, err = m.extend(s, at, given)
+		return err
+	})
+	if err != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.tellLocked(id, given)
+		return nil, fmt.Errorf("connect %s: %w", nameOf(s.sb), err)
+	}
 	err = m.ensureSegment(ctx, j.net)
 	if err == nil {
-		_, err = m.opt.Links.SetSandbox(ctx, id, s.plugs())
+		_, err = m.opt.Links.SetSandbox(ctx, id, m.plugsOf(s))
 	}
 	if err == nil {
 		err = m.moved(ctx, s, moved)
+	}
+	if err == nil {
+		err = m.show(ctx, s, j)
 	}
 	if err != nil {
 		_, back := m.leave(context.WithoutCancel(ctx), s, j)
@@ -41,7 +53,6 @@ func (m *Manager) ConnectNetwork(ctx context.Context, id string, at stack.Attach
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.opt.Names.SetHost(s.host(j))
 	return s.connected(), nil
 }
 
@@ -52,6 +63,29 @@ func missing(s *space, id string) error {
 	return fmt.Errorf("%s has network mode none: %w", nameOf(s.sb), runtime.ErrForbidden)
 }
 
+// extend plans one more network; it tells whether the default routes move.
+func (m *Manager) extend(s *space, at stack.Attachment, given addresses) (*join, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	j, err := m.joinLocked(s, at, nil, given)
+	if err != nil {
+		return nil, false, err
+	}
+	moved := s.route()
+	s.sb.Attachments = append(s.sb.Attachments[:len(s.sb.Attachments):len(s.sb.Attachments)], at)
+	return j, moved, nil
+}
+
+// show makes a new join known by its names and in its service's pools.
+func (m *Manager) show(ctx context.Context, s *space, j *join) error {
+	m.mu.Lock()
+	m.opt.Names.SetHost(s.host(j))
+	m.enlistJoinLocked(s, j, true)
+	m.localLocked(s)
+	m.mu.Unlock()
+	return m.flush(ctx)
+}
+
 // DisconnectNetwork takes a network from a running sandbox.
 func (m *Manager) DisconnectNetwork(ctx context.Context, id, nameOrID string) (*Connected, error) {
 	defer m.ids.lock(id)()
@@ -59,11 +93,7 @@ func (m *Manager) DisconnectNetwork(ctx context.Context, id, nameOrID string) (*
 	s := m.spaceLocked(id)
 	var j *join
 	if s != nil {
-		for _, x := range s.joins {
-			if x.net.def.Name == nameOrID || x.net.key() == nameOrID {
-				j = x
-			}
-		}
+		j = s.join(nameOrID)
 	}
 	m.mu.Unlock()
 	if j == nil {
@@ -84,6 +114,11 @@ func (m *Manager) Rename(id string, dnsNames []string) (*Connected, error) {
 	}
 	s.sb.DNSNames = dnsNames
 	m.nameLocked(s)
+	for _, j := range s.joins {
+		if j.entered {
+			m.tellOneLocked(plainKey{id, j.net.def.Name})
+		}
+	}
 	return s.connected(), nil
 }
 
@@ -91,6 +126,7 @@ func (m *Manager) Rename(id string, dnsNames []string) (*Connected, error) {
 func (m *Manager) leave(ctx context.Context, s *space, j *join) (*Connected, error) {
 	m.mu.Lock()
 	m.opt.Names.RemoveHost(s.sb.ID, j.net.key())
+	m.enlistJoinLocked(s, j, false)
 	for i, x := range s.joins {
 		if x == j {
 			s.joins = append(s.joins[:i:i], s.joins[i+1:]...)
@@ -107,7 +143,7 @@ func (m *Manager) leave(ctx context.Context, s *space, j *join) (*Connected, err
 	moved := s.route()
 	m.mu.Unlock()
 
-	err := errors.Join(m.opt.Links.Unplug(ctx, s.sb.ID, j.plug), m.moved(ctx, s, moved))
+	err := errors.Join(m.flush(ctx), m.opt.Links.Unplug(ctx, s.sb.ID, j.plug), m.moved(ctx, s, moved))
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.unjoinLocked(s, j)
@@ -123,7 +159,7 @@ func (m *Manager) moved(ctx context.Context, s *space, changed bool) error {
 	if !changed {
 		return nil
 	}
-	if err := m.opt.Links.Reroute(ctx, s.sb.ID, s.plugs()); err != nil {
+	if err := m.opt.Links.Reroute(ctx, s.sb.ID, m.plugsOf(s)); err != nil {
 		return err
 	}
 	m.mu.Lock()
@@ -134,7 +170,8 @@ func (m *Manager) moved(ctx context.Context, s *space, changed bool) error {
 			return err
 		}
 	}
-	rules := m.aimLocked(s)
+	m.touchFrontsLocked(s)
+	m.localLocked(s)
 	m.mu.Unlock()
-	return m.applyFronts(ctx, rules)
+	return m.flush(ctx)
 }

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 
 	"github.com/dhow-project/dhow/runtime"
-	"github.com/dhow-project/dhow/stack"
 )
 
 // Connect makes the sandbox: namespace, links, addresses, names, published
@@ -23,6 +21,7 @@ func (m *Manager) Connect(ctx context.Context, sb Sandbox) (*Connected, error) {
 func (m *Manager) connect(ctx context.Context, r Restored) (*Connected, error) {
 	m.mu.Lock()
 	old := m.spaces[r.ID]
+	m.off = false
 	m.mu.Unlock()
 	if old != nil {
 		if !old.leaving && reflect.DeepEqual(old.sb, r.Sandbox) {
@@ -33,7 +32,7 @@ func (m *Manager) connect(ctx context.Context, r Restored) (*Connected, error) {
 			return nil, err
 		}
 	}
-	s, err := m.plan(r)
+	s, err := m.plan(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("network of %s: %w", nameOf(r.Sandbox), err)
 	}
@@ -53,15 +52,35 @@ func nameOf(sb Sandbox) string {
 	return sb.ID
 }
 
-// plan takes everything that must be unique: addresses and ports.
-func (m *Manager) plan(r Restored) (*space, error) {
+// plan takes everything that must be unique: addresses and ports. It waits for
+// an address that the one before has not given back yet.
+func (m *Manager) plan(ctx context.Context, r Restored) (*space, error) {
+	given, err := m.enter(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	var s *space
+	err = m.patiently(ctx, func() (err error) {
+		s, err = m.tryPlan(r, given)
+		return err
+	})
+	if err != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.tellLocked(r.ID, given)
+		return nil, err
+	}
+	return s, nil
+}
+
+func (m *Manager) tryPlan(r Restored, given addresses) (*space, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := &space{sb: r.Sandbox, ready: r.Ready}
 	if s.sb.Name == "" {
 		s.sb.Name = s.sb.ID
 	}
-	if err := m.planLocked(s, r); err != nil {
+	if err := m.planLocked(s, r, given); err != nil {
 		m.releaseLocked(s)
 		return nil, err
 	}
@@ -70,16 +89,16 @@ func (m *Manager) plan(r Restored) (*space, error) {
 	return s, nil
 }
 
-func (m *Manager) planLocked(s *space, r Restored) error {
+func (m *Manager) planLocked(s *space, r Restored, given addresses) error {
 	if s.sb.ID == "" || s.sb.None && len(s.sb.Attachments) > 0 {
 		return fmt.Errorf("a sandbox needs an ID, and no networks when it is to have none: %w", runtime.ErrInvalid)
 	}
 	for _, at := range byPriority(s.sb.Attachments) {
-		have, err := m.keptLocked(r, at)
+		have, err := m.keptLocked(r, at.Network)
 		if err != nil {
 			return err
 		}
-		if _, err := m.joinLocked(s, at, have); err != nil {
+		if _, err := m.joinLocked(s, at, have, given); err != nil {
 			return err
 		}
 	}
@@ -88,11 +107,11 @@ func (m *Manager) planLocked(s *space, r Restored) error {
 }
 
 // keptLocked is the endpoint that the sandbox had in the network; nil: none.
-func (m *Manager) keptLocked(r Restored, at stack.Attachment) (*runtime.Endpoint, error) {
+func (m *Manager) keptLocked(r Restored, network string) (*runtime.Endpoint, error) {
 	if len(r.Endpoints) == 0 {
 		return nil, nil
 	}
-	n, err := m.networkLocked(at.Network)
+	n, err := m.networkLocked(network)
 	if err != nil {
 		return nil, err
 	}
@@ -111,74 +130,17 @@ func (m *Manager) build(ctx context.Context, s *space) error {
 			return err
 		}
 	}
-	netns, err := m.opt.Links.SetSandbox(ctx, s.sb.ID, s.plugs())
+	netns, err := m.opt.Links.SetSandbox(ctx, s.sb.ID, m.plugsOf(s))
 	if err != nil {
 		return err
 	}
 	m.mu.Lock()
 	s.netns = netns
-	rules := m.aimLocked(s)
+	m.enlistLocked(s, true)
+	m.touchFrontsLocked(s)
 	m.nameLocked(s)
 	m.mu.Unlock()
-	if len(rules) == 0 {
-		return nil
-	}
-	defer m.publishedNow(rules)
-	return m.applyFronts(ctx, rules)
-}
-
-// publishedNow lets clients that have been sending datagrams to a port since
-// before it was published find it: the kernel translates new flows only.
-func (m *Manager) publishedNow(rules map[Frontend][]Backend) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for f, to := range rules {
-		if f.Protocol == "udp" && len(to) == 1 {
-			m.published = append(m.published, f)
-		}
-	}
-	if m.published != nil {
-		signal(m.flows)
-	}
-}
-
-// applyFronts sends the rules of fronts as they are now: a later change of
-// the same front may have overtaken the one that asked. Those that it could
-// not send are stale, and sent again by the next look at everything.
-func (m *Manager) applyFronts(ctx context.Context, rules map[Frontend][]Backend) error {
-	if len(rules) == 0 {
-		return nil
-	}
-	m.rulesMu.Lock()
-	defer m.rulesMu.Unlock()
-	m.mu.Lock()
-	for f := range rules {
-		rules[f] = nil
-		for _, o := range m.fronts[portKey{f.Protocol, f.Port}] {
-			if o.Frontend == f {
-				rules[f] = o.backends()
-			}
-		}
-	}
-	m.mu.Unlock()
-	err := m.opt.Rules.Apply(ctx, Change{Frontends: rules})
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for f := range rules {
-		if err != nil {
-			m.stale[f] = true
-		} else {
-			delete(m.stale, f)
-		}
-	}
-	return err
-}
-
-// staleLocked adds the fronts whose rules are not up to date.
-func (m *Manager) staleLocked(rules map[Frontend][]Backend) {
-	for f := range m.stale {
-		rules[f] = nil
-	}
+	return m.flush(ctx)
 }
 
 // nameLocked tells the resolver about all joins.
@@ -186,64 +148,6 @@ func (m *Manager) nameLocked(s *space) {
 	for _, j := range s.joins {
 		m.opt.Names.SetHost(s.host(j))
 	}
-}
-
-// ensureSegment makes the network's bridge, resolver and isolation, once.
-func (m *Manager) ensureSegment(ctx context.Context, n *network) error {
-	if n.isMade() {
-		return nil
-	}
-	if err := m.evict(ctx, n); err != nil {
-		return err
-	}
-	n.up.Lock()
-	defer n.up.Unlock()
-	if n.made {
-		return nil
-	}
-	if err := m.raise(ctx, n); err != nil {
-		return err
-	}
-	if err := m.opt.Rules.Apply(ctx, n.rules()); err != nil {
-		return fmt.Errorf("network %s: %w", n.def.Name, err)
-	}
-	n.made = true
-	return nil
-}
-
-// evict removes the idle networks that still have an address of n: a network
-// that is made anew right after it went often gets the subnet again, and what is
-// left of the old one, its resolver first, would be taken for that of the new
-// one and then removed with the old one.
-func (m *Manager) evict(ctx context.Context, n *network) error {
-	m.mu.Lock()
-	var old []*network
-	for _, id := range sortedKeys(m.networks) {
-		if o := m.networks[id]; o != n && len(o.members) == 0 && slices.ContainsFunc(o.seg.Gateways, n.hasGateway) {
-			old = append(old, o)
-		}
-	}
-	m.mu.Unlock()
-	var errs []error
-	for _, o := range old {
-		errs = append(errs, m.dropSegment(ctx, o))
-	}
-	return errors.Join(errs...)
-}
-
-// raise makes the bridge and serves its names; n.up is held.
-func (m *Manager) raise(ctx context.Context, n *network) error {
-	if err := m.opt.Links.SetSegment(ctx, n.seg); err != nil {
-		return fmt.Errorf("network %s: %w", n.def.Name, err)
-	}
-	var err error
-	n.resolvers, err = m.opt.Names.SetZone(n.zone())
-	return err
-}
-
-func (n *network) rules() Change {
-	seg := n.seg
-	return Change{Segments: map[string]*Segment{n.key(): &seg}, Resolvers: n.resolvers}
 }
 
 // Disconnect removes the sandbox; an unknown ID is no error.
@@ -263,17 +167,15 @@ func (m *Manager) disconnect(ctx context.Context, id string) error {
 		m.mu.Unlock()
 		return nil
 	}
+	s.leaving = true
 	for _, j := range s.joins {
 		m.opt.Names.RemoveHost(id, j.net.key())
 	}
-	rules := m.unclaimLocked(s)
-	if s.leaving {
-		m.staleLocked(rules)
-	}
-	s.leaving = true
+	m.enlistLocked(s, false)
+	m.unclaimLocked(s)
 	m.mu.Unlock()
 
-	if err := errors.Join(m.applyFronts(ctx, rules), m.opt.Links.RemoveSandbox(ctx, id, s.plugs())); err != nil {
+	if err := errors.Join(m.flush(ctx), m.opt.Links.RemoveSandbox(ctx, id, m.plugsOf(s))); err != nil {
 		return fmt.Errorf("remove network of %s: %w", nameOf(s.sb), err)
 	}
 	m.mu.Lock()
@@ -282,21 +184,6 @@ func (m *Manager) disconnect(ctx context.Context, id string) error {
 	m.releaseLocked(s)
 	delete(m.spaces, id)
 	return nil
-}
-
-// unclaimLocked gives the ports back and returns the rules that change.
-func (m *Manager) unclaimLocked(s *space) map[Frontend][]Backend {
-	rules := map[Frontend][]Backend{}
-	for _, c := range s.claims {
-		m.lately.note(s.sb.ID, c)
-		for _, f := range c.fronts {
-			if o := m.leaveLocked(s.sb.ID, f); o != nil {
-				rules[f] = o.backends()
-			}
-		}
-	}
-	s.claims = nil
-	return rules
 }
 
 // releaseLocked gives everything back that plan took.
@@ -310,20 +197,33 @@ func (m *Manager) releaseLocked(s *space) {
 
 func (m *Manager) unjoinLocked(s *space, j *join) {
 	j.net.release(j, nameOf(s.sb))
-	delete(j.net.members, s.sb.ID)
+	if delete(j.net.members, s.sb.ID); len(j.net.members) == 0 {
+		signal(m.news)
+	}
+	if j.entered {
+		m.tellOneLocked(plainKey{s.sb.ID, j.net.def.Name})
+	}
+	close(m.released)
+	m.released = make(chan struct{})
 }
 
+// forgetLocked has connections to the sandbox dropped, if anybody was
+// translated to it.
 func (m *Manager) forgetLocked(s *space, udpOnly bool) {
-	if len(s.sb.Ports) == 0 && !s.sb.PublishAll {
-		return // nobody was translated to it
-	}
+	shared := len(s.sb.Ports) > 0 || s.sb.PublishAll
 	for _, j := range s.joins {
+		if !shared && j.net.services[s.sb.PortGroup] == nil {
+			continue
+		}
 		for _, a := range j.addrs() {
 			old, ok := m.forget[a]
 			m.forget[a] = udpOnly && (!ok || old)
+			if !udpOnly {
+				m.resets[a] = j.net
+			}
 		}
+		signal(m.flows)
 	}
-	signal(m.flows)
 }
 
 // SetReady says whether the sandbox takes traffic of shared names and ports.
@@ -342,27 +242,16 @@ func (m *Manager) setReady(id string, ready bool) {
 	}
 	s.ready = ready
 	m.nameLocked(s)
-	rules := map[Frontend][]Backend{}
-	for f, to := range m.aimLocked(s) {
-		if m.sharedLocked(f) { // one alone serves, ready or not: nothing changes
-			rules[f] = to
-		}
+	m.touchFrontsLocked(s)
+	for _, j := range s.joins {
+		m.touchPoolLocked(j.net, s.sb.PortGroup)
 	}
 	if !ready {
 		m.forgetLocked(s, true)
 	}
 	m.mu.Unlock()
-	if err := m.applyFronts(context.Background(), rules); err != nil {
-		m.log.Error("published ports do not follow a health change; trying again", "container", nameOf(s.sb), "err", err)
+	if err := m.flush(context.Background()); err != nil {
+		m.log.Error("addresses and ports of services do not follow a health change; trying again", "container", nameOf(s.sb), "err", err)
 		m.poke()
 	}
-}
-
-func (m *Manager) sharedLocked(f Frontend) bool {
-	for _, o := range m.fronts[portKey{f.Protocol, f.Port}] {
-		if o.Frontend == f {
-			return len(o.members) > 1
-		}
-	}
-	return false
 }

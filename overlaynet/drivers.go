@@ -37,6 +37,9 @@ type Links interface {
 	Forget(ctx context.Context, f Flows) error
 	// Avoid returns the address ranges that the host itself uses or has routes to.
 	Avoid() ([]netip.Prefix, error)
+	// BridgeFilter tells whether the packet filter can see what stays within
+	// a bridge, which virtual addresses need.
+	BridgeFilter() bool
 	// UplinkMTU is the MTU of the link with the default route; 0: there is none.
 	UplinkMTU() int
 	// Run keeps spare namespaces ready and calls wake when a link of ours

@@ -121,6 +121,7 @@ func (k fakeLinks) Sweep(context.Context, []overlaynet.Segment, map[string][]ove
 func (k fakeLinks) Forget(context.Context, overlaynet.Flows) error { return k.call("Forget", nil) }
 func (fakeLinks) Avoid() ([]netip.Prefix, error)                   { return nil, nil }
 func (fakeLinks) UplinkMTU() int                                   { return 0 }
+func (fakeLinks) BridgeFilter() bool                               { return true }
 
 func (k fakeLinks) Run(ctx context.Context, wake func()) error {
 	k.mu.Lock()

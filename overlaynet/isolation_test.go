@@ -247,10 +247,10 @@ func TestUnderBridgeNetfilter(t *testing.T) {
 	web := n.connect(overlaynet.Sandbox{ID: "web", Attachments: on("front"), Ports: []stack.Port{{HostPort: 8080, ContainerPort: 80}}})
 	peer := n.connect(overlaynet.Sandbox{ID: "peer", Attachments: on("front")})
 	serve(t, web.NetNS, "web", "tcp", ":80")
-	for _, c := range []*overlaynet.Connected{web, peer} {
-		wantAsk(t, "published", c.NetNS, "tcp", "192.0.2.1:8080", "web 10.70.1.1")
-		wantAsk(t, "published", c.NetNS, "tcp", "[2001:db8::1]:8080", "web fd00:70:1::1")
-	}
+	wantAsk(t, "published, itself", web.NetNS, "tcp", "192.0.2.1:8080", "web 10.70.1.1")
+	wantAsk(t, "published, itself", web.NetNS, "tcp", "[2001:db8::1]:8080", "web fd00:70:1::1")
+	wantAsk(t, "published, a neighbour", peer.NetNS, "tcp", "192.0.2.1:8080", "web "+ip(peer, 0))
+	wantAsk(t, "published, a neighbour", peer.NetNS, "tcp", "[2001:db8::1]:8080", "web "+ip6(peer, 0))
 	wantAsk(t, "direct", peer.NetNS, "tcp", ip(web, 0)+":80", "web "+ip(peer, 0))
 	wantAsk(t, "outside", out, "tcp", "192.0.2.1:8080", "web 192.0.2.9")
 }

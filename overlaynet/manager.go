@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/dhow-project/dhow/runtime"
+	"github.com/dhow-project/dhow/stack"
 )
 
 // Options of New.
@@ -28,21 +29,37 @@ type Manager struct {
 
 	ids   keyed         // one change at a time per sandbox
 	wake  chan struct{} // look at everything
+	news  chan struct{} // something is pending that nobody else sends
 	flows chan struct{} // connections are to be forgotten
+	tell  chan struct{} // the managers are to be told of plain containers
 
-	rulesMu sync.Mutex // held while rules of fronts are read and sent, so that they arrive in order; before mu
+	sending sync.Mutex // held while what is pending is read and sent, so that it arrives in order; before the locks of networks and mu
 
 	mu       sync.Mutex
-	networks map[string]*network // guarded by mu: by ID; those used on this node
-	spaces   map[string]*space   // guarded by mu: by sandbox ID
-	fronts   map[portKey][]*front
-	nextPort uint16              // guarded by mu: where the search for a free port goes on
-	lately   lately              // guarded by mu: free ports that sandboxes had
-	forget   map[netip.Addr]bool // guarded by mu: addresses whose connections are to be dropped; true: UDP's only
+	networks map[string]*network     // guarded by mu: by ID; those used on this node
+	spaces   map[string]*space       // guarded by mu: by sandbox ID
+	fronts   map[portKey][]*front    // guarded by mu
+	pubs     map[string]*publication // guarded by mu: by service
+	pubDir   *stack.Directory        // guarded by mu: what pubs come from
+	behind   map[string]*distant     // guarded by mu: tasks of other nodes behind pubs, by endpoint ID
+	behindOf index[*distant]         // guarded by mu
+	blocked  map[Frontend]*block     // guarded by mu: ports of services that something else on this node has
+	fabric   Fabric                  // guarded by mu: the last that was known
+	locals   map[netip.Addr]bool     // guarded by mu: addresses of sandboxes that others' requests may lead back to
+	inlets   map[Frontend]bool       // guarded by mu: ports of sandboxes, at their own addresses, that other nodes lead requests to
+	pending  pending                 // guarded by mu
+	sent     sent                    // guarded by mu, and changed by the holder of sending
+	resized  map[string]bool         // guarded by mu: sandboxes whose networks have another MTU
+	nextPort uint16                  // guarded by mu: where the search for a free port goes on
+	lately   lately                  // guarded by mu: free ports that sandboxes had
+	released chan struct{}           // guarded by mu: closed and replaced when an address becomes free
+	plain    map[plainKey]bool       // guarded by mu: of what the managers are to be told
+	trouble  map[string]string       // guarded by mu: what could not be done last time, by what it was
+	off      bool                    // guarded by mu: the last Set was of nothing
 
-	stale map[Frontend]bool // guarded by mu: fronts whose rules could not be brought up to date
-
-	published []Frontend // guarded by mu: UDP ports new since connections to them were last dropped
+	forget    map[netip.Addr]bool     // guarded by mu: addresses whose connections are to be dropped; true: UDP's only
+	resets    map[netip.Addr]*network // guarded by mu: addresses whose connections are to be ended, in sandboxes of that network
+	published []Frontend              // guarded by mu: UDP ports new since connections to them were last dropped
 }
 
 // New returns a Manager that has touched nothing yet: call Restore first,
@@ -51,9 +68,12 @@ func New(o Options) *Manager {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	signals := func() chan struct{} { return make(chan struct{}, 1) }
 	return &Manager{
-		opt: o, log: o.Log, mark: Mark(o.RunDir), wake: make(chan struct{}, 1), flows: make(chan struct{}, 1),
-		networks: map[string]*network{}, spaces: map[string]*space{}, fronts: map[portKey][]*front{}, forget: map[netip.Addr]bool{}, stale: map[Frontend]bool{},
+		opt: o, log: o.Log, mark: Mark(o.RunDir), wake: signals(), news: signals(), flows: signals(), tell: signals(),
+		networks: map[string]*network{}, spaces: map[string]*space{}, fronts: map[portKey][]*front{}, pubs: map[string]*publication{},
+		behind: map[string]*distant{}, behindOf: index[*distant]{}, blocked: map[Frontend]*block{}, locals: map[netip.Addr]bool{}, inlets: map[Frontend]bool{}, pending: newPending(), sent: newSent(), resized: map[string]bool{},
+		released: make(chan struct{}), plain: map[plainKey]bool{}, trouble: map[string]string{}, forget: map[netip.Addr]bool{}, resets: map[netip.Addr]*network{},
 	}
 }
 
@@ -70,9 +90,7 @@ func (m *Manager) networkLocked(nameOrID string) (*network, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.seg.MTU == 0 { // packets that the uplink would have to break up are slow, or lost
-		n.seg.MTU = m.opt.Links.UplinkMTU()
-	}
+	m.shapeLocked(n) // packets that a link on their way would have to break up are slow, or lost
 	m.networks[n.key()] = n
 	return n, nil
 }
@@ -114,10 +132,6 @@ func (m *Manager) Connected(id string) (*Connected, bool) {
 	}
 	return s.connected(), true
 }
-
-// Warnings says what on this host stands in the way of containers' traffic,
-// and what to do about it.
-func (m *Manager) Warnings() []string { return m.opt.Rules.Warnings() }
 
 // poke makes Run look at everything.
 func (m *Manager) poke() { signal(m.wake) }

@@ -22,6 +22,9 @@ func Mark(runDir string) string { return "dh" + digest(4, runDir) }
 // eight (40 bits) of hash.
 func bridgeName(mark, network string) string { return mark + "b" + digest(8, network) }
 
+// tunnelName is of the VXLAN device of a network.
+func tunnelName(mark, network string) string { return mark + "x" + digest(8, network) }
+
 func hostName(mark, sandbox, network string) string {
 	return mark + "v" + digest(8, sandbox, network)
 }

@@ -85,7 +85,7 @@ func (n *network) setMTU(v string) error {
 	case mtu < 1280 && n.has(true): // RFC 8200, section 5
 		return fmt.Errorf("%d bytes are too few for IPv6, which needs 1280", mtu)
 	}
-	n.seg.MTU = mtu
+	n.mtu = mtu
 	return nil
 }
 

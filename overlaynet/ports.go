@@ -19,21 +19,6 @@ type claim struct {
 	fronts []Frontend
 }
 
-// front is one host port that is published; guarded by Manager.mu.
-type front struct {
-	Frontend
-	group   string            // whose sandboxes may share it; "": one only
-	held    Reservation       // nil: could not be reserved again after a restart
-	members map[string]member // by sandbox ID
-}
-
-type member struct {
-	name  string
-	ready bool
-	to    Backend // of the front's family; invalid address: only through the reserved socket
-	proxy Backend // of any family
-}
-
 // wish is one port of the sandbox, with its protocol and addresses settled.
 type wish struct {
 	addrs       []netip.Addr
@@ -41,6 +26,7 @@ type wish struct {
 	port        uint16 // in the container
 	first, last uint16 // on the host; 0: any free one
 	shared      bool
+	host        bool // of this node alone, though the service publishes on all
 }
 
 // claimLocked reserves the sandbox's ports. kept are the bindings that it had
@@ -57,6 +43,7 @@ func (m *Manager) claimLocked(s *space, kept []runtime.PortBinding) error {
 		return nil
 	}
 	for _, w := range wishes {
+		m.settleLocked(s, &w)
 		if err := m.claimOneLocked(s, w, &kept); err != nil {
 			return err
 		}
@@ -127,139 +114,10 @@ func (m *Manager) takeLocked(s *space, w wish, port uint16, restoring bool) erro
 	return nil
 }
 
-func (m *Manager) frontLocked(s *space, f Frontend, w wish, restoring bool) error {
-	k := portKey{f.Protocol, f.Port}
-	for _, o := range m.fronts[k] {
-		if !o.overlaps(f) {
-			continue
-		}
-		_, mine := o.members[s.sb.ID]
-		if o.Frontend == f && w.shared && o.group != "" && o.group == s.sb.PortGroup && !mine {
-			o.members[s.sb.ID] = member{name: s.sb.Name}
-			return nil
-		}
-		return &PortTaken{Frontend: f, Holder: o.holder()}
-	}
-	held, err := m.opt.Ports.Reserve(f)
-	if err != nil {
-		if !restoring {
-			return err
-		}
-		m.log.Warn("a published port could not be reserved again: the container keeps it", "container", s.sb.Name, "err", err)
-		held = nil
-	}
-	n := &front{Frontend: f, held: held, members: map[string]member{s.sb.ID: {name: s.sb.Name}}}
-	if w.shared {
-		n.group = s.sb.PortGroup
-	}
-	m.fronts[k] = append(m.fronts[k], n)
-	return nil
-}
-
-type portKey struct {
-	proto string
-	port  uint16
-}
-
-func (f *front) holder() string {
-	var names []string
-	for _, x := range f.members {
-		names = append(names, x.name)
-	}
-	slices.Sort(names)
-	return "container " + strings.Join(names, ", ")
-}
-
-// leaveLocked takes the sandbox from a front, which goes with the last one.
-func (m *Manager) leaveLocked(id string, f Frontend) *front {
-	k := portKey{f.Protocol, f.Port}
-	for i, o := range m.fronts[k] {
-		if o.Frontend != f {
-			continue
-		}
-		delete(o.members, id)
-		if len(o.members) == 0 {
-			if o.held != nil {
-				_ = o.held.Close()
-			}
-			if m.fronts[k] = slices.Delete(m.fronts[k], i, i+1); len(m.fronts[k]) == 0 {
-				delete(m.fronts, k)
-			}
-		}
-		return o
-	}
-	return nil
-}
-
-// aimLocked points the sandbox's fronts at where it is now, and returns the
-// rules for them.
-func (m *Manager) aimLocked(s *space) map[Frontend][]Backend {
-	out := map[Frontend][]Backend{}
-	for _, c := range s.claims {
-		for _, f := range c.fronts {
-			for _, o := range m.fronts[portKey{f.Protocol, f.Port}] {
-				if o.Frontend == f {
-					o.members[s.sb.ID] = s.member(f, c.port)
-					out[f] = o.backends()
-				}
-			}
-		}
-	}
-	return out
-}
-
-func (s *space) member(f Frontend, port uint16) member {
-	x := member{name: s.sb.Name, ready: s.ready}
-	if j := s.gateway(f.Addr.Is6()); j != nil {
-		a := j.addr4
-		if f.Addr.Is6() {
-			a = j.addr6
-		}
-		x.to = Backend{Addr: a.Addr(), Port: port}
-		x.proxy = x.to
-	} else if j := s.gateway(!f.Addr.Is6()); j != nil {
-		x.proxy = Backend{Addr: j.addrs()[0], Port: port}
-	}
-	return x
-}
-
-// backends are the ready members, or all when none is ready; sorted, so that
-// the same members always give the same rules.
-func (f *front) backends() []Backend {
-	anyReady := false
-	for _, x := range f.members {
-		anyReady = anyReady || x.ready
-	}
-	var kernel, proxy []Backend
-	for _, x := range f.members {
-		if anyReady && !x.ready {
-			continue
-		}
-		if x.to.Addr.IsValid() {
-			kernel = append(kernel, x.to)
-		}
-		if x.proxy.Addr.IsValid() {
-			proxy = append(proxy, x.proxy)
-		}
-	}
-	order := func(a, b Backend) int {
-		if c := a.Addr.Compare(b.Addr); c != 0 {
-			return c
-		}
-		return int(a.Port) - int(b.Port)
-	}
-	slices.SortFunc(kernel, order)
-	slices.SortFunc(proxy, order)
-	if f.held != nil {
-		f.held.Forward(proxy)
-	}
-	return kernel
-}
-
 // wishes expands Ports and, with PublishAll, Exposed.
 func (s *space) wishes() (out []wish, err error) {
 	for _, p := range s.sb.Ports {
-		w := wish{proto: p.Protocol, port: p.ContainerPort, first: p.HostPort, last: max(p.HostPort, p.HostPortEnd)}
+		w := wish{proto: p.Protocol, port: p.ContainerPort, first: p.HostPort, last: max(p.HostPort, p.HostPortEnd), host: p.Mode == "host"}
 		w.shared = w.first != 0 && w.first == w.last
 		if w.addrs, err = s.hostAddrs(p); err != nil {
 			return nil, err

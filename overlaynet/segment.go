@@ -15,16 +15,29 @@ import (
 // network is one network as the Manager keeps it.
 type network struct {
 	def     stack.Network
-	seg     Segment
+	seg     Segment // guarded by Manager.mu: its tunnel and MTU change
 	ipam    *ipam.Network
-	hostIP  netip.Addr // published ports without an address bind here; invalid: everywhere
-	prefix  string     // of interface names: "eth"
-	members map[string]bool
+	hostIP  netip.Addr      // published ports without an address bind here; invalid: everywhere
+	prefix  string          // of interface names: "eth"
+	mtu     int             // that its options ask for; 0: none
+	members map[string]bool // guarded by Manager.mu
 
-	up        keyLock               // held while the bridge is made or removed
+	dir       *stack.Directory                 // guarded by Manager.mu: the last that was followed; nil: none has come yet
+	hosts     map[string]*distant              // guarded by Manager.mu: containers of other nodes, by endpoint ID
+	byService index[*distant]                  // guarded by Manager.mu
+	byAddr    map[netip.Addr]string            // guarded by Manager.mu: endpoint ID
+	services  map[string]*stack.ServiceAddress // guarded by Manager.mu
+	virtuals  map[netip.Addr]string            // guarded by Manager.mu: whose address
+	groups    index[*space]                    // guarded by Manager.mu: containers of this node that are up
+	live      bool                             // guarded by Manager.mu: the resolver and the rules know the network
+
+	up        keyLock               // held while the bridge is made or removed; before Manager.mu
 	made      bool                  // guarded by up
 	resolvers map[netip.Addr]uint16 // guarded by up
 	forward   map[string][]string   // guarded by up: def's may have changed since
+	sent      Segment               // guarded by up: what the kernel has
+	remotes   []Remote              // guarded by up: what the kernel has, if told
+	told      bool                  // guarded by up
 }
 
 func (n *network) key() string { return networkKey(n.def) }
@@ -59,11 +72,21 @@ func newNetwork(mark string, def stack.Network) (*network, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, runtime.ErrInvalid)
 	}
-	n := &network{def: def, ipam: pool, prefix: "eth", members: map[string]bool{}, up: newKeyLock()}
+	n := &network{
+		def: def, ipam: pool, prefix: "eth", members: map[string]bool{}, up: newKeyLock(), hosts: map[string]*distant{}, byService: index[*distant]{},
+		byAddr: map[netip.Addr]string{}, services: map[string]*stack.ServiceAddress{}, virtuals: map[netip.Addr]string{}, groups: index[*space]{},
+	}
 	n.forward = def.Forward
 	n.seg = Segment{ID: networkKey(def), Name: def.Name, Bridge: bridgeName(mark, networkKey(def)), Gateways: pool.Gateways(), Internal: def.Internal, Masquerade: true}
 	if err := n.options(def.DriverOpts); err != nil {
 		return nil, invalid(err)
+	}
+	for _, v := range def.Virtual {
+		p, err := netip.ParsePrefix(v)
+		if err != nil {
+			return nil, invalid(fmt.Errorf("range of virtual addresses: %w", err))
+		}
+		n.seg.Virtual = append(n.seg.Virtual, p)
 	}
 	return n, nil
 }

@@ -3,8 +3,6 @@ package overlaynet
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net/netip"
 	"reflect"
 	"slices"
 	"sync"
@@ -35,7 +33,7 @@ func (m *Manager) Set(ctx context.Context, c Config) error {
 	}
 	errs = append(errs, m.prune(ctx, func(*network) bool { return true }))
 	if len(want) == 0 {
-		errs = append(errs, m.opt.Rules.Clear(ctx), m.opt.Links.Sweep(ctx, nil, nil))
+		errs = append(errs, m.nothing(ctx))
 	} else { // what was there already may have been damaged
 		errs = append(errs, m.repair(ctx))
 	}
@@ -63,55 +61,21 @@ func (m *Manager) setOne(ctx context.Context, r Restored) error {
 	return nil
 }
 
-// prune removes the bridges that no sandbox uses and that unwanted selects.
-func (m *Manager) prune(ctx context.Context, unwanted func(*network) bool) error {
+// nothing removes what is ours though no sandbox asks for it.
+func (m *Manager) nothing(ctx context.Context) error {
 	m.mu.Lock()
-	var idle []*network
-	for _, n := range m.networks {
-		if len(n.members) == 0 && unwanted(n) {
-			idle = append(idle, n)
-		}
+	m.off = true
+	for _, service := range sortedKeys(m.pubs) {
+		m.publishLocked(service, nil)
 	}
+	m.pubDir, m.behind, m.behindOf = nil, map[string]*distant{}, index[*distant]{}
+	m.pending.mesh = true
 	m.mu.Unlock()
-	var errs []error
-	for _, n := range idle {
-		errs = append(errs, m.dropSegment(ctx, n))
-	}
-	return errors.Join(errs...)
-}
-
-func (m *Manager) dropSegment(ctx context.Context, n *network) error {
-	n.up.Lock()
-	defer n.up.Unlock()
+	err := m.flush(ctx)
 	m.mu.Lock()
-	if len(n.members) > 0 { // somebody came meanwhile
-		m.mu.Unlock()
-		return nil
-	}
+	mesh, asked := m.sent.mesh, m.sent.asked
+	m.sent = newSent()
+	m.sent.mesh, m.sent.asked = mesh, asked
 	m.mu.Unlock()
-	err := m.lower(ctx, n)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(n.members) == 0 { // else somebody waits for n.up to make it again
-		delete(m.networks, n.key())
-	}
-	return err
-}
-
-// lower removes the bridge; n.up is held.
-func (m *Manager) lower(ctx context.Context, n *network) error {
-	if !n.made {
-		return nil
-	}
-	c := Change{Segments: map[string]*Segment{n.key(): nil}, Resolvers: map[netip.Addr]uint16{}}
-	for a := range n.resolvers {
-		c.Resolvers[a] = 0
-	}
-	m.opt.Names.RemoveZone(n.key())
-	err := errors.Join(m.opt.Rules.Apply(ctx, c), m.opt.Links.RemoveSegment(ctx, n.seg))
-	n.made = false
-	if err != nil {
-		return fmt.Errorf("remove network %s: %w", n.def.Name, err)
-	}
-	return nil
+	return errors.Join(err, m.opt.Rules.Clear(ctx), m.opt.Links.Sweep(ctx, nil, nil))
 }

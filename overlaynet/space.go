@@ -17,10 +17,12 @@ import (
 type space struct {
 	sb      Sandbox
 	ready   bool
+	up      bool // its namespace is there and its end has not begun
 	leaving bool // its end has begun: what is left of it holds its addresses, and nothing else
 	netns   string
 	joins   []*join // in order of their interfaces
 	claims  []claim
+	inlets  map[Frontend]bool // its own in Manager.inlets
 }
 
 // join is a sandbox's place in one network.
@@ -30,6 +32,18 @@ type join struct {
 	plug  Plug
 	addr4 netip.Prefix // invalid: none
 	addr6 netip.Prefix
+
+	entered bool // it asked for its addresses: the managers are to be told when it leaves
+}
+
+// join in a network, by its real name or ID; nil: there is none.
+func (s *space) join(nameOrID string) *join {
+	for _, j := range s.joins {
+		if j.net.def.Name == nameOrID || j.net.key() == nameOrID {
+			return j
+		}
+	}
+	return nil
 }
 
 // addrs are the endpoint's own addresses.
@@ -50,32 +64,21 @@ func (j *join) gateway(v6 bool) netip.Addr {
 	return j.net.gatewayOf(j.addr4)
 }
 
-// joinLocked takes addresses in one network. have is the endpoint to keep, or nil.
-func (m *Manager) joinLocked(s *space, at stack.Attachment, have *runtime.Endpoint) (*join, error) {
+// joinLocked takes addresses in one network. have is the endpoint to keep, or
+// nil; given are addresses that were asked for. An address that another
+// container of this node still has is a *busy.
+func (m *Manager) joinLocked(s *space, at stack.Attachment, have *runtime.Endpoint, given addresses) (*join, error) {
 	n, err := m.networkLocked(at.Network)
 	if err != nil {
 		return nil, err
 	}
-	for _, j := range s.joins {
-		if j.net == n {
-			return nil, fmt.Errorf("network %s: connected twice: %w", n.def.Name, runtime.ErrConflict)
-		}
+	if s.join(n.key()) != nil {
+		return nil, fmt.Errorf("network %s: connected twice: %w", n.def.Name, runtime.ErrConflict)
 	}
-	j := &join{at: at, net: n}
-	for _, v6 := range []bool{false, true} {
-		want, keep, dst := at.IPv4, "", &j.addr4
-		if v6 {
-			want, dst = at.IPv6, &j.addr6
-		}
-		if have != nil {
-			if keep = have.IPv4; v6 {
-				keep = have.IPv6
-			}
-		}
-		if *dst, err = n.take(v6, want, keep, have != nil, s.sb.Name); err != nil {
-			n.release(j, s.sb.Name)
-			return nil, err
-		}
+	j := &join{at: at, net: n, entered: asks(n.def, at)}
+	if err := m.addressLocked(s, j, have, given); err != nil {
+		n.release(j, s.sb.Name)
+		return nil, err
 	}
 	if !j.addr4.IsValid() && !j.addr6.IsValid() {
 		return nil, fmt.Errorf("network %s has no subnet: %w", n.def.Name, runtime.ErrInvalid)
@@ -89,6 +92,32 @@ func (m *Manager) joinLocked(s *space, at stack.Attachment, have *runtime.Endpoi
 	return j, nil
 }
 
+// addressLocked takes the addresses of a join: those kept, those given, or any.
+func (m *Manager) addressLocked(s *space, j *join, have *runtime.Endpoint, given addresses) (err error) {
+	n, at := j.net, j.at
+	if n.def.Spans() && have == nil {
+		if e, ok := given[n.def.Name]; ok {
+			return m.takeGiven(n, s, j, e.IPv4, e.IPv6)
+		}
+		return m.takeGiven(n, s, j, at.Given4, at.Given6)
+	}
+	for _, v6 := range []bool{false, true} {
+		want, keep, dst := at.IPv4, "", &j.addr4
+		if v6 {
+			want, dst = at.IPv6, &j.addr6
+		}
+		if have != nil {
+			if keep = have.IPv4; v6 {
+				keep = have.IPv6
+			}
+		}
+		if *dst, err = n.take(v6, want, keep, have != nil, s.sb.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // take gets an address of one family: the one kept, the static one, or any.
 func (n *network) take(v6 bool, want, keep string, restoring bool, owner string) (netip.Prefix, error) {
 	switch {
@@ -99,24 +128,35 @@ func (n *network) take(v6 bool, want, keep string, restoring bool, owner string)
 		if err != nil {
 			return p, fmt.Errorf("network %s: %w", n.def.Name, err)
 		}
+		if n.def.Spans() {
+			return n.takeStatic(p.Addr().String(), owner)
+		}
 		return p, n.ipam.Restore(p.Addr(), owner)
 	case want != "":
-		a, err := netip.ParseAddr(want)
-		if err != nil || a.Is6() != v6 {
+		if a, err := netip.ParseAddr(want); err != nil || a.Is6() != v6 {
 			return netip.Prefix{}, fmt.Errorf("network %s: %q is not an address of the wanted family: %w", n.def.Name, want, runtime.ErrInvalid)
 		}
 		if !n.has(v6) {
 			return netip.Prefix{}, fmt.Errorf("network %s: %s: the network does not have this family: %w", n.def.Name, want, runtime.ErrInvalid)
 		}
-		p, err := n.ipam.TakeStatic(a, owner)
-		if err != nil {
-			return p, fmt.Errorf("%w: %w", err, runtime.ErrConflict)
-		}
-		return p, nil
+		return n.takeStatic(want, owner)
 	case n.has(v6):
 		return n.ipam.Take(v6, owner)
 	}
 	return netip.Prefix{}, nil
+}
+
+// takeStatic takes exactly this address; one that is taken is runtime.ErrConflict.
+func (n *network) takeStatic(addr, owner string) (netip.Prefix, error) {
+	a, err := netip.ParseAddr(addr)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("network %s: %w: %w", n.def.Name, err, runtime.ErrInvalid)
+	}
+	p, err := n.ipam.TakeStatic(a, owner)
+	if err != nil {
+		return p, fmt.Errorf("%w: %w", err, runtime.ErrConflict)
+	}
+	return p, nil
 }
 
 func (n *network) release(j *join, owner string) {
@@ -232,6 +272,13 @@ func (s *space) gateway(v6 bool) (win *join) {
 	return win
 }
 
+func (m *Manager) plugsOf(s *space) []Plug {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return s.plugs()
+}
+
+// plugs are read with Manager.mu held: their networks' MTU changes.
 func (s *space) plugs() (out []Plug) {
 	for _, j := range s.joins {
 		out = append(out, j.plug)
@@ -241,7 +288,7 @@ func (s *space) plugs() (out []Plug) {
 
 // host is what the resolver learns of the join.
 func (s *space) host(j *join) Host {
-	return Host{Sandbox: s.sb.ID, Network: j.net.key(), Addrs: j.addrs(), Names: s.sb.DNSNames, Shared: j.at.Aliases, Ready: s.ready, DNS: s.sb.DNS}
+	return Host{Sandbox: s.sb.ID, Network: j.net.key(), Addrs: j.addrs(), Service: s.sb.PortGroup, Names: s.sb.DNSNames, Shared: j.at.Aliases, Ready: s.ready, DNS: s.sb.DNS}
 }
 
 // connected describes the space as it came out.

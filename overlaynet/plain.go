@@ -1,0 +1,243 @@
+package overlaynet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dhow-project/dhow/runtime"
+	"github.com/dhow-project/dhow/stack"
+)
+
+// plainKey is a container's place in a network that spans nodes, with an
+// address that it got by asking for it.
+type plainKey struct{ id, network string }
+
+// addresses are those that a sandbox got by asking, by the network's real name.
+type addresses map[string]stack.Endpoint
+
+const (
+	patience   = 20 * time.Second // with whoever still has an address
+	leaveLimit = 5 * time.Second  // of one word to the managers while a container's changes wait
+	retell     = time.Second
+)
+
+// enter asks for addresses in those networks that span nodes and for which none are given.
+func (m *Manager) enter(ctx context.Context, r Restored) (addresses, error) {
+	given := addresses{}
+	for _, at := range r.Attachments {
+		def, ok := m.opt.Source.Network(at.Network)
+		if !ok || !asks(def, at) {
+			continue
+		}
+		m.mu.Lock()
+		have, err := m.keptLocked(r, at.Network)
+		m.mu.Unlock()
+		if err != nil || have != nil {
+			continue // the plan says what is wrong, or keeps what there is
+		}
+		e, err := m.opt.Source.Enter(ctx, m.endpointOf(r.Sandbox, at, def))
+		if err != nil {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.tellLocked(r.ID, given)
+			return nil, fmt.Errorf("network %s: %w", def.Name, err)
+		}
+		given[def.Name] = e
+	}
+	return given, nil
+}
+
+// asks tells whether addresses of the attachment have to be asked for.
+func asks(def stack.Network, at stack.Attachment) bool {
+	return def.Spans() && at.Given4 == "" && at.Given6 == ""
+}
+
+// endpointOf is what other nodes learn of a container that no task stands for.
+func (m *Manager) endpointOf(sb Sandbox, at stack.Attachment, def stack.Network) stack.Endpoint {
+	e := stack.Endpoint{
+		ID: sb.ID, Network: def.Name, Container: sb.ID, Name: nameOf(sb), Service: sb.PortGroup, IPv4: at.IPv4, IPv6: at.IPv6,
+		MAC: at.MacAddress, Aliases: at.Aliases, Up: true, Ready: true,
+	}
+	for _, name := range sb.DNSNames {
+		if name != e.Name {
+			e.Names = append(e.Names, name)
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e.Node = m.fabric.Node
+	return e
+}
+
+// Plain lists the containers that have an address in a network that spans
+// nodes because they asked for it: their IDs.
+func (m *Manager) Plain() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []string
+	for _, id := range sortedKeys(m.spaces) {
+		if slices.ContainsFunc(m.spaces[id].joins, func(j *join) bool { return j.entered }) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// busy is the error for an address that a container of this node still has.
+type busy struct {
+	err      error
+	holder   string          // sandbox ID; "": not known
+	released <-chan struct{} // closed when an address becomes free
+}
+
+func (b *busy) Error() string { return b.err.Error() }
+func (b *busy) Unwrap() error { return b.err }
+
+// patiently does what may need an address that another container of this node
+// has not given back yet: the managers have given it away, so its end is near.
+func (m *Manager) patiently(ctx context.Context, do func() error) error {
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	for {
+		err := do()
+		var b *busy
+		if !errors.As(err, &b) {
+			return err
+		}
+		if err := m.endLeaving(ctx, b.holder); err != nil {
+			return errors.Join(b.err, err)
+		}
+		select {
+		case <-b.released:
+		case <-limit.C:
+			return b.err
+		case <-ctx.Done():
+			return errors.Join(b.err, ctx.Err())
+		}
+	}
+}
+
+// endLeaving goes on with the end of a sandbox that could not be brought about.
+func (m *Manager) endLeaving(ctx context.Context, id string) error {
+	m.mu.Lock()
+	s := m.spaces[id]
+	leaving := s != nil && s.leaving
+	m.mu.Unlock()
+	if !leaving {
+		return nil
+	}
+	return m.Disconnect(ctx, id)
+}
+
+// takeGiven takes exactly these addresses; one of them may be "".
+func (m *Manager) takeGiven(n *network, s *space, j *join, v4, v6 string) error {
+	for _, a := range []string{v4, v6} {
+		if a == "" {
+			continue
+		}
+		p, err := n.takeStatic(a, s.sb.Name)
+		if errors.Is(err, runtime.ErrConflict) {
+			return &busy{err, m.holderLocked(n, a), m.released}
+		}
+		if err != nil {
+			return err
+		}
+		if p.Addr().Is4() {
+			j.addr4 = p
+		} else {
+			j.addr6 = p
+		}
+	}
+	return nil
+}
+
+func (m *Manager) holderLocked(n *network, addr string) string {
+	for id := range n.members {
+		s := m.spaces[id]
+		if s != nil && slices.ContainsFunc([]bool{false, true}, func(v6 bool) bool { return s.addr(n, v6).IsValid() && s.addr(n, v6).String() == addr }) {
+			return id
+		}
+	}
+	return ""
+}
+
+// tellLocked has the managers told how it is with these places.
+func (m *Manager) tellLocked(id string, given addresses) {
+	for network := range given {
+		m.tellOneLocked(plainKey{id, network})
+	}
+}
+
+func (m *Manager) tellOneLocked(k plainKey) {
+	m.plain[k] = true
+	signal(m.tell)
+}
+
+// tellPlain tells the managers of plain containers that have left a network
+// or have other names now, until ctx ends.
+func (m *Manager) tellPlain(ctx context.Context) error {
+	var again <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-m.tell:
+		case <-again:
+		}
+		again = nil
+		m.mu.Lock()
+		keys := make([]plainKey, 0, len(m.plain))
+		for k := range m.plain {
+			keys = append(keys, k)
+		}
+		clear(m.plain)
+		m.mu.Unlock()
+		for _, k := range keys {
+			err := m.tellOne(ctx, k)
+			if m.note("tell the managers of "+k.id+" in network "+k.network, err); err == nil || ctx.Err() != nil {
+				continue
+			}
+			m.mu.Lock()
+			m.plain[k] = true
+			m.mu.Unlock()
+			again = time.After(retell)
+		}
+	}
+}
+
+// tellOne says whether the container is in the network. Nobody may enter it
+// anew while it is being taken out.
+func (m *Manager) tellOne(ctx context.Context, k plainKey) error {
+	defer m.ids.lock(k.id)()
+	ctx, cancel := context.WithTimeout(ctx, leaveLimit)
+	defer cancel()
+	def, ok := m.opt.Source.Network(k.network)
+	if !ok {
+		return nil // it went, and all endpoints with it
+	}
+	m.mu.Lock()
+	s := m.spaceLocked(k.id)
+	var j *join
+	if s != nil {
+		j = s.join(k.network)
+	}
+	m.mu.Unlock()
+	if j == nil {
+		return m.opt.Source.Leave(ctx, k.id, k.network)
+	}
+	if !j.entered {
+		return nil
+	}
+	e := m.endpointOf(s.sb, j.at, def)
+	if e.IPv4 = ""; j.addr4.IsValid() {
+		e.IPv4 = j.addr4.Addr().String()
+	}
+	if e.IPv6 = ""; j.addr6.IsValid() {
+		e.IPv6 = j.addr6.Addr().String()
+	}
+	_, err := m.opt.Source.Enter(ctx, e)
+	return err
+}

@@ -1,0 +1,249 @@
+package overlaynet
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/dhow-project/dhow/stack"
+)
+
+// publication is a service whose ports all nodes publish.
+type publication struct {
+	*stack.Published
+	ports map[Frontend]uint16 // those of this node, and the port in the containers
+}
+
+// block is a port of a service that something else on this node has.
+type block struct {
+	service string
+	err     error
+}
+
+// followPublishedLocked takes over what all nodes publish. nil is not known.
+func (m *Manager) followPublishedLocked(dir *stack.Directory) {
+	if dir == nil || dir == m.pubDir || m.off {
+		return
+	}
+	old, now := contents(m.pubDir), contents(dir)
+	m.pubDir = dir
+	each(old.Endpoints, now.Endpoints, endpointID, sameEndpoint, m.behindLocked)
+	each(old.Published, now.Published, publishedName, samePublished, m.publishLocked)
+}
+
+// behindLocked follows one task behind published ports; nil: it is gone.
+func (m *Manager) behindLocked(id string, e *stack.Endpoint) {
+	var d *distant
+	if e != nil {
+		d = m.distantLocked(e)
+	}
+	old := m.behind[id]
+	if d.same(old) {
+		return
+	}
+	if old != nil {
+		m.behindOf.remove(old.Service, id)
+		m.touchPublicationLocked(old.Service)
+		delete(m.behind, id)
+	}
+	if d != nil {
+		m.behind[id] = d
+		m.behindOf.add(d.Service, id, d)
+		m.touchPublicationLocked(d.Service)
+	}
+	m.pending.mesh = true
+	m.partLocked(nil, old, d)
+}
+
+// publishLocked follows one service that all nodes publish; nil: they do no more.
+func (m *Manager) publishLocked(service string, p *stack.Published) {
+	want := map[Frontend]uint16{}
+	if p != nil {
+		want = m.frontendsOf(p)
+	}
+	old := m.pubs[service]
+	if old != nil {
+		for f := range old.ports {
+			if _, ok := want[f]; !ok {
+				m.withdrawLocked(f, service)
+			}
+		}
+	}
+	if delete(m.pubs, service); p == nil {
+		return
+	}
+	m.pubs[service] = &publication{p, want}
+	for f, port := range want {
+		m.offerLocked(f, service, port)
+	}
+}
+
+// frontendsOf are the host ports of a service, and the ports in its containers.
+func (m *Manager) frontendsOf(p *stack.Published) map[Frontend]uint16 {
+	out := map[Frontend]uint16{}
+	for _, port := range p.Ports {
+		if port.HostPort == 0 || port.Mode == "host" {
+			continue
+		}
+		addrs := []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+		if port.HostIP != "" {
+			a, err := netip.ParseAddr(strings.Trim(port.HostIP, "[]"))
+			if err != nil {
+				continue // refused when it was applied
+			}
+			addrs = []netip.Addr{a.Unmap()}
+		}
+		proto := port.Protocol
+		if proto == "" {
+			proto = "tcp"
+		}
+		for _, a := range addrs {
+			out[Frontend{proto, a, port.HostPort}] = port.ContainerPort
+		}
+	}
+	return out
+}
+
+// offerLocked makes the front of a service exist on this node. A port that
+// something else has is noted, and tried again when it may be free.
+func (m *Manager) offerLocked(f Frontend, service string, port uint16) {
+	m.pending.fronts[f] = true
+	if o := m.frontAtLocked(f); o != nil && o.group == service {
+		o.port = port
+		m.membersInletsLocked(o)
+		return
+	}
+	for _, o := range m.fronts[f.key()] {
+		if o.overlaps(f) {
+			m.blocked[f] = &block{service, &PortTaken{Frontend: f, Holder: o.holder()}}
+			return
+		}
+	}
+	held, err := m.opt.Ports.Reserve(f)
+	if err != nil {
+		m.blocked[f] = &block{service, err}
+		return
+	}
+	delete(m.blocked, f)
+	o := &front{Frontend: f, group: service, port: port, held: held, members: map[string]member{}}
+	m.fronts[f.key()] = append(m.fronts[f.key()], o)
+	for _, s := range m.spaces { // those that came while it was blocked
+		if s.up && s.claimed(f) {
+			m.touchFrontsLocked(s)
+		}
+	}
+}
+
+func (m *Manager) membersInletsLocked(o *front) {
+	for id := range o.members {
+		if s := m.spaces[id]; s != nil {
+			m.inletsLocked(s)
+		}
+	}
+}
+
+// withdrawLocked ends what offerLocked has begun; the containers of this node
+// go on publishing what they have claimed.
+func (m *Manager) withdrawLocked(f Frontend, service string) {
+	m.pending.fronts[f] = true
+	if b := m.blocked[f]; b != nil && b.service == service {
+		delete(m.blocked, f)
+	}
+	if o := m.frontAtLocked(f); o != nil && o.group == service {
+		o.port = 0
+		m.membersInletsLocked(o)
+		m.closeIdleLocked(o)
+	}
+}
+
+// unblockLocked tries again what a port of this node was in the way of.
+func (m *Manager) unblockLocked(k portKey) {
+	for f, b := range m.blocked {
+		if f.key() == k {
+			m.offerAgainLocked(f, b)
+		}
+	}
+}
+
+func (m *Manager) offerAgainLocked(f Frontend, b *block) {
+	if p := m.pubs[b.service]; p != nil {
+		if m.offerLocked(f, b.service, p.ports[f]); m.blocked[f] == nil {
+			signal(m.news)
+		}
+	}
+}
+
+// touchPublicationLocked has the rules of a service's ports looked at.
+func (m *Manager) touchPublicationLocked(service string) {
+	if p := m.pubs[service]; p != nil {
+		for f := range p.ports {
+			m.pending.fronts[f] = true
+		}
+	}
+}
+
+// lookAgainAtPublishedLocked follows a change of the other nodes.
+func (m *Manager) lookAgainAtPublishedLocked() {
+	if m.pubDir == nil {
+		return
+	}
+	for i := range m.pubDir.Endpoints {
+		m.behindLocked(m.pubDir.Endpoints[i].ID, &m.pubDir.Endpoints[i])
+	}
+	for service := range m.pubs {
+		m.touchPublicationLocked(service)
+	}
+}
+
+// elsewhereLocked are the tasks of other nodes behind a front.
+func (m *Manager) elsewhereLocked(o *front) (out []candidate) {
+	if m.fabric.Mesh == nil {
+		return nil
+	}
+	for _, d := range m.behindOf[o.group] {
+		if d.number == 0 {
+			continue
+		}
+		c := candidate{ready: d.Ready, proxy: Backend{Addr: d.addrs[0], Port: o.port, Remote: true}}
+		if a := d.addr(o.Addr.Is6()); a.IsValid() {
+			c.to = Backend{Addr: a, Port: o.port, Remote: true}
+			c.proxy = c.to
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// settleLocked gives a wish the host port that the cluster has chosen for it.
+func (m *Manager) settleLocked(s *space, w *wish) {
+	p := m.pubs[s.sb.PortGroup]
+	if p == nil || w.host || w.shared {
+		return
+	}
+	for f, port := range p.ports {
+		in := w.first == 0 || f.Port >= w.first && f.Port <= w.last
+		if in && port == w.port && f.Protocol == w.proto && f.Addr == w.addrs[0] && !s.claimed(f) {
+			w.first, w.last, w.shared = f.Port, f.Port, true
+			return
+		}
+	}
+}
+
+func (s *space) claimed(f Frontend) bool {
+	for _, c := range s.claims {
+		for _, g := range c.fronts {
+			if g == f {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// blockedProblemsLocked says which ports of services are not published here.
+func (m *Manager) blockedProblemsLocked() (out []string) {
+	for f, b := range m.blocked {
+		out = append(out, fmt.Sprintf("port %s of service %s is not published on this node: %v", f, b.service, b.err))
+	}
+	return out
+}
