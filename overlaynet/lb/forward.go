@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/dhow-project/dhow/overlaynet"
 )
 
 const (
@@ -57,9 +59,9 @@ func (r *reservation) forwardTCP(ctx context.Context, in *net.TCPConn) {
 		_ = in.SetLinger(0) // reset: nobody is there
 		return
 	}
-	c, err := (&net.Dialer{Timeout: dialTime}).DialContext(ctx, "tcp", to)
+	c, err := dial(ctx, "tcp", to)
 	if err != nil {
-		r.log.Debug("forward", "to", to, "err", err)
+		r.log.Debug("forward", "to", to.Addr, "err", err)
 		_ = in.SetLinger(0)
 		return
 	}
@@ -107,7 +109,7 @@ func (r *reservation) serveUDP(pc *net.UDPConn) {
 			if !ok || full {
 				continue
 			}
-			conn, err := net.Dial("udp", to) //nolint:noctx // it does not block: nothing is sent
+			conn, err := dial(context.Background(), "udp", to) // it does not block: nothing is sent
 			if err != nil {
 				continue
 			}
@@ -126,6 +128,15 @@ func (r *reservation) serveUDP(pc *net.UDPConn) {
 		_ = c.SetReadDeadline(time.Now().Add(udpIdle))
 		_, _ = c.Write(buf[:n])
 	}
+}
+
+// dial connects to a backend; to one of another node by the mesh.
+func dial(ctx context.Context, network string, to overlaynet.Backend) (net.Conn, error) {
+	d := net.Dialer{Timeout: dialTime}
+	if to.Remote {
+		d.Control = throughMesh
+	}
+	return d.DialContext(ctx, network, netip.AddrPortFrom(to.Addr, to.Port).String())
 }
 
 func answers(pc, c *net.UDPConn, to netip.AddrPort) {

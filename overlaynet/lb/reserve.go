@@ -132,11 +132,10 @@ func (r *reservation) Close() error {
 	return err
 }
 
-func (r *reservation) backend() (string, bool) {
+func (r *reservation) backend() (overlaynet.Backend, bool) {
 	to := r.to.Load()
 	if to == nil || len(*to) == 0 {
-		return "", false
+		return overlaynet.Backend{}, false
 	}
-	b := (*to)[int(r.next.Add(1))%len(*to)]
-	return netip.AddrPortFrom(b.Addr, b.Port).String(), true
+	return (*to)[int(r.next.Add(1))%len(*to)], true
 }

@@ -121,6 +121,7 @@ func (l *Links) meshSysctls(m *overlaynet.Mesh, want meshState) error {
 		{"net/ipv4/ip_forward", "1"},
 		{"net/ipv4/conf/" + m.Device + "/rp_filter", filter},
 		{"net/ipv4/conf/" + m.Device + "/route_localnet", "1"},
+		{"net/ipv4/conf/" + m.Device + "/accept_local", "1"}, // another node says that a packet is too large: by a gateway's address, which is ours too
 		{"net/ipv6/conf/" + m.Device + "/accept_ra", "0"},
 		{"net/ipv6/conf/" + m.Device + "/accept_dad", "0"},
 	}
