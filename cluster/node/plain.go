@@ -53,6 +53,11 @@ func (e *epoch) enterNetwork(ctx context.Context, ep stack.Endpoint) (stack.Endp
 		out, err = m.EnterNetwork(ctx, ep)
 		return err
 	})
+	if err != nil {
+		e.mu.Lock()
+		delete(e.entered, at)
+		e.mu.Unlock()
+	}
 	return out, err
 }
 
