@@ -123,7 +123,7 @@ func (m *Manager) sendRemotes(ctx context.Context, n *network) error {
 // sendMesh makes the link between nodes.
 func (m *Manager) sendMesh(ctx context.Context) error {
 	m.mu.Lock()
-	mesh, known := m.meshLocked(), m.fabric.Known
+	mesh, known := m.meshLocked(), m.fabric.Known || m.off
 	same := m.sent.asked && reflect.DeepEqual(m.sent.mesh, mesh)
 	m.mu.Unlock()
 	if !known || same {

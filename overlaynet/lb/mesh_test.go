@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -252,4 +254,72 @@ func TestMeshIsNotForVirtualAddresses(t *testing.T) {
 		t.Errorf("the mesh has no part in published ports:\n%s", after)
 	}
 	nettest.WantAsk(t, "virtual address again", asker, "tcp", "10.30.0.1:80", "c5 10.20.0.6")
+}
+
+// A connection goes on when the daemons of both nodes are new processes, and
+// after somebody has flushed all rules; nothing of the mesh stays in the end.
+func TestMeshOutlivesItsDaemons(t *testing.T) {
+	if !nettest.InHost(t) {
+		return
+	}
+	l := newMeshLab(t, 2)
+	task := l.hosts[2].run(5, false)
+	nettest.Must(t, nettest.In(t, task, func() error { return echo(t, 90) }))
+	l.publish(5)
+	l.alsoPublish(90)
+	var c net.Conn
+	nettest.Must(t, nettest.In(t, l.near, func() (err error) {
+		c, err = net.DialTimeout("tcp", "192.0.2.1:9090", 5*time.Second)
+		return err
+	}))
+	defer c.Close()
+	in := bufio.NewReader(c)
+	say := func(what string) {
+		t.Helper()
+		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		if _, err := fmt.Fprintln(c, what); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if line, err := in.ReadString('\n'); err != nil || line != what+"\n" {
+			t.Fatalf("%s: got %q, %v", what, line, err)
+		}
+	}
+	say("at first")
+	for _, h := range l.hosts {
+		h.open()
+		h.publish(5)
+		say(fmt.Sprint("after a restart on node ", h.n))
+	}
+	for _, h := range l.hosts {
+		h.sh("nft flush ruleset")
+		h.do(func() error { _, err := h.rules.Check(context.Background()); return err })
+		say(fmt.Sprint("after a flush on node ", h.n))
+	}
+	for _, h := range l.hosts {
+		h.do(func() error {
+			return errors.Join(h.links.SetMesh(context.Background(), nil), h.rules.Clear(context.Background()))
+		})
+		if got := h.sh("nft list ruleset; ip rule; ip -6 rule; ip link; ip route show table all"); strings.Contains(got, "mesh") || strings.Contains(got, "dhow_") || strings.Contains(got, "proto 68") {
+			t.Errorf("node %d: left:\n%s", h.n, got)
+		}
+	}
+}
+
+// echo sends back what comes, in the thread's namespace.
+func echo(t *testing.T, port int) error {
+	ln, err := net.Listen("tcp", fmt.Sprint(":", port))
+	if err != nil {
+		return err
+	}
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() { _, _ = io.Copy(c, c); c.Close() }()
+		}
+	}()
+	return nil
 }

@@ -28,8 +28,12 @@ func (r *Rules) zoneTable() *nftables.Table {
 	return &nftables.Table{Family: nftables.TableFamilyINet, Name: r.table.Name + "_zones"}
 }
 
-// zonesLocked makes the table what the model asks for, if it is not.
+// zonesLocked makes the table what the model asks for, if it is not. That of
+// an earlier process stays until it is known whether there is a mesh.
 func (r *Rules) zonesLocked() error {
+	if !r.meshed {
+		return nil
+	}
 	c, err := nftables.New(nftables.AsLasting())
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)

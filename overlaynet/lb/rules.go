@@ -38,6 +38,7 @@ type Rules struct {
 	gone  bool           // guarded by mu: the table is surely not there
 
 	warnings []string // guarded by mu: what is in the way on this host
+	meshed   bool     // guarded by mu: it is known whether there is a mesh
 
 	writes atomic.Uint64
 }
@@ -82,6 +83,7 @@ func (r *Rules) Apply(_ context.Context, c overlaynet.Change) error {
 	r.queue = nil
 	r.queueMu.Unlock()
 	err := r.commitLocked(jobs)
+	r.meshed = r.meshed || slices.ContainsFunc(jobs, func(x *job) bool { return x.change.Inbound != nil })
 	if err == nil && slices.ContainsFunc(jobs, func(x *job) bool { return len(x.change.Segments) > 0 || x.change.Inbound != nil }) {
 		if err := r.meetLocked(); err != nil { // a network of ours works without, on most hosts
 			r.log.Warn("packet filter: beside other programs' rules", "err", err)
@@ -147,7 +149,7 @@ func seesBridges() bool {
 func (r *Rules) Clear(context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.gone = false // whatever we believe
+	r.gone, r.meshed = false, true // whatever we believe
 	r.model = newModel()
 	return errors.Join(r.meetLocked(), r.dropLocked())
 }
