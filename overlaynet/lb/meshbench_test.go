@@ -1,6 +1,7 @@
 package lb_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -16,32 +17,45 @@ import (
 	"github.com/dhow-project/dhow/overlaynet/nettest"
 )
 
-// BenchmarkMesh compares a published port asked on the task's node with the
-// same asked on another one, by turns. Medians of five runs each.
+// BenchmarkMesh compares a published port asked on the task's node (direct)
+// with the same asked on another one (mesh), and with a task that is reached by
+// the same hops and a bare VXLAN pair, routed without any rule of the packet
+// filter (bare). By turns; medians of five runs each.
 func BenchmarkMesh(b *testing.B) {
 	if !nettest.InHost(b) {
 		return
 	}
-	l := newMeshLab(b, 2)
-	task := l.hosts[2].run(5, false)
-	sink(b, task, 90)
-	l.publish(5)
-	l.alsoPublish(90)
-	const each = 1500 * time.Millisecond
+	l := newMeshLab(b, 4)
+	sink(b, l.hosts[2].run(5, false), 90)
+	sink(b, l.hosts[4].run(6, false), 90)
+	for _, n := range []int{1, 2} {
+		l.hosts[n].publish(5)
+		l.hosts[n].publishMore(90)
+	}
+	for _, n := range []int{3, 4} {
+		h := l.hosts[n]
+		h.do(func() error { return h.links.SetMesh(context.Background(), h.mesh()) })
+	}
+	l.hosts[3].sh("ip route add 10.20.0.6 via 10.255.0.4 dev %s onlink", l.hosts[3].mesh().Device)
+	l.hosts[4].sh("ip rule add iif %s lookup 99; ip route add default via 10.255.0.3 dev %s onlink table 99", l.hosts[4].segment().Bridge, l.hosts[4].mesh().Device)
+	sh(b, l.near, "ip route add 10.20.0.6 via 192.0.2.3")
+	const each = 1200 * time.Millisecond
 	for b.Loop() {
-		var bytes, conns [2][]float64
+		var bytes, conns [3][]float64
 		for range 5 {
-			for i, addr := range []string{"192.0.2.2:9090", "192.0.2.1:9090"} {
+			for i, addr := range []string{"192.0.2.2:9090", "192.0.2.1:9090", "10.20.0.6:90"} {
 				bytes[i] = append(bytes[i], stream(b, l.near, addr, each)*8/1e9)
 				conns[i] = append(conns[i], dials(b, l.near, addr, each)/1e3)
 			}
 		}
-		for i, name := range []string{"direct", "mesh"} {
+		for i, name := range []string{"direct", "mesh", "bare"} {
 			b.ReportMetric(median(bytes[i]), name+"-Gbit/s")
 			b.ReportMetric(median(conns[i]), name+"-kconn/s")
 		}
-		b.ReportMetric(median(bytes[1])/median(bytes[0]), "throughput-ratio")
-		b.ReportMetric(median(conns[1])/median(conns[0]), "conn-ratio")
+		b.ReportMetric(median(bytes[1])/median(bytes[0]), "mesh/direct-throughput")
+		b.ReportMetric(median(conns[1])/median(conns[0]), "mesh/direct-conns")
+		b.ReportMetric(median(bytes[1])/median(bytes[2]), "mesh/bare-throughput")
+		b.ReportMetric(median(conns[1])/median(conns[2]), "mesh/bare-conns")
 	}
 }
 

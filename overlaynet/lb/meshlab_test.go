@@ -346,18 +346,23 @@ func (h *meshHost) publish(only ...int) {
 func (l *meshLab) alsoPublish(port uint16) {
 	l.t.Helper()
 	for _, h := range l.hosts {
-		c := overlaynet.Change{Frontends: map[overlaynet.Frontend][]overlaynet.Backend{}, Inlets: map[overlaynet.Frontend]bool{}}
-		for _, a := range []netip.Addr{netip.MustParseAddr("10.20.0.5"), netip.MustParseAddr("fd20::5")} {
-			n := int(l.tasks[a])
-			for _, proto := range []string{"tcp", "udp"} {
-				c.Frontends[overlaynet.Frontend{Protocol: proto, Addr: zeroOf(a), Port: 9090}] = []overlaynet.Backend{{Addr: a, Port: port, Remote: n != h.n}}
-				if n == h.n {
-					c.Inlets[overlaynet.Frontend{Protocol: proto, Addr: a, Port: port}] = true
-				}
+		h.publishMore(port)
+	}
+}
+
+func (h *meshHost) publishMore(port uint16) {
+	h.lab.t.Helper()
+	c := overlaynet.Change{Frontends: map[overlaynet.Frontend][]overlaynet.Backend{}, Inlets: map[overlaynet.Frontend]bool{}}
+	for _, a := range []netip.Addr{netip.MustParseAddr("10.20.0.5"), netip.MustParseAddr("fd20::5")} {
+		n := int(h.lab.tasks[a])
+		for _, proto := range []string{"tcp", "udp"} {
+			c.Frontends[overlaynet.Frontend{Protocol: proto, Addr: zeroOf(a), Port: 9090}] = []overlaynet.Backend{{Addr: a, Port: port, Remote: n != h.n}}
+			if n == h.n {
+				c.Inlets[overlaynet.Frontend{Protocol: proto, Addr: a, Port: port}] = true
 			}
 		}
-		h.do(func() error { return h.rules.Apply(context.Background(), c) })
 	}
+	h.do(func() error { return h.rules.Apply(context.Background(), c) })
 }
 
 func zeroOf(a netip.Addr) netip.Addr {
