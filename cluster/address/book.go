@@ -149,6 +149,14 @@ func (b *book) restore(s space, owner string, has stack.TaskAddress) {
 	}
 }
 
+func (b *book) restoreOf(s space, owner string, has []stack.TaskAddress) {
+	for _, a := range has {
+		if a.Network == b.network.Name {
+			b.restore(s, owner, a)
+		}
+	}
+}
+
 func (b *book) free(s space, owner string, has stack.TaskAddress) {
 	for _, a := range parsed(has) {
 		if b.err == nil {

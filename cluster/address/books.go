@@ -1,7 +1,6 @@
 package address
 
 import (
-	"maps"
 	"slices"
 
 	"github.com/dhow-project/dhow/cluster/state"
@@ -141,29 +140,40 @@ func (b *Books) touchNetwork(name string) {
 	if old != nil && old.same(n.Network) {
 		return
 	}
-	fresh := newBook(n.Network)
-	b.networks[name] = fresh
-	defer func() {
-		for _, service := range slices.Sorted(maps.Keys(b.fixed)) {
-			for _, a := range b.fixed[service] {
-				if a.Network == name {
-					fresh.keep(service, a)
-				}
-			}
-		}
-	}()
-	for _, s := range []struct {
-		space
-		held map[string][]stack.TaskAddress
-	}{{hosts, b.held}, {virtual, b.services}} {
-		for _, owner := range slices.Sorted(maps.Keys(s.held)) {
-			for _, a := range s.held[owner] {
-				if a.Network == name {
-					fresh.restore(s.space, owner, a)
-				}
+	b.networks[name] = b.fill(newBook(n.Network))
+}
+
+// fill writes down who is in a network according to the state, and what is kept.
+func (b *Books) fill(n *book) *book {
+	name := n.network.Name
+	for _, t := range b.snap.NetworkTasks(name) {
+		n.restoreOf(hosts, t.ID, t.Addresses)
+	}
+	for _, e := range b.snap.Endpoints(name) {
+		n.restoreOf(hosts, e.ID, b.ofContainer(e.ID))
+	}
+	for _, service := range owners(b.services, name) {
+		n.restoreOf(virtual, service, b.services[service])
+	}
+	for _, service := range owners(b.fixed, name) {
+		for _, a := range b.fixed[service] {
+			if a.Network == name {
+				n.keep(service, a)
 			}
 		}
 	}
+	return n
+}
+
+// owners are those who have something in a network, sorted.
+func owners(of map[string][]stack.TaskAddress, network string) (out []string) {
+	for owner, list := range of {
+		if slices.ContainsFunc(list, func(a stack.TaskAddress) bool { return a.Network == network }) {
+			out = append(out, owner)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // shrink frees what an owner has beyond has.
