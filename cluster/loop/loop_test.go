@@ -294,3 +294,21 @@ func TestWhatDoesNotConcernTasksWakesNobody(t *testing.T) {
 		t.Errorf("%d looks after a new label", after.Looks-before.Looks)
 	}
 }
+
+// TestRecordsOfServicesAreLetGo: an update changes its service many times, and a
+// leader may lead for months.
+func TestRecordsOfServicesAreLetGo(t *testing.T) {
+	w := newWorld(t, 2)
+	w.put(state.Change{Stack: &state.Stack{Name: "s", Spec: stack.Stack{Name: "s"}}})
+	spec := stack.Service{Name: "web", Mode: stack.Global, Container: stack.ContainerSpec{Image: "web:1"}}
+	for i := range 20 {
+		w.put(state.Change{Service: &state.ServiceChange{Service: state.Service{Stack: "s", Name: "web", Spec: spec, Hash: fmt.Sprint(i), Desired: stack.DesiredRun}, NewVersion: i == 0}})
+		w.settle()
+	}
+	if n := len(w.loop.view.filters); n > 2 {
+		t.Errorf("filters of %d records of one service are kept", n)
+	}
+	if n := w.placed("s"); n != 2 {
+		t.Errorf("%d tasks are placed, want one on each node", n)
+	}
+}

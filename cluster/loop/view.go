@@ -123,7 +123,7 @@ func (v *view) touch(what *state.Touched, old *state.Snapshot, t *touches) {
 	case state.TableNetwork:
 		t.stacks = append(t.stacks, v.users(what.Key)...)
 	case state.TableService:
-		v.touchService(what.Stack, what.Key[len(what.Stack)+1:])
+		v.touchService(old, what.Stack, what.Key[len(what.Stack)+1:])
 	}
 }
 
@@ -172,7 +172,10 @@ func sameForTasks(a, b *stack.Node) bool {
 }
 
 // touchService counts the tasks of a service anew when one of its specs says something else.
-func (v *view) touchService(stackName, name string) {
+func (v *view) touchService(old *state.Snapshot, stackName, name string) {
+	if was := old.Service(stackName, name); was != nil {
+		delete(v.filters, &was.Spec) // it would keep the record that was replaced
+	}
 	key := [2]string{stackName, name}
 	cached := v.specs[key]
 	sv := v.snap.Service(stackName, name)
