@@ -41,8 +41,10 @@ func segment(id string, gateways ...string) *overlaynet.Segment {
 func full() overlaynet.Change {
 	inner := segment("inner", "10.3.0.1/24", "fd03::1/64")
 	inner.Internal = true
+	a := segment("a", "10.1.0.1/24", "fd01::1/64")
+	a.Virtual = []netip.Prefix{netip.MustParsePrefix("10.1.9.0/24"), netip.MustParsePrefix("fd01:0:0:9::/112")}
 	return overlaynet.Change{
-		Segments: map[string]*overlaynet.Segment{"a": segment("a", "10.1.0.1/24", "fd01::1/64"), "inner": inner},
+		Segments: map[string]*overlaynet.Segment{"a": a, "inner": inner},
 		Frontends: map[overlaynet.Frontend][]overlaynet.Backend{
 			front("tcp", "0.0.0.0:80"):    backs("10.1.0.2:8080", "10.1.0.3:8080"),
 			front("tcp", "[::]:80"):       backs("[fd01::2]:8080"),
@@ -50,8 +52,25 @@ func full() overlaynet.Change {
 			front("tcp", "[fd09::1]:443"): backs("[fd01::2]:443", "[fd01::3]:443"),
 			front("sctp", "0.0.0.0:99"):   backs("10.1.0.2:99"),
 		},
+		Sticky:    map[overlaynet.Frontend]bool{front("tcp", "[fd09::1]:443"): true},
 		Resolvers: map[netip.Addr]uint16{netip.MustParseAddr("10.1.0.1"): 53, netip.MustParseAddr("10.3.0.1"): 5353},
+		Virtuals: map[overlaynet.Virtual]*overlaynet.Pool{
+			{Network: "a", Addr: netip.MustParseAddr("10.1.9.1")}:         {Backends: anyPort("10.1.0.2", "10.1.0.3")},
+			{Network: "a", Addr: netip.MustParseAddr("fd01:0:0:9::1")}:    {Backends: anyPort("fd01::2", "fd01::3"), Sticky: true},
+			{Network: "a", Addr: netip.MustParseAddr("10.1.9.2")}:         {},
+			{Network: "inner", Addr: netip.MustParseAddr("10.3.9.1")}:     {Backends: anyPort("10.3.0.2")},
+			{Network: "elsewhere", Addr: netip.MustParseAddr("10.4.9.1")}: {Backends: anyPort("10.4.0.2")},
+		},
+		Locals:  map[netip.Addr]bool{netip.MustParseAddr("10.1.0.2"): true, netip.MustParseAddr("fd01::2"): true},
+		Inbound: &overlaynet.Inbound{Port: 4789, Peers: map[netip.Addr]bool{netip.MustParseAddr("192.0.2.2"): true, netip.MustParseAddr("2001:db8::2"): true}},
 	}
+}
+
+func anyPort(addrs ...string) (out []overlaynet.Backend) {
+	for _, a := range addrs {
+		out = append(out, overlaynet.Backend{Addr: netip.MustParseAddr(a)})
+	}
+	return out
 }
 
 const dir = "/run/lb-test"
@@ -95,6 +114,15 @@ func TestCheckRepairsEveryDamage(t *testing.T) {
 		"add element " + tab + " any4 { tcp . 81 : drop }",
 		"delete element " + tab + " any4 { tcp . 80 }; add element " + tab + " any4 { tcp . 80 : drop }", // as many as before
 		"delete element " + tab + " own4 { br-a . 10.1.0.0-10.1.0.255 }",
+		"delete element " + tab + " vip4 { br-a . 10.1.9.1 }",
+		"delete element " + tab + " vip4 { br-a . 10.1.9.2 }; add element " + tab + " vip4 { br-a . 10.1.9.2 : accept }",
+		"delete element " + tab + " virtual4 { 10.1.9.0/24 }",
+		"delete element " + tab + " self4 { 10.1.0.2 . 10.1.0.2 }",
+		"delete element " + tab + " peers4 { 192.0.2.2 }",
+		"add element " + tab + " peers6 { 2001:db8::3 }",
+		"delete element " + tab + " tunnels { 4789 }",
+		"flush chain " + tab + " vip_br-a_fd01.0.0.9..1",
+		"flush chain " + tab + " refuse",
 	} {
 		nettest.Run(t, "nft", damage)
 		if sorted(ruleset(t)) == good {
@@ -154,10 +182,15 @@ func TestEveryContentFromEveryOther(t *testing.T) {
 	r := lb.New(lb.Config{RunDir: dir})
 	all := full()
 	draw := func(rt *rapid.T) overlaynet.Change {
-		c := overlaynet.Change{Segments: map[string]*overlaynet.Segment{}, Frontends: map[overlaynet.Frontend][]overlaynet.Backend{}, Resolvers: map[netip.Addr]uint16{}}
+		c := overlaynet.Change{
+			Segments: map[string]*overlaynet.Segment{}, Frontends: map[overlaynet.Frontend][]overlaynet.Backend{}, Resolvers: map[netip.Addr]uint16{},
+			Sticky: map[overlaynet.Frontend]bool{}, Virtuals: map[overlaynet.Virtual]*overlaynet.Pool{}, Locals: map[netip.Addr]bool{},
+			Inbound: &overlaynet.Inbound{Peers: map[netip.Addr]bool{}},
+		}
 		for _, id := range []string{"a", "inner"} {
 			s := *all.Segments[id]
 			s.Masquerade = rapid.Bool().Draw(rt, "masquerade")
+			s.Bridge = rapid.SampledFrom([]string{"br-" + id, "br-new-" + id}).Draw(rt, "bridge of "+id)
 			if c.Segments[id] = &s; rapid.Bool().Draw(rt, "no "+id) {
 				c.Segments[id] = nil
 			}
@@ -170,6 +203,28 @@ func TestEveryContentFromEveryOther(t *testing.T) {
 		for _, f := range fronts {
 			to := all.Frontends[f]
 			c.Frontends[f] = slices.Clone(to[:rapid.IntRange(0, len(to)).Draw(rt, f.String())])
+			c.Sticky[f] = rapid.Bool().Draw(rt, "sticky "+f.String())
+		}
+		virtuals := make([]overlaynet.Virtual, 0, len(all.Virtuals))
+		for v := range all.Virtuals {
+			virtuals = append(virtuals, v)
+		}
+		slices.SortFunc(virtuals, func(a, b overlaynet.Virtual) int { return a.Addr.Compare(b.Addr) })
+		for _, v := range virtuals {
+			to := all.Virtuals[v].Backends
+			switch n := rapid.IntRange(-1, len(to)).Draw(rt, v.Addr.String()); n {
+			case -1:
+				c.Virtuals[v] = nil
+			default:
+				c.Virtuals[v] = &overlaynet.Pool{Backends: slices.Clone(to[:n]), Sticky: rapid.Bool().Draw(rt, "sticky "+v.Addr.String())}
+			}
+		}
+		for a := range all.Locals {
+			c.Locals[a] = rapid.Bool().Draw(rt, a.String())
+		}
+		c.Inbound.Port = rapid.SampledFrom([]uint16{0, 4789, 8472}).Draw(rt, "port")
+		for a := range all.Inbound.Peers {
+			c.Inbound.Peers[a] = rapid.Bool().Draw(rt, a.String())
 		}
 		for a := range all.Resolvers {
 			c.Resolvers[a] = rapid.SampledFrom([]uint16{0, 53, 5353}).Draw(rt, a.String())
