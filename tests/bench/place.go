@@ -2,16 +2,12 @@ package bench
 
 import (
 	"encoding/json"
-	"fmt"
 	"os/exec"
 	"regexp"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // place is a network namespace to send and receive in: a container's, or a host's.
@@ -98,25 +94,6 @@ func (p place) number(text string, what *regexp.Regexp) float64 {
 		p.b.Fatal(err)
 	}
 	return n
-}
-
-// inside does f on a thread of its own that is in the place.
-func (p place) inside(f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		fd, err := unix.Open(p.ns, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err == nil {
-			err = unix.Setns(fd, unix.CLONE_NEWNET)
-			unix.Close(fd)
-		}
-		if err != nil {
-			done <- fmt.Errorf("enter %s: %w", p.ns, err)
-			return
-		}
-		done <- f()
-	}()
-	return <-done
 }
 
 // shares are samples of which more is better.
