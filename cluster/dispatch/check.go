@@ -14,9 +14,11 @@ import (
 // Bounds of what a peer may send, far above what is of use.
 const (
 	maxReports     = 4096
-	maxTasks       = 100_000  // of one node
-	maxNames       = 20_000   // images, volumes
-	maxTopics      = 10_000   // of one node
+	maxTasks       = 100_000 // of one node
+	maxNames       = 20_000  // images, volumes
+	maxTopics      = 10_000  // of one node
+	maxRanges      = 1024
+	maxProblems    = 32
 	maxText        = 4096     // bytes of a name
 	maxMessageText = 16 << 10 // bytes of a status message
 	maxHealth      = 32       // bytes of a health
@@ -152,7 +154,15 @@ func (d *Description) check() error {
 		}
 	}
 	n := d.Node
-	for _, s := range []string{n.ID, n.Hostname, n.Addr, n.Gossip, n.Version, n.Issuer, n.OS, n.Architecture} {
+	if len(n.Ranges) > maxRanges || len(n.Problems) > maxProblems {
+		return fmt.Errorf("%d ranges, %d problems: too many", len(n.Ranges), len(n.Problems))
+	}
+	for _, s := range slices.Concat(n.Ranges, n.Problems) {
+		if len(s) > maxText {
+			return fmt.Errorf("range or problem of %d bytes", len(s))
+		}
+	}
+	for _, s := range []string{n.ID, n.Hostname, n.Addr, n.DataAddr, n.Gossip, n.Version, n.Issuer, n.OS, n.Architecture} {
 		if len(s) > maxText {
 			return fmt.Errorf("field of %d bytes", len(s))
 		}

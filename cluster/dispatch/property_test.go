@@ -135,7 +135,7 @@ func TestTheMirrorShowsTheState(t *testing.T) {
 // FuzzFromClient: what a node sends is refused or within bounds.
 func FuzzFromClient(f *testing.F) {
 	for _, m := range []fromClient{
-		{Hello: &hello{Protocol: protocol, Tasks: map[string]uint64{"t": 1}, Specs: []string{"a"}, Buckets: make([]uint64, buckets), Description: Description{Images: []string{"i"}}}},
+		{Hello: &hello{Protocol: protocol, Tasks: map[string]uint64{"t": 1}, Specs: []string{"a"}, Buckets: make([]uint64, buckets), Topics: map[string][]uint64{"": {1, 2}, "net": nil}, Description: Description{Images: []string{"i"}}}},
 		{Beat: &beat{1}}, {Report: &report{1, running(2)}}, {Describe: &Description{Volumes: []string{"v"}}},
 	} {
 		data, err := json.Marshal(m)
@@ -156,6 +156,14 @@ func FuzzFromClient(f *testing.F) {
 				t.Errorf("%d parts, %v", len(parts), err)
 			}
 			newBoard().all(m.Hello.Buckets, buckets)
+			core := newCore()
+			core.file("net", directory(3))
+			core.subscribe("n", "net")
+			r := newReign(NewServer(ServerConfig{Node: "m"}), core)
+			subs := &subscriptions{session: &session{reign: r, node: "n"}, topics: map[string]*reader{}, kept: m.Hello.Topics}
+			if list, err := subs.next(true, map[string]bool{}); err != nil || len(list) > len(m.Hello.Topics)+1 {
+				t.Errorf("%d topics are told of, %v", len(list), err)
+			}
 		}
 		if m.check(false) == nil && m.Report != nil {
 			list, _ := m.Report.usable()
@@ -181,7 +189,9 @@ func FuzzFromServer(f *testing.F) {
 	if _, err := b.post(View{Nodes: []Node{{ID: "n"}}, Networks: []stack.Network{{Name: "x"}}}); err != nil {
 		f.Fatal(err)
 	}
-	for _, m := range []fromServer{{Update: &parts[0]}, {Update: &update{Board: b.all(nil, buckets)}}, {Ack: &ack{1, DefaultTerms(1)}}, {Bye: &bye{Leader: "x"}}, {Welcome: &welcome{protocol, DefaultTerms(5)}}} {
+	for _, m := range []fromServer{{Update: &parts[0]}, {Update: &update{Board: b.all(nil, buckets)}}, {Update: &update{Topics: []topicNews{
+		{Topic: "net", Of: 4, News: &news{Clear: []int{0, 3}, Gone: []string{EndpointKey("t")}, Items: []notice{{Key: ServiceKey("a/b"), Data: []byte(`{"service":"a/b"}`)}}}}, {Topic: "x", End: true},
+	}}}, {Ack: &ack{1, DefaultTerms(1)}}, {Bye: &bye{Leader: "x"}}, {Welcome: &welcome{protocol, DefaultTerms(5)}}} {
 		data, err := json.Marshal(m)
 		if err != nil {
 			f.Fatal(err)
@@ -195,6 +205,8 @@ func FuzzFromServer(f *testing.F) {
 		}
 		mirror := newMirror()
 		m.Update.More = false
+		mirror.folders["net"] = newFolder()
+		mirror.folders["net"].set(directory(20), nil)
 		err := mirror.take(m.Update)
 		select {
 		case <-mirror.ready:

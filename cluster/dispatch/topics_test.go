@@ -123,6 +123,48 @@ func TestDirectoriesOutliveTheLeader(t *testing.T) {
 	}
 }
 
+// TestHalfAnUpdateIsNone: the leader goes while it tells of a large directory.
+func TestHalfAnUpdateIsNone(t *testing.T) {
+	m, core := newMirror(), newCore()
+	core.file("shop_front", directory(20))
+	core.subscribe("n1", "shop_front")
+	call := func() []update {
+		r := newReign(NewServer(ServerConfig{Node: "m"}), core)
+		h := &hello{}
+		m.greet(h)
+		s := &session{reign: r, node: "n1", wake: make(chan struct{}, 1), topics: map[string]bool{}}
+		subs := &subscriptions{session: s, topics: map[string]*reader{}, kept: h.Topics}
+		list, err := subs.next(true, map[string]bool{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pin([]update{{}}, nil, list)
+	}
+	take := func(parts []update) {
+		for i := range parts {
+			if err := m.take(&parts[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	take(call())
+	shown := m.directory("shop_front")
+	d := directory(9000)
+	core.file("shop_front", d)
+	parts := call()
+	if len(parts) < 3 {
+		t.Fatalf("%d parts", len(parts))
+	}
+	take(parts[:2])
+	if m.directory("shop_front") != shown {
+		t.Error("half an update is shown")
+	}
+	take(call())
+	if diff := cmp.Diff(d, m.directory("shop_front")); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestAChangeIsToldToItsReadersOnly, within a fifth of a second.
 func TestAChangeIsToldToItsReadersOnly(t *testing.T) {
 	w, core := newWorld(t, "m1"), newCore()

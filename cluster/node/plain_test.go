@@ -56,7 +56,9 @@ func newHost(t *testing.T, addr string) *host {
 	h.cfg.Ranges = func() ([]netip.Prefix, error) {
 		return []netip.Prefix{netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("192.0.2.0/24")}, nil
 	}
-	h.cfg.Problems = func() []string { return []string{"a firewall on " + addr} }
+	h.cfg.Problems = func() []string {
+		return []string{"a firewall\non " + addr, strings.Repeat("ä", 2000), "a firewall\non " + addr}
+	}
 	h.cfg.PortsTaken = func(list []stack.Port) []string { return []string{fmt.Sprint(len(list), " ports of ", addr)} }
 	h.start()
 	t.Cleanup(func() { h.stop() })
@@ -243,7 +245,7 @@ func TestNodesTellOfTheirLinks(t *testing.T) {
 	for _, h := range []*host{one, two} {
 		one.until("its links", func() bool {
 			n := of(h)
-			return n.DataAddr == h.addr && n.MTU == 1400 && slices.Equal(n.Ranges, []string{"192.0.2.0/24"}) && slices.Equal(n.Problems, []string{"a firewall on " + h.addr})
+			return n.DataAddr == h.addr && n.MTU == 1400 && slices.Equal(n.Ranges, []string{"192.0.2.0/24"}) && len(n.Problems) == 2 && n.Problems[0] == "a firewall on "+h.addr
 		})
 	}
 	two.mu.Lock()

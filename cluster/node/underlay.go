@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
@@ -70,8 +73,34 @@ func (e *epoch) underlay(n *stack.Node, m *member) {
 func (e *epoch) groundwork(n *stack.Node) {
 	e.underlay(n, e.memberNow())
 	if e.n.cfg.Problems != nil {
-		n.Problems = e.n.cfg.Problems()
+		n.Problems = shown(e.n.cfg.Problems())
 	}
+}
+
+// Bounds of what a node says of its troubles; managers refuse more.
+const (
+	maxProblems = 32
+	maxProblem  = 1000 // bytes
+)
+
+// shown makes lines of troubles, in an order of their own.
+func shown(list []string) []string {
+	var out []string
+	for _, s := range list {
+		s = strings.Map(func(r rune) rune {
+			if r == utf8.RuneError || !unicode.IsPrint(r) {
+				return ' '
+			}
+			return r
+		}, s)
+		if len(s) > maxProblem {
+			s = strings.ToValidUTF8(s[:maxProblem-3], "") + "..."
+		}
+		out = append(out, s)
+	}
+	slices.Sort(out)
+	out = slices.Compact(out)
+	return out[:min(len(out), maxProblems)]
 }
 
 // distinct leaves out ranges that are within others, and the narrowest where
