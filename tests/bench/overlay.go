@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/dhow-project/dhow/tests/netlab"
 )
@@ -87,4 +88,86 @@ func (g *grid) bare() (client place, server string) {
 		}
 	}
 	return place{g.B, "/run/netns/" + hosts[0].NetNS}, "10.99.0.2"
+}
+
+// spreading is a stack whose names change: a probe on each node asks for them.
+const spreading = `
+name: names
+services:
+  web: {image: busybox:latest, command: [sleep, '100000'], stop_signal: SIGKILL, restart: "no", deploy: {replicas: 5, restart_policy: {condition: any, delay: 1s}}}
+  probe: {image: busybox:latest, command: [sleep, '100000'], stop_signal: SIGKILL, deploy: {mode: global}}
+`
+
+// news is how long after a task's end is in the replicated state the resolvers
+// of all nodes answer without it.
+func (g *grid) news(rounds int) samples {
+	g.Helper()
+	in := project(g.B, spreading)
+	g.must(g.hosts[0], in, "up", "-d", "--wait")
+	askers := map[*netlab.Host]*netlab.Resolver{}
+	for _, h := range g.hosts {
+		p, _, gateway := g.container(h, "probe")
+		r, err := netlab.NewResolver(p.ns, gateway)
+		if err != nil {
+			g.Fatal(err)
+		}
+		defer r.Close()
+		askers[h] = r
+	}
+	leader := g.apis[g.leader()]
+	var out samples
+	for i := range rounds {
+		victim := g.hosts[i%len(g.hosts)]
+		for _, r := range askers { // all see all before
+			g.until(r, 5)
+		}
+		var list []struct{ ID string }
+		g.apis[victim].call("GET", `/containers/json?filters={"label":["com.docker.compose.service=web"]}`, nil, &list)
+		if len(list) == 0 {
+			continue
+		}
+		stored := make(chan time.Time, 1)
+		go func() { stored <- g.ended(leader) }()
+		g.apis[victim].call("POST", "/containers/"+list[0].ID+"/kill", nil, nil)
+		var last time.Time
+		for _, r := range askers {
+			if at := g.until(r, 4); at.After(last) {
+				last = at
+			}
+		}
+		out = append(out, max(0, last.Sub(<-stored)))
+	}
+	g.must(g.hosts[0], in, "down")
+	return out
+}
+
+// until asks for the tasks until there are n, and returns when that was.
+func (g *grid) until(r *netlab.Resolver, n int) time.Time {
+	g.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if found, err := r.Lookup("tasks.web"); err == nil && len(found) == n {
+			return time.Now()
+		}
+	}
+	g.Fatalf("tasks.web never had %d addresses", n)
+	return time.Time{}
+}
+
+// ended returns when the leader's state has a task of web that does not run.
+func (g *grid) ended(a api) time.Time {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		var st struct {
+			Services []struct {
+				Name    string `json:"name"`
+				Running int    `json:"running"`
+			} `json:"services"`
+		}
+		a.call("GET", "/dhow/v1/stacks/names?consistency=stale", nil, &st)
+		for _, s := range st.Services {
+			if s.Name == "web" && s.Running < 5 {
+				return time.Now()
+			}
+		}
+	}
+	return time.Now()
 }

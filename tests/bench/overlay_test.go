@@ -45,6 +45,7 @@ func BenchmarkOverlay(b *testing.B) {
 			g.share("connections "+t.where+", virtual address", "/s", made[1], "direct", made[0], 0.9)
 		}
 		g.atMost("a name asked on the node, p99", "ms", g.names(w), 1)
+		g.within("a task that ended is in no answer of any node, after it ended in the state", g.news(10), 200*time.Millisecond, "", nil)
 		g.show()
 	}
 }
