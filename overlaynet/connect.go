@@ -21,7 +21,10 @@ func (m *Manager) Connect(ctx context.Context, sb Sandbox) (*Connected, error) {
 func (m *Manager) connect(ctx context.Context, r Restored) (*Connected, error) {
 	m.mu.Lock()
 	old := m.spaces[r.ID]
-	m.off = false
+	if m.off {
+		m.off, m.pending.mesh = false, true
+		signal(m.news)
+	}
 	m.mu.Unlock()
 	if old != nil {
 		if !old.leaving && reflect.DeepEqual(old.sb, r.Sandbox) {

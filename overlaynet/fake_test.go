@@ -2,9 +2,11 @@ package overlaynet_test
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,22 +21,26 @@ type kernel struct {
 	sandboxes map[string][]overlaynet.Plug // guarded by mu
 	segments  map[string]bool              // guarded by mu: by name
 	fronts    map[overlaynet.Frontend]int  // guarded by mu: number of backends
+	picture   picture                      // guarded by mu
+	taken     map[uint16]bool              // guarded by mu: host ports that another process has
 	asked     map[string]int               // guarded by mu: by call
 	fail      map[string]error             // guarded by mu: by call
+	ended     []string                     // guarded by mu: whose connections, to where
 	changed   chan struct{}                // guarded by mu: closed and replaced at every call
 	damage    func()                       // guarded by mu: nil until Run
+	unbridged bool                         // the kernel lacks br_netfilter
 }
 
 func newKernel() *kernel {
 	return &kernel{
-		sandboxes: map[string][]overlaynet.Plug{}, segments: map[string]bool{}, fronts: map[overlaynet.Frontend]int{},
-		asked: map[string]int{}, fail: map[string]error{}, changed: make(chan struct{}),
+		sandboxes: map[string][]overlaynet.Plug{}, segments: map[string]bool{}, fronts: map[overlaynet.Frontend]int{}, picture: newPicture(),
+		taken: map[uint16]bool{}, asked: map[string]int{}, fail: map[string]error{}, changed: make(chan struct{}),
 	}
 }
 
 // manager returns a Manager on k, which is k's alone.
-func (k *kernel) manager(t testing.TB, src *source) *overlaynet.Manager {
-	return overlaynet.New(overlaynet.Options{RunDir: t.TempDir(), Source: src, Links: fakeLinks{k}, Names: fakeNames{}, Rules: fakeRules{k}, Ports: fakePorts{}})
+func (k *kernel) manager(t testing.TB, src overlaynet.Source) *overlaynet.Manager {
+	return overlaynet.New(overlaynet.Options{RunDir: "/run/dhow", Source: src, Links: fakeLinks{k}, Names: fakeNames{k}, Rules: fakeRules{k}, Ports: fakePorts{k}})
 }
 
 // call counts a call and does f unless the call is to fail.
@@ -57,6 +63,15 @@ func (k *kernel) count(call string) int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.asked[call]
+}
+
+// counts returns what was asked since the last time.
+func (k *kernel) counts() map[string]int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	out := k.asked
+	k.asked = map[string]int{}
+	return out
 }
 
 // failing lets a call fail until it is told nil.
@@ -89,11 +104,15 @@ func (k *kernel) until(t testing.TB, what string, ok func() bool) {
 type fakeLinks struct{ *kernel }
 
 func (k fakeLinks) SetSegment(_ context.Context, s overlaynet.Segment) error {
-	return k.call("SetSegment", func() { k.segments[s.Name] = true })
+	return k.call("SetSegment", func() { k.segments[s.Name], k.picture.segments[s.ID] = true, s })
 }
 
 func (k fakeLinks) RemoveSegment(_ context.Context, s overlaynet.Segment) error {
-	return k.call("RemoveSegment", func() { delete(k.segments, s.Name) })
+	return k.call("RemoveSegment", func() {
+		delete(k.segments, s.Name)
+		delete(k.picture.segments, s.ID)
+		delete(k.picture.remotes, s.ID)
+	})
 }
 
 func (k fakeLinks) SetSandbox(_ context.Context, id string, plugs []overlaynet.Plug) (string, error) {
@@ -118,10 +137,29 @@ func (k fakeLinks) Sweep(context.Context, []overlaynet.Segment, map[string][]ove
 	return k.call("Sweep", nil)
 }
 
-func (k fakeLinks) Forget(context.Context, overlaynet.Flows) error { return k.call("Forget", nil) }
-func (fakeLinks) Avoid() ([]netip.Prefix, error)                   { return nil, nil }
-func (fakeLinks) UplinkMTU() int                                   { return 0 }
-func (fakeLinks) BridgeFilter() bool                               { return true }
+func (k fakeLinks) SetRemotes(_ context.Context, s overlaynet.Segment, list []overlaynet.Remote) error {
+	return k.call("SetRemotes", func() {
+		if delete(k.picture.remotes, s.ID); len(list) > 0 {
+			k.picture.remotes[s.ID] = list
+		}
+	})
+}
+
+func (k fakeLinks) SetMesh(_ context.Context, m *overlaynet.Mesh) error {
+	return k.call("SetMesh", func() { k.picture.mesh = m })
+}
+
+func (k fakeLinks) Reset(_ context.Context, sandboxes []string, addrs []netip.Addr) error {
+	return k.call("Reset", func() { k.ended = append(k.ended, fmt.Sprint(sandboxes, addrs)) })
+}
+
+func (k fakeLinks) Forget(_ context.Context, f overlaynet.Flows) error {
+	return k.call("Forget", func() { k.ended = append(k.ended, fmt.Sprint(f.Addrs)) })
+}
+
+func (k fakeLinks) BridgeFilter() bool           { return !k.unbridged }
+func (fakeLinks) Avoid() ([]netip.Prefix, error) { return nil, nil }
+func (fakeLinks) UplinkMTU() int                 { return 0 }
 
 func (k fakeLinks) Run(ctx context.Context, wake func()) error {
 	k.mu.Lock()
@@ -135,49 +173,203 @@ type fakeRules struct{ *kernel }
 
 func (k fakeRules) Apply(_ context.Context, c overlaynet.Change) error {
 	return k.call("Apply", func() {
-		for f, to := range c.Frontends {
-			if k.fronts[f] = len(to); len(to) == 0 {
-				delete(k.fronts, f)
-			}
+		k.picture.apply(c)
+		k.fronts = map[overlaynet.Frontend]int{}
+		for f, to := range k.picture.fronts {
+			k.fronts[f] = len(to)
 		}
 	})
 }
 
+func (k fakeRules) Clear(context.Context) error {
+	return k.call("Clear", func() { k.picture.rules, k.fronts = newPicture().rules, map[overlaynet.Frontend]int{} })
+}
+
 func (k fakeRules) Check(context.Context) (bool, error) { return false, k.call("Check", nil) }
-func (k fakeRules) Clear(context.Context) error         { return k.call("Clear", nil) }
 func (fakeRules) Warnings() []string                    { return nil }
 func (fakeRules) Run(ctx context.Context, _ func()) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
 
-type fakeNames struct{}
+type fakeNames struct{ *kernel }
 
-func (fakeNames) SetZone(overlaynet.Zone) (map[netip.Addr]uint16, error) { return nil, nil }
-func (fakeNames) RemoveZone(string)                                      {}
-func (fakeNames) SetHost(overlaynet.Host)                                {}
-func (fakeNames) RemoveHost(string, string)                              {}
-func (fakeNames) Close() error                                           { return nil }
+func (k fakeNames) SetZone(z overlaynet.Zone) (map[netip.Addr]uint16, error) {
+	return nil, k.call("SetZone", func() { k.picture.zones[z.Network] = z })
+}
 
-type fakePorts struct{}
+func (k fakeNames) RemoveZone(network string) {
+	_ = k.call("RemoveZone", func() {
+		delete(k.picture.zones, network)
+		maps.DeleteFunc(k.picture.hosts, func(_ [2]string, h overlaynet.Host) bool { return h.Network == network })
+		maps.DeleteFunc(k.picture.services, func(_ [2]string, s overlaynet.Service) bool { return s.Network == network })
+	})
+}
 
-func (fakePorts) Reserve(overlaynet.Frontend) (overlaynet.Reservation, error) { return fakeHeld{}, nil }
-func (fakePorts) Ephemeral() (first, last uint16)                             { return 49153, 65535 }
+func (k fakeNames) SetHost(h overlaynet.Host) {
+	_ = k.call("SetHost", func() {
+		if _, ok := k.picture.zones[h.Network]; ok { // as the resolver does
+			k.picture.hosts[[2]string{h.Network, h.Sandbox}] = h
+		}
+	})
+}
+
+func (k fakeNames) RemoveHost(sandbox, network string) {
+	_ = k.call("RemoveHost", func() { delete(k.picture.hosts, [2]string{network, sandbox}) })
+}
+
+func (k fakeNames) SetService(s overlaynet.Service) {
+	_ = k.call("SetService", func() {
+		if _, ok := k.picture.zones[s.Network]; ok {
+			k.picture.services[[2]string{s.Network, s.Service}] = s
+		}
+	})
+}
+
+func (k fakeNames) RemoveService(network, service string) {
+	_ = k.call("RemoveService", func() { delete(k.picture.services, [2]string{network, service}) })
+}
+
+func (fakeNames) Close() error { return nil }
+
+type fakePorts struct{ *kernel }
+
+func (k fakePorts) Reserve(f overlaynet.Frontend) (overlaynet.Reservation, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.taken[f.Port] {
+		return nil, &overlaynet.PortTaken{Frontend: f, Holder: "process nginx (pid 812)"}
+	}
+	return fakeHeld{}, nil
+}
+
+func (fakePorts) Ephemeral() (first, last uint16) { return 49153, 65535 }
 
 type fakeHeld struct{}
 
 func (fakeHeld) Close() error                 { return nil }
 func (fakeHeld) Forward([]overlaynet.Backend) {}
 
-func (k fakeLinks) SetRemotes(context.Context, overlaynet.Segment, []overlaynet.Remote) error {
-	return k.call("SetRemotes", nil)
+// picture is everything that the kernel and the resolver were made to have.
+type picture struct {
+	segments map[string]overlaynet.Segment
+	remotes  map[string][]overlaynet.Remote
+	mesh     *overlaynet.Mesh
+	zones    map[string]overlaynet.Zone
+	hosts    map[[2]string]overlaynet.Host
+	services map[[2]string]overlaynet.Service
+	rules
 }
 
-func (k fakeLinks) SetMesh(context.Context, *overlaynet.Mesh) error { return k.call("SetMesh", nil) }
-
-func (k fakeLinks) Reset(context.Context, []string, []netip.Addr) error {
-	return k.call("Reset", nil)
+type rules struct {
+	ruled    map[string]overlaynet.Segment
+	fronts   map[overlaynet.Frontend][]overlaynet.Backend
+	sticky   map[overlaynet.Frontend]bool
+	virtuals map[overlaynet.Virtual]overlaynet.Pool
+	locals   map[netip.Addr]bool
+	inlets   map[overlaynet.Frontend]bool
+	inbound  overlaynet.Inbound
 }
 
-func (fakeNames) SetService(overlaynet.Service) {}
-func (fakeNames) RemoveService(string, string)  {}
+func newPicture() picture {
+	return picture{
+		segments: map[string]overlaynet.Segment{}, remotes: map[string][]overlaynet.Remote{}, zones: map[string]overlaynet.Zone{},
+		hosts: map[[2]string]overlaynet.Host{}, services: map[[2]string]overlaynet.Service{},
+		rules: rules{
+			ruled: map[string]overlaynet.Segment{}, fronts: map[overlaynet.Frontend][]overlaynet.Backend{}, sticky: map[overlaynet.Frontend]bool{},
+			virtuals: map[overlaynet.Virtual]overlaynet.Pool{}, locals: map[netip.Addr]bool{}, inlets: map[overlaynet.Frontend]bool{},
+		},
+	}
+}
+
+func (p *rules) apply(c overlaynet.Change) {
+	for id, s := range c.Segments {
+		if delete(p.ruled, id); s != nil {
+			p.ruled[id] = *s
+		}
+	}
+	for f, to := range c.Frontends {
+		delete(p.fronts, f)
+		delete(p.sticky, f)
+		if len(to) > 0 {
+			p.fronts[f] = to
+		}
+		if c.Sticky[f] {
+			p.sticky[f] = true
+		}
+	}
+	for v, pool := range c.Virtuals {
+		if delete(p.virtuals, v); pool != nil {
+			p.virtuals[v] = *pool
+		}
+	}
+	for a, there := range c.Locals {
+		if delete(p.locals, a); there {
+			p.locals[a] = true
+		}
+	}
+	for f, there := range c.Inlets {
+		if delete(p.inlets, f); there {
+			p.inlets[f] = true
+		}
+	}
+	if c.Inbound != nil {
+		p.inbound = *c.Inbound
+	}
+}
+
+// show prints what is there. Bridges that no sandbox uses may stay as long as
+// their networks exist, and are left out, unless something leads through them.
+func (k *kernel) show() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	used := map[string]bool{}
+	for _, plugs := range k.sandboxes {
+		for _, p := range plugs {
+			used[p.Segment.ID] = true
+		}
+	}
+	var b strings.Builder
+	for _, id := range slices.Sorted(maps.Keys(k.picture.segments)) {
+		s := k.picture.segments[id]
+		if used[id] || s.Tunnel != nil {
+			fmt.Fprintf(&b, "segment %s mtu %d keep %v virtual %v tunnel %s\n", s.Name, s.MTU, s.Keep, s.Virtual, deref(s.Tunnel))
+		}
+	}
+	fmt.Fprintf(&b, "mesh %s\n", deref(k.picture.mesh))
+	lines(&b, "sandbox", k.sandboxes, func(p []overlaynet.Plug) any {
+		var out []string
+		for _, x := range p {
+			out = append(out, fmt.Sprint(x.Segment.Name, x.Segment.MTU, deref(x.Segment.Tunnel), x.Interface, x.Addrs, x.MAC))
+		}
+		return out
+	})
+	lines(&b, "remotes", k.picture.remotes, same)
+	lines(&b, "host", k.picture.hosts, same)
+	lines(&b, "service", k.picture.services, same)
+	lines(&b, "front", k.picture.fronts, same)
+	lines(&b, "sticky", k.picture.sticky, same)
+	lines(&b, "virtual", k.picture.virtuals, same)
+	lines(&b, "local", k.picture.locals, same)
+	lines(&b, "inlet", k.picture.inlets, same)
+	fmt.Fprintf(&b, "inbound %+v\n", k.picture.inbound)
+	return b.String()
+}
+
+func same[V any](v V) any { return v }
+
+func deref[T any](p *T) string {
+	if p == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%+v", *p)
+}
+
+func lines[K comparable, V any](b *strings.Builder, what string, m map[K]V, f func(V) any) {
+	var out []string
+	for k, v := range m {
+		out = append(out, fmt.Sprintf("%s %+v: %+v\n", what, k, f(v)))
+	}
+	slices.Sort(out)
+	b.WriteString(strings.Join(out, ""))
+}

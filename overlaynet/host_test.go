@@ -17,73 +17,6 @@ import (
 	"github.com/dhow-project/dhow/stack"
 )
 
-// source is the replicated state of a test.
-type source struct {
-	mu   sync.Mutex
-	nets map[string]stack.Network
-	ch   chan struct{}
-}
-
-func newSource(nets ...stack.Network) *source {
-	s := &source{nets: map[string]stack.Network{}, ch: make(chan struct{})}
-	for _, n := range nets {
-		if n.ID == "" {
-			n.ID = "id-" + n.Name
-		}
-		s.nets[n.Name] = n
-	}
-	return s
-}
-
-func (s *source) Network(k string) (stack.Network, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, n := range s.nets {
-		if n.Name == k || n.ID == k {
-			return n, true
-		}
-	}
-	return stack.Network{}, false
-}
-
-func (s *source) Networks() (out []stack.Network) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, n := range s.nets {
-		out = append(out, n)
-	}
-	return out
-}
-
-func (s *source) Changed() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.ch
-}
-
-func (s *source) remove(name string) {
-	s.mu.Lock()
-	delete(s.nets, name)
-	s.mu.Unlock()
-	s.change()
-}
-
-// set adds a network, or replaces the one of its name.
-func (s *source) set(n stack.Network) {
-	s.mu.Lock()
-	s.nets[n.Name] = n
-	s.mu.Unlock()
-	s.change()
-}
-
-// change says that something has changed.
-func (s *source) change() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	close(s.ch)
-	s.ch = make(chan struct{})
-}
-
 // node is one Manager with its drivers.
 type node struct {
 	*overlaynet.Manager
@@ -175,12 +108,3 @@ func ip6(c *overlaynet.Connected, i int) string {
 func bridgeNet(name, cidr string) stack.Network {
 	return stack.Network{Name: name, Subnets: []stack.Subnet{{CIDR: cidr}}}
 }
-
-// This node is alone.
-func (s *source) Fabric() overlaynet.Fabric { return overlaynet.Fabric{} }
-
-func (s *source) Directory(string) *stack.Directory { return nil }
-
-func (s *source) Enter(_ context.Context, e stack.Endpoint) (stack.Endpoint, error) { return e, nil }
-
-func (s *source) Leave(context.Context, string, string) error { return nil }

@@ -50,12 +50,25 @@ func newSent() sent {
 }
 
 // flush sends what is pending: first what makes other nodes reachable, then the
-// rules, in one transaction. What could not be sent is pending again. It
-// must not be called with the lock of a network or of the Manager held.
-func (m *Manager) flush(ctx context.Context) error { return m.flushWith(ctx, Change{}) }
+// rules, in one transaction. What could not be sent is pending again. The
+// error is that of the rules: a network whose tunnel is in trouble does not keep
+// containers of others from starting, and is looked at again soon. It must not
+// be called with the lock of a network or of the Manager held.
+func (m *Manager) flush(ctx context.Context) error {
+	links, rules := m.flushWith(ctx, Change{})
+	if links != nil {
+		m.poke()
+	}
+	return rules
+}
+
+// flushAll is flush with all errors.
+func (m *Manager) flushAll(ctx context.Context) error {
+	return errors.Join(m.flushWith(ctx, Change{}))
+}
 
 // flushWith also sends c, with the rules.
-func (m *Manager) flushWith(ctx context.Context, c Change) error {
+func (m *Manager) flushWith(ctx context.Context, c Change) (links, rules error) {
 	m.sending.Lock()
 	defer m.sending.Unlock()
 	m.mu.Lock()
@@ -72,7 +85,7 @@ func (m *Manager) flushWith(ctx context.Context, c Change) error {
 	if p.mesh {
 		errs = append(errs, m.sendMesh(ctx))
 	}
-	return errors.Join(append(errs, m.sendRules(ctx, p, c))...)
+	return errors.Join(errs...), m.sendRules(ctx, p, c)
 }
 
 func sortedNetworks(set map[*network]bool) []*network {

@@ -2,6 +2,7 @@ package overlaynet
 
 import (
 	"slices"
+	"strings"
 )
 
 // Warnings says what on this host stands in the way of containers' traffic,
@@ -22,7 +23,9 @@ func (m *Manager) Problems() []string {
 	out = append(out, m.peerProblemsLocked()...)
 	out = append(out, m.blockedProblemsLocked()...)
 	for _, what := range sortedKeys(m.trouble) {
-		out = append(out, what+": "+m.trouble[what])
+		for line := range strings.SplitSeq(m.trouble[what], "\n") {
+			out = append(out, what+": "+line)
+		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

@@ -1,9 +1,11 @@
 package overlaynet
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
+	"syscall"
 
 	"github.com/dhow-project/dhow/stack"
 )
@@ -12,6 +14,7 @@ import (
 type publication struct {
 	*stack.Published
 	ports map[Frontend]uint16 // those of this node, and the port in the containers
+	bound netip.Addr          // where its tasks' network publishes ports that name no address; invalid: everywhere
 }
 
 // block is a port of a service that something else on this node has.
@@ -36,6 +39,7 @@ func (m *Manager) behindLocked(id string, e *stack.Endpoint) {
 	var d *distant
 	if e != nil {
 		d = m.distantLocked(e)
+		m.rebindLocked(e)
 	}
 	old := m.behind[id]
 	if d.same(old) {
@@ -55,11 +59,21 @@ func (m *Manager) behindLocked(id string, e *stack.Endpoint) {
 	m.partLocked(nil, old, d)
 }
 
+// rebindLocked has a service published where its tasks' network wants it, which
+// is known with the first task.
+func (m *Manager) rebindLocked(e *stack.Endpoint) {
+	if p := m.pubs[e.Service]; p != nil && !p.bound.IsValid() && m.bindingLocked(e.Network).IsValid() {
+		m.publishLocked(e.Service, p.Published)
+	}
+}
+
 // publishLocked follows one service that all nodes publish; nil: they do no more.
 func (m *Manager) publishLocked(service string, p *stack.Published) {
+	var bound netip.Addr
 	want := map[Frontend]uint16{}
 	if p != nil {
-		want = m.frontendsOf(p)
+		bound = m.boundLocked(service)
+		want = frontendsOf(p, bound)
 	}
 	old := m.pubs[service]
 	if old != nil {
@@ -72,20 +86,40 @@ func (m *Manager) publishLocked(service string, p *stack.Published) {
 	if delete(m.pubs, service); p == nil {
 		return
 	}
-	m.pubs[service] = &publication{p, want}
+	m.pubs[service] = &publication{p, want, bound}
 	for f, port := range want {
 		m.offerLocked(f, service, port)
 	}
 }
 
+// boundLocked is where the network of the service's tasks publishes; invalid: everywhere.
+func (m *Manager) boundLocked(service string) netip.Addr {
+	for i := range contents(m.pubDir).Endpoints {
+		if e := &m.pubDir.Endpoints[i]; e.Service == service {
+			return m.bindingLocked(e.Network)
+		}
+	}
+	return netip.Addr{}
+}
+
+// bindingLocked is the host address that a network publishes at by its driver option.
+func (m *Manager) bindingLocked(network string) netip.Addr {
+	def, _ := m.opt.Source.Network(network)
+	a, _ := netip.ParseAddr(def.DriverOpts[optHostBinding])
+	return a
+}
+
 // frontendsOf are the host ports of a service, and the ports in its containers.
-func (m *Manager) frontendsOf(p *stack.Published) map[Frontend]uint16 {
+func frontendsOf(p *stack.Published, bound netip.Addr) map[Frontend]uint16 {
 	out := map[Frontend]uint16{}
 	for _, port := range p.Ports {
 		if port.HostPort == 0 || port.Mode == "host" {
 			continue
 		}
 		addrs := []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+		if bound.IsValid() {
+			addrs = []netip.Addr{bound}
+		}
 		if port.HostIP != "" {
 			a, err := netip.ParseAddr(strings.Trim(port.HostIP, "[]"))
 			if err != nil {
@@ -109,6 +143,7 @@ func (m *Manager) frontendsOf(p *stack.Published) map[Frontend]uint16 {
 func (m *Manager) offerLocked(f Frontend, service string, port uint16) {
 	m.pending.fronts[f] = true
 	if o := m.frontAtLocked(f); o != nil && o.group == service {
+		delete(m.blocked, f)
 		o.port = port
 		m.membersInletsLocked(o)
 		return
@@ -243,6 +278,9 @@ func (s *space) claimed(f Frontend) bool {
 // blockedProblemsLocked says which ports of services are not published here.
 func (m *Manager) blockedProblemsLocked() (out []string) {
 	for f, b := range m.blocked {
+		if errors.Is(b.err, syscall.EADDRNOTAVAIL) {
+			continue // it is another node's address
+		}
 		out = append(out, fmt.Sprintf("port %s of service %s is not published on this node: %v", f, b.service, b.err))
 	}
 	return out

@@ -15,7 +15,7 @@ func (m *Manager) ensureSegment(ctx context.Context, n *network) error {
 	if n.isMade() {
 		return nil
 	}
-	if err := m.evict(ctx, n); err != nil {
+	if err := m.patiently(ctx, func() error { return m.evict(ctx, n) }); err != nil {
 		return err
 	}
 	n.up.Lock()
@@ -53,14 +53,21 @@ func (m *Manager) directoryOfLocked(n *network) *stack.Directory {
 // evict removes the idle networks that still have an address of n: a network
 // that is made anew right after it went often gets the subnet again, and what is
 // left of the old one, its resolver first, would be taken for that of the new
-// one and then removed with the old one.
+// one and then removed with the old one. One that is not idle yet is a *busy.
 func (m *Manager) evict(ctx context.Context, n *network) error {
 	m.mu.Lock()
 	var old []*network
 	for _, id := range sortedKeys(m.networks) {
-		if o := m.networks[id]; o != n && len(o.members) == 0 && slices.ContainsFunc(o.seg.Gateways, n.hasGateway) {
-			old = append(old, o)
+		o := m.networks[id]
+		if o == n || !slices.ContainsFunc(o.seg.Gateways, n.hasGateway) {
+			continue
 		}
+		if ids := sortedKeys(o.members); len(ids) > 0 && o.live {
+			err := fmt.Errorf("network %s has the subnet of network %s (%s), which still has containers on this node", n.def.Name, o.def.Name, o.key())
+			defer m.mu.Unlock()
+			return &busy{err, ids[0], m.released}
+		}
+		old = append(old, o)
 	}
 	m.mu.Unlock()
 	var errs []error

@@ -5,7 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 )
+
+// restoreLimit is how long the start of a daemon waits for addresses of
+// containers of which it is not known what they had.
+const restoreLimit = 5 * time.Second
 
 // Restore takes over what an earlier process left: the sandboxes in have are
 // kept as they are, with their addresses, ports and traffic; everything else
@@ -16,8 +21,10 @@ func (m *Manager) Restore(ctx context.Context, have []Restored) error {
 	var errs []error
 	m.observe()
 	var kept []*space
+	limited, cancel := context.WithTimeout(ctx, restoreLimit)
+	defer cancel()
 	for _, r := range have {
-		s, err := m.plan(ctx, r)
+		s, err := m.plan(limited, r)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("restore network of %s: %w", nameOf(r.Sandbox), err))
 			continue
@@ -40,7 +47,8 @@ func (m *Manager) Restore(ctx context.Context, have []Restored) error {
 	if idle {
 		errs = append(errs, m.opt.Rules.Clear(ctx))
 	}
-	errs = append(errs, m.flushWith(ctx, c))
+	links, rules := m.flushWith(ctx, c)
+	errs = append(errs, links, rules)
 	var segments []Segment
 	for _, n := range m.used() {
 		segments = append(segments, m.segmentOf(n))

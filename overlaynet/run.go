@@ -36,6 +36,7 @@ func (m *Manager) follow(ctx context.Context) error {
 	for {
 		t := time.NewTimer(time.Until(due))
 		var err error
+		what := "network"
 		select {
 		case <-ctx.Done():
 		case <-changed:
@@ -52,7 +53,7 @@ func (m *Manager) follow(ctx context.Context) error {
 		case <-m.wake:
 			due = earlier(due, time.Now().Add(max(settle, rest*took)))
 		case start := <-t.C:
-			err = m.repair(ctx)
+			what, err = "look at the whole network", m.repair(ctx)
 			took = time.Since(start)
 			due = time.Now().Add(slowest)
 		}
@@ -60,7 +61,7 @@ func (m *Manager) follow(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if m.note("network", err) != nil {
+		if m.note(what, err) != nil {
 			m.log.Error("network is not as it should be; trying again", "err", err)
 			due = earlier(due, time.Now().Add(time.Second))
 		}
@@ -79,7 +80,7 @@ func earlier(a, b time.Time) time.Time {
 func (m *Manager) round(ctx context.Context) error {
 	errs := []error{m.pruneUnknown(ctx), m.reforward()}
 	m.observe()
-	return errors.Join(append(errs, m.flush(ctx), m.resize(ctx), m.endFlows(ctx))...)
+	return errors.Join(append(errs, m.flushAll(ctx), m.resize(ctx), m.endFlows(ctx))...)
 }
 
 // observe takes over what the Source says.
@@ -137,7 +138,7 @@ func (m *Manager) repair(ctx context.Context) error {
 	for _, id := range ids {
 		errs = append(errs, m.repairSpace(ctx, id))
 	}
-	errs = append(errs, m.flush(ctx))
+	errs = append(errs, m.flushAll(ctx))
 	_, err := m.opt.Rules.Check(ctx)
 	return errors.Join(append(errs, err)...)
 }
