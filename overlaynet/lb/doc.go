@@ -7,9 +7,14 @@
 // in one transaction, so that it costs with the change and is seen whole or
 // not at all. Concurrent changes share a transaction.
 //
+//	raw                        127.0.0.0/8 and tunnels are guarded; what tunnels carry is not tracked
+//	prerouting (dnat)          (bridge . virtual address) -> chain of the service -> dnat; nobody there: refuse
 //	prerouting, output (dnat)  fib daddr type local -> map (address . proto . port) or (proto . port) -> chain of the port -> dnat
-//	forward                    same bridge, answers and translated connections pass; the rest between bridges is dropped
-//	postrouting (srcnat)       masquerade: 127.0.0.0/8 into bridges, hairpins, outgoing
+//	forward                    what is known passes at the first rule; same bridge and translated connections too; the rest between bridges is dropped
+//	postrouting (srcnat)       masquerade: 127.0.0.0/8 into bridges, a container to itself, outgoing
+//
+// Frames inside our bridges pass these chains too (br_netfilter, per bridge),
+// or answers to what was translated would not be translated back.
 //
 // Other firewalls: a packet must pass every base chain of the hook, so where a
 // foreign forward chain is closed (ufw, Docker, firewalld), two marked rules
