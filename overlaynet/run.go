@@ -113,7 +113,7 @@ func (m *Manager) resize(ctx context.Context) error {
 
 // repair is one look at everything. All its steps are safe to repeat.
 func (m *Manager) repair(ctx context.Context) error {
-	errs := []error{m.forgetFlows(ctx), m.pruneUnknown(ctx)}
+	errs := []error{m.forgetFlows(ctx), m.pruneUnknown(ctx), m.reforward()}
 	m.observe()
 	m.mu.Lock()
 	for f, b := range m.blocked {
