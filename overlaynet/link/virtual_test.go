@@ -180,3 +180,21 @@ func TestNobodyTakesOverARemoteContainer(t *testing.T) {
 	thief.sh("ip neigh replace 10.1.9.9 lladdr 02:00:00:00:00:09 dev eth1; echo > /dev/udp/10.1.9.9/9 || true")
 	nettest.WantAsk(t, "after", a.path, "tcp", far.addr(false)+":80", "far "+a.addr(false))
 }
+
+// Containers of a network that keeps them apart reach each other neither on
+// their node nor on another, but the gateway.
+func TestSeparateOnEveryNode(t *testing.T) {
+	if !nettest.InHost(t) {
+		return
+	}
+	x := newLab(t, 2)
+	w := wire{n: 1, mtu: 1450, separate: true}
+	boxes := x.connect(w, 2)
+	for i, b := range boxes {
+		nettest.Serve(t, b.path, fmt.Sprint(i), "tcp", ":80")
+	}
+	for _, to := range boxes[1:] {
+		nettest.WantNone(t, "apart", boxes[0].path, "tcp", to.addr(false)+":80")
+	}
+	nettest.WantAsk(t, "its gateway's side", fmt.Sprintf("/proc/%d/ns/net", x.hosts[0].pid), "tcp", boxes[0].addr(false)+":80", "0 10.1.0.1")
+}
