@@ -247,15 +247,19 @@ func prefixes(networks []stack.Network) (out []holding, err error) {
 	return out, nil
 }
 
-// family returns the pools of one family: those of the cluster, else the
-// configured ones, else the default ones, which for IPv6 is the cluster's own
+// family returns the pools of one family: those of the cluster and then the
+// configured ones, else the configured ones alone, else the default ones, which for IPv6 is the cluster's own
 // unique local range.
 func (s subnets) family(v6 bool, b cluster.Beside) []ipam.Pool {
 	seed := b.Seed
 	if seed == "" {
 		seed = machineID()
 	}
-	for _, pools := range [][]ipam.Pool{clusterPools(b), s.pools, ipam.DefaultPools(), {ipam.ULAPool(seed)}} {
+	own := clusterPools(b)
+	if len(own) > 0 && !slices.Equal(s.pools, ipam.DefaultPools()) {
+		own = append(own, s.pools...) // how a person enlarges them later
+	}
+	for _, pools := range [][]ipam.Pool{own, s.pools, ipam.DefaultPools(), {ipam.ULAPool(seed)}} {
 		var out []ipam.Pool
 		for _, p := range pools {
 			if p.Base.Addr().Is6() == v6 {

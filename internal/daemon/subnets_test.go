@@ -159,3 +159,39 @@ func TestSubnetsAvoidTheHost(t *testing.T) {
 		t.Errorf("got %s, want the first that is free: 172.22.0.0/22", got.Subnets[0].CIDR)
 	}
 }
+
+// The cluster's pools count before the machine's own, and each network takes a
+// range for virtual addresses from them too.
+func TestTheClustersPools(t *testing.T) {
+	configured, err := ipam.ParsePool("10.99.0.0/24,26")
+	nettest.Must(t, err)
+	s := subnets{pools: ipam.DefaultPools(), avoid: avoiding()}
+	beside := cluster.Beside{Pools: []string{"10.50.0.0/22"}, Size: 24, Nodes: map[string][]string{"n2": {"10.50.1.7/32"}}}
+	a, err := s.Pick(stack.Network{Name: "a"}, beside)
+	nettest.Must(t, err)
+	if a.Subnets[0].CIDR != "10.50.0.0/24" || len(a.Virtual) != 1 || a.Virtual[0] != "10.50.2.0/24" {
+		t.Errorf("got %+v, want what n2 does not use", a)
+	}
+	_, err = s.Pick(stack.Network{Name: "x", Subnets: []stack.Subnet{{CIDR: "10.50.1.0/24"}}}, beside)
+	if !errors.Is(err, runtime.ErrConflict) || !strings.Contains(err.Error(), "would hide 10.50.1.7/32, which node n2 uses itself") {
+		t.Errorf("got %v", err)
+	}
+	beside.Networks = []stack.Network{{Name: "a", Subnets: a.Subnets, Virtual: a.Virtual}}
+	_, err = s.Pick(stack.Network{Name: "b"}, beside)
+	if !errors.Is(err, ipam.ErrExhausted) || !strings.Contains(err.Error(), "range of virtual addresses: address pools (10.50.0.0/22 in /24) exhausted") || !strings.Contains(err.Error(), "--address-pool") {
+		t.Errorf("got %v", err)
+	}
+	s.pools = []ipam.Pool{configured}
+	b, err := s.Pick(stack.Network{Name: "b"}, beside)
+	if err != nil || b.Virtual[0] != "10.99.0.0/26" {
+		t.Errorf("got %+v, %v", b, err)
+	}
+	local, err := s.Pick(stack.Network{Name: "bridge"}, beside)
+	if err != nil || len(local.Virtual) != 0 {
+		t.Errorf("the default network has %+v, %v", local, err)
+	}
+	mesh, err := s.Pick(stack.Network{Name: "ingress"}, cluster.Beside{Pools: []string{"10.0.0.0/8"}})
+	if err != nil || mesh.Subnets[0].CIDR != "10.0.0.0/18" || len(mesh.Virtual) != 0 {
+		t.Errorf("got %+v, %v, want room for many nodes", mesh, err)
+	}
+}

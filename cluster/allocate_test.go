@@ -1,0 +1,113 @@
+package cluster
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/dhow-project/dhow/cluster/dispatch"
+	"github.com/dhow-project/dhow/cluster/state"
+	"github.com/dhow-project/dhow/stack"
+)
+
+func TestIdentifiersRunOut(t *testing.T) {
+	c := &state.Cluster{Settings: Settings{VNIFirst: 10, VNILast: 12}}
+	var used []stack.Network
+	for want := 10; want <= 12; want++ {
+		got, err := pickVNI(c, used)
+		if err != nil || got != want {
+			t.Fatalf("got %d, %v, want %d", got, err, want)
+		}
+		used = append(used, stack.Network{VNI: got})
+	}
+	if _, err := pickVNI(c, used); err == nil || !strings.Contains(err.Error(), "identifiers 10 to 12 are all taken by networks") {
+		t.Errorf("got %v", err)
+	}
+	if got, err := pickVNI(c, used[1:]); err != nil || got != 10 {
+		t.Errorf("got %d, %v, want the one that is free again", got, err)
+	}
+}
+
+func TestNumbersOfNodesComeAgainLast(t *testing.T) {
+	mesh := netip.MustParsePrefix("10.0.0.0/29") // six addresses
+	var nodes []*stack.Node
+	for want := 1; want <= 6; want++ {
+		got, err := pickNumber(nodes, mesh)
+		if err != nil || got != want {
+			t.Fatalf("got %d, %v, want %d", got, err, want)
+		}
+		nodes = append(nodes, &stack.Node{Number: got})
+		if want == 3 {
+			nodes = nodes[1:] // number 1 is not given again as long as there are others
+		}
+	}
+	if got, err := pickNumber(nodes, mesh); err != nil || got != 1 {
+		t.Errorf("got %d, %v", got, err)
+	}
+	_, err := pickNumber(append(nodes, &stack.Node{Number: 1}), mesh)
+	if err == nil || !strings.Contains(err.Error(), "the numbers 1 to 6 are all taken by nodes: the ingress network 10.0.0.0/29") || !strings.Contains(err.Error(), "--default-addr-pool") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// large is a state of 200 networks, 1,000 services and 5,000 tasks in them.
+func large(t testing.TB) *state.Store {
+	s := state.New()
+	changes := []state.Change{{Cluster: &state.Cluster{ID: "c", Open: true}}}
+	for i := range 50 {
+		changes = append(changes, state.Change{Node: &stack.Node{ID: fmt.Sprint("n", i)}})
+	}
+	for i := range 200 {
+		name := fmt.Sprintf("s%03d", i)
+		network := name + "_net"
+		changes = append(changes,
+			state.Change{Stack: &state.Stack{Name: name, Spec: stack.Stack{Name: name, Networks: map[string]stack.Network{"net": {Name: network}}}}},
+			state.Change{Network: &state.Network{Network: stack.Network{Name: network, Stack: name, Key: "net", ID: fmt.Sprint("id", i), VNI: i + 1}}})
+		for j := range 5 {
+			spec := stack.Service{Name: fmt.Sprint("web", j), Replicas: 5, Container: stack.ContainerSpec{
+				Networks: []stack.Attachment{{Network: "net"}}, Ports: []stack.Port{{HostPort: uint16(10000 + 5*i + j), ContainerPort: 80}}, //nolint:gosec // small
+			}}
+			changes = append(changes, state.Change{Service: &state.ServiceChange{Service: state.Service{Stack: name, Name: spec.Name, Spec: spec, Desired: stack.DesiredRun}, NewVersion: true}})
+			for k := range 5 {
+				changes = append(changes, state.Change{Create: &stack.Task{
+					ID: fmt.Sprintf("t%03d%d%d", i, j, k), Stack: name, Service: spec.Name, Slot: k + 1, Version: 1, Node: fmt.Sprint("n", (i+j*7+k)%50), Desired: stack.DesiredRun,
+					Status: stack.TaskStatus{State: stack.TaskRunning}, Addresses: []stack.TaskAddress{{Network: network, IPv4: fmt.Sprintf("10.%d.%d.%d", i, j, k+2)}},
+				}})
+			}
+		}
+	}
+	if err := s.Apply(1, state.Command{Changes: changes}); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestDirectoriesOfManyNetworks(t *testing.T) {
+	snap := large(t).Snapshot()
+	endpoints, services := 0, 0
+	for _, n := range snap.Networks() {
+		d := directoryOf(snap, n.Name, nil)
+		endpoints, services = endpoints+len(d.Endpoints), services+len(d.Services)
+	}
+	all := directoryOf(snap, "", nil)
+	if endpoints != 5000 || services != 1000 || len(all.Endpoints) != 5000 || len(all.Published) != 1000 {
+		t.Errorf("%d endpoints and %d services in networks, %d and %d of published ports", endpoints, services, len(all.Endpoints), len(all.Published))
+	}
+}
+
+func BenchmarkDirectory(b *testing.B) {
+	snap := large(b).Snapshot()
+	for name, f := range map[string]func(){
+		"one change of a network":           func() { directoryOf(snap, "s007_net", []string{dispatch.EndpointKey("t00711")}) },
+		"one change of published ports":     func() { directoryOf(snap, "", []string{dispatch.EndpointKey("t00711")}) },
+		"a network of 25 tasks":             func() { directoryOf(snap, "s007_net", nil) },
+		"published ports of 1,000 services": func() { directoryOf(snap, "", nil) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				f()
+			}
+		})
+	}
+}
