@@ -58,6 +58,9 @@ func (t *tx) applyMore(c Change) error {
 	switch {
 	case c.Network != nil:
 		t.touch(Touched{Table: TableNetwork, Key: c.Network.Name, Stack: c.Network.Network.Stack})
+		if old := t.networks.byName.get(c.Network.Name); old != nil && old.ID != c.Network.ID {
+			t.forgetEndpoints(t.networkEnds.list(old.Name)) // of the one before
+		}
 		t.putNetwork(t.edit, c.Network)
 	case c.Enter != nil:
 		return t.enter(c.Enter)
@@ -225,7 +228,7 @@ func (t *tx) delete(k Key) {
 	switch k.Table {
 	case TableNode:
 		t.nodes.remove(t.edit, k.Name)
-		t.forgetEndpoints(k.Name)
+		t.forgetEndpoints(t.nodeEnds.list(k.Name))
 	case TableStack:
 		t.tables.stacks.remove(t.edit, k.Name)
 		t.forgetRevisions(k.Name)
@@ -235,6 +238,7 @@ func (t *tx) delete(k Key) {
 	case TableTask:
 		t.removeTask(t.edit, k.Name)
 	case TableNetwork:
+		t.forgetEndpoints(t.networkEnds.list(k.Name))
 		t.removeNetwork(t.edit, k.Name)
 	case TableVolume:
 		t.volumes.remove(t.edit, k.Name)

@@ -61,9 +61,9 @@ func (t *tx) enter(e *Endpoint) error {
 	return nil
 }
 
-// forgetEndpoints drops those of a node that is gone.
-func (t *tx) forgetEndpoints(node string) {
-	for _, e := range t.nodeEnds.list(node) {
+// forgetEndpoints drops those of a node or network that is gone.
+func (t *tx) forgetEndpoints(list []*Endpoint) {
+	for _, e := range list {
 		t.delete(Key{TableEndpoint, EndpointKey(e.ID, e.Network)})
 	}
 }
