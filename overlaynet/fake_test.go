@@ -340,7 +340,7 @@ func (k *kernel) show() string {
 	lines(&b, "sandbox", k.sandboxes, func(p []overlaynet.Plug) any {
 		var out []string
 		for _, x := range p {
-			out = append(out, fmt.Sprint(x.Segment.Name, x.Segment.MTU, deref(x.Segment.Tunnel), x.Interface, x.Addrs, x.MAC))
+			out = append(out, fmt.Sprint(x.Segment.Name, x.Segment.MTU, x.Interface, x.Addrs, x.MAC))
 		}
 		return out
 	})

@@ -74,6 +74,9 @@ func (s *source) remove(name string) {
 
 // set adds a network, or replaces the one of its name.
 func (s *source) set(n stack.Network) {
+	if n.ID == "" {
+		n.ID = "id-" + n.Name
+	}
 	s.mu.Lock()
 	s.nets[n.Name] = n
 	s.mu.Unlock()
