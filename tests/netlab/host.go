@@ -171,6 +171,10 @@ func (h *Host) teardown() {
 	if out := h.Try("system", "reset", "--force"); out.Code != 0 {
 		h.t.Errorf("reset %s: %s", h.NetNS, out.Stderr)
 	}
+	h.settle()
+	for _, left := range h.network() {
+		h.t.Errorf("left behind by %s, whose daemon runs: %s", h.NetNS, left)
+	}
 	h.Stop()
 	for _, left := range h.Leftovers() {
 		h.t.Errorf("left behind by %s: %s", h.NetNS, left)

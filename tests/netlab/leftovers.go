@@ -9,14 +9,14 @@ import (
 )
 
 // Leftovers lists what the host's containers left on the machine: processes,
-// mounts, cgroups, namespaces, links and rules. The daemon's own process does
-// not count. It is empty after a `down` of everything.
+// mounts, cgroups, namespaces, links, routes and rules. The daemon's own process
+// does not count. It is empty after a `down` of everything.
 func (h *Host) Leftovers() []string {
 	var left []string
 	left = append(left, h.processes()...)
 	left = append(left, h.mounts()...)
 	left = append(left, h.netns()...)
-	left = append(left, h.links()...)
+	left = append(left, h.network()...)
 	left = append(left, h.cgroups()...)
 	return left
 }
@@ -87,19 +87,6 @@ func (h *Host) netns() []string {
 	files, _ := filepath.Glob(h.RunDir + "/netns/*")
 	for _, f := range files {
 		left = append(left, "namespace "+f)
-	}
-	return left
-}
-
-// links are all interfaces of the host but its own two. Bridges stay as long as
-// the daemon keeps a network, so only the containers' ends count.
-func (h *Host) links() []string {
-	var left []string
-	r := h.Exec("ip", "-o", "link", "show", "type", "veth")
-	for _, line := range strings.Split(strings.TrimSpace(r.Stdout), "\n") {
-		if line != "" && !strings.Contains(line, " eth0@") {
-			left = append(left, "link "+line)
-		}
 	}
 	return left
 }

@@ -1,7 +1,9 @@
 package scenario
 
 import (
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -107,6 +109,30 @@ func (s *S) addr(container, network string) string {
 	return s.inspect(container).NetworkSettings.Networks[network].IPAddress
 }
 
+// virtual is the IPv4 and IPv6 address of a service in a network of the stack nets.
+func (s *S) virtual(service, network string) (v4, v6 string) {
+	s.Helper()
+	var view []struct {
+		Services []struct{ Service, IPv4, IPv6 string }
+	}
+	if err := json.Unmarshal([]byte(s.Run("network", "inspect", network)), &view); err != nil {
+		s.Fatal(err)
+	}
+	for _, x := range view[0].Services {
+		if x.Service == "nets/"+service {
+			return x.IPv4, x.IPv6
+		}
+	}
+	s.Fatalf("%s has no virtual address in %s: %+v", service, network, view)
+	return "", ""
+}
+
+// answers checks what a service's container pings under a name, with or without -4 or -6, and that it answers.
+func (s *S) answers(service, name, addr string) {
+	s.Helper()
+	s.says(service, "ping -c1 -W2 "+name+" | sed -n 's/^PING.*(\\(.*\\)).*/\\1/p; /1 packets received/s/.*/answered/p'", addr+"\nanswered")
+}
+
 func TestNetworks(t *testing.T) {
 	s := Scenario(t, "containers find and reach those of their own networks, by every name they have, and no others", "busybox:latest", "python:3")
 	s.Compose(strings.ReplaceAll(netsFile, "HOST", s.Addr))
@@ -114,33 +140,52 @@ func TestNetworks(t *testing.T) {
 	neighbour := s.Neighbour()
 	webFront, webBack := s.addr("the-web", "nets_front"), s.addr("the-web", "nets_back")
 
+	webVirtual, _ := s.virtual("web", "nets_front")
+	backVirtual, _ := s.virtual("web", "nets_back")
+	if webVirtual == backVirtual || webVirtual == webFront || webVirtual == "" || backVirtual == "" {
+		t.Fatalf("virtual addresses %q and %q, containers' %q and %q", webVirtual, backVirtual, webFront, webBack)
+	}
+
 	s.Step("names: service, container, aliases; in each network its own address", func() {
-		for _, name := range []string{"web", "the-web", "www", "www.shop.example"} {
-			s.says("many", "ping -c1 -W2 "+name+" | sed -n 's/^PING.*(\\(.*\\)).*/\\1/p'", webFront)
+		for _, name := range []string{"web", "www", "www.shop.example", "web.nets"} {
+			s.answers("many", name, webVirtual)
+			s.answers("many", "tasks."+name, webFront)
 		}
-		s.says("db", "ping -c1 -W2 web | sed -n 's/^PING.*(\\(.*\\)).*/\\1/p'", webBack)
-		s.fails("db", "ping -c1 -W2 www") // an alias of the other network
+		s.answers("many", "the-web", webFront)
+		s.says("many", "wget -qO- http://www.shop.example/", "web-host")
+		s.answers("db", "web", backVirtual)
+		s.answers("db", "the-web", webBack)
+		s.says("db", "wget -qO- http://web/", "web-host")
+		s.fails("db", "ping -c1 -W2 www")  // an alias of the other network
+		own := []string{webFront, webBack} // one task calls itself by its own addresses
+		slices.Sort(own)
+		s.says("web", "nslookup -type=a web | sed -n 's/^Address: //p' | sort", strings.Join(own, "\n"))
 		s.says("web", "wget -qO- http://nets-many-2/ | wc -l", "1")
 	})
-	s.Step("replicas answer under one name", func() {
-		out, _ := s.try("web", "nslookup many | grep -c '^Address: '")
-		if out != "3" {
-			t.Errorf("addresses of many: %q", out)
-		}
+	s.Step("replicas answer under one name, by turns", func() {
+		many, _ := s.virtual("many", "nets_front")
+		s.says("web", "nslookup -type=a many | sed -n 's/^Address: //p'", many)
+		s.says("web", "nslookup -type=a tasks.many | grep -c '^Address: '", "3")
+		s.says("web", "for i in 1 2 3; do wget -qO- http://many/; done | sort -u | wc -l", "3")
+		s.says("many", "for i in 1 2 3; do wget -qO- http://many/; done | sort -u | wc -l", "3") // itself too
 	})
 	s.Step("networks are apart", func() {
 		s.fails("db", "ping -c1 -W1 many")
 		s.fails("many", "ping -c1 -W1 db")
-		s.fails("many", "ping -c1 -W1 "+webBack)
-		s.fails("other", "ping -c1 -W1 "+webFront)
-		s.fails("other", "wget -qO- http://"+webFront+"/")
+		for _, a := range []string{webBack, backVirtual} {
+			s.fails("many", "ping -c1 -W1 "+a)
+		}
+		for _, a := range []string{webFront, webVirtual} {
+			s.fails("other", "ping -c1 -W1 "+a)
+			s.fails("other", "wget -qO- http://"+a+"/")
+		}
 	})
 	s.Step("out through the host, but not from an internal network", func() {
 		s.says("many", "ping -c1 -W2 "+neighbour.Addr+" | grep -c '1 packets received'", "1")
 		s.fails("db", "ping -c1 -W1 "+neighbour.Addr)
 	})
 	s.Step("a neighbour that routes to a container reaches nothing that is not published", func() {
-		for _, a := range []string{webFront, webBack} {
+		for _, a := range []string{webFront, webBack, webVirtual, backVirtual} {
 			neighbour.Exec("ip", "route", "add", a, "via", s.Addr)
 			if r := neighbour.Exec("curl", "-sS", "--max-time", "1", "http://"+a+"/"); r.Code == 0 {
 				t.Errorf("reached %s: %q", a, r.Stdout)
@@ -151,8 +196,11 @@ func TestNetworks(t *testing.T) {
 		s.says("fixed", "ip -o -4 addr show eth0 | awk '{print $4}'", "10.201.0.10/24")
 		s.says("fixed", "ip -o -6 addr show eth0 scope global | awk '{print $4}'", "fd00:201::10/64")
 		s.says("fixed", "cat /sys/class/net/eth0/address", "02:42:ac:11:65:43")
-		s.says("other", "ping -6 -c1 -W2 fixed | sed -n 's/^PING.*(\\(.*\\)).*/\\1/p'", "fd00:201::10")
-		s.says("other", "ping -4 -c1 -W2 fixed | sed -n 's/^PING.*(\\(.*\\)).*/\\1/p'", "10.201.0.10")
+		virtual4, virtual6 := s.virtual("fixed", "nets_six")
+		s.answers("other", "-6 nets-fixed-1", "fd00:201::10")
+		s.answers("other", "-4 nets-fixed-1", "10.201.0.10")
+		s.answers("other", "-6 fixed", virtual6)
+		s.answers("other", "-4 fixed", virtual4)
 		if a := s.addr("nets-other-1", "nets_six"); !strings.HasPrefix(a, "10.201.0.1") && !strings.HasPrefix(a, "10.201.0.2") || len(a) != len("10.201.0.128") {
 			t.Errorf("an address outside of ip_range: %s", a)
 		}
@@ -190,12 +238,14 @@ func TestNetworks(t *testing.T) {
 			}
 			seen[a] = name
 		}
-		s.says("web", "nslookup many | grep -c '^Address: '", "6")
+		s.says("web", "nslookup -type=a tasks.many | grep -c '^Address: '", "6")
+		s.says("web", "for i in 1 2 3 4 5 6; do wget -qO- http://many/; done | sort -u | wc -l", "6")
 		s.says("other", "ping -c1 -W2 fixed | grep -c '1 packets received'", "1")
 	})
 	s.Step("a replica that goes is forgotten", func() {
 		s.Run("up", "-d", "--wait", "--scale", "many=1")
-		s.says("web", "nslookup many | grep -c '^Address: '", "1")
+		s.says("web", "nslookup -type=a tasks.many | sed -n 's/^Address: //p'", s.addr("nets-many-1", "nets_front"))
+		s.says("web", "for i in 1 2 3; do wget -qO- http://many/; done | sort -u | wc -l", "1")
 	})
 	s.Run("down", "-v")
 	s.Clean()
