@@ -40,8 +40,8 @@ func BenchmarkOverlay(b *testing.B) {
 				func() float64 { return 1e9 * w.client.latency("http://"+t.virtual+"/") })
 			g.ratio("latency "+t.where+", virtual address", late[1].samples(), "direct", late[0].samples(), 1.05)
 			made := sharesInTurn(7,
-				func() float64 { return w.client.connections("http://" + t.direct + "/") },
-				func() float64 { return w.client.connections("http://" + t.virtual + "/") })
+				func() float64 { return w.client.connections(t.direct + ":80") },
+				func() float64 { return w.client.connections(t.virtual + ":80") })
 			g.share("connections "+t.where+", virtual address", "/s", made[1], "direct", made[0], 0.9)
 		}
 		g.atMost("a name asked on the node, p99", "ms", g.names(w), 1)
