@@ -44,6 +44,7 @@ type Manager struct {
 	behind   map[string]*distant     // guarded by mu: tasks of other nodes behind pubs, by endpoint ID
 	behindOf index[*distant]         // guarded by mu
 	blocked  map[Frontend]*block     // guarded by mu: ports of services that something else on this node has
+	kept     map[portKey]bool        // guarded by mu: host ports that Restore is to keep; nil after it
 	fabric   Fabric                  // guarded by mu: the last that was known
 	locals   map[netip.Addr]bool     // guarded by mu: addresses of sandboxes that others' requests may lead back to
 	inlets   map[Frontend]bool       // guarded by mu: ports of sandboxes, at their own addresses, that other nodes lead requests to

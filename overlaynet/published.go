@@ -155,9 +155,13 @@ func (m *Manager) offerLocked(f Frontend, service string, port uint16) {
 		}
 	}
 	held, err := m.opt.Ports.Reserve(f)
-	if err != nil {
+	if err != nil && !m.kept[f.key()] {
 		m.blocked[f] = &block{service, err}
 		return
+	}
+	if err != nil {
+		m.log.Warn("a published port could not be reserved again: the service keeps it", "service", service, "err", err)
+		held = nil
 	}
 	delete(m.blocked, f)
 	o := &front{Frontend: f, group: service, port: port, held: held, members: map[string]member{}}

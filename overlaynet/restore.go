@@ -19,6 +19,8 @@ const restoreLimit = 5 * time.Second
 // Source does not know yet, nothing is removed.
 func (m *Manager) Restore(ctx context.Context, have []Restored) error {
 	var errs []error
+	m.keep(have)
+	defer m.keep(nil)
 	m.observe()
 	var kept []*space
 	limited, cancel := context.WithTimeout(ctx, restoreLimit)
@@ -55,6 +57,18 @@ func (m *Manager) Restore(ctx context.Context, have []Restored) error {
 	}
 	errs = append(errs, m.opt.Links.Sweep(ctx, segments, sandboxes))
 	return errors.Join(errs...)
+}
+
+// keep notes the host ports that containers have had until now.
+func (m *Manager) keep(have []Restored) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kept = map[portKey]bool{}
+	for _, r := range have {
+		for _, b := range r.Connected.Ports {
+			m.kept[portKey{b.Protocol, b.HostPort}] = true
+		}
+	}
 }
 
 // raiseAll makes all networks with sandboxes, and returns their rules.
