@@ -70,11 +70,27 @@ func (l *Log) Verify(ctx context.Context) error {
 		if err := l.settle(ctx, term); err != nil {
 			return fmt.Errorf("verify: %w", err)
 		}
-		if _, err := wait(ctx, l, func(time.Duration) raft.Future { return l.raft.VerifyLeader() }); err != nil {
+		if err := l.ask(ctx); err != nil {
 			return fmt.Errorf("verify: %w", l.readError(err))
 		}
 		if l.settled.Load() == term && l.confirmed(term, since) {
 			return nil
+		}
+	}
+}
+
+// ask asks the others whether they follow. Raft counts the answers that a
+// question needs when it is put, so one that waits for a voter who is removed
+// meanwhile has no answer ever. It is put again when a leader whom nobody
+// follows would have given up.
+func (l *Log) ask(ctx context.Context) error {
+	for {
+		again, cancel := context.WithTimeout(ctx, 2*lease)
+		_, err := wait(again, l, func(time.Duration) raft.Future { return l.raft.VerifyLeader() })
+		late := again.Err() != nil
+		cancel()
+		if err == nil || !late || ctx.Err() != nil {
+			return err
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -107,6 +108,40 @@ func TestLeaderIsRemovedByItsSuccessor(t *testing.T) {
 		t.Errorf("remove the last: %v", err)
 	}
 	v.write(put("k", "w"))
+}
+
+// Whoever makes sure of the leadership while the only other voter goes must not
+// wait for its answer for ever.
+func TestVerifyOutlivesAVoter(t *testing.T) {
+	t.Parallel()
+	v := mustVoters(t, 2, nil)
+	lead := v.leader()
+	dead := v.others(lead.cfg.ID)[0]
+	ctx := v.within(10 * time.Second)
+	var loops sync.WaitGroup
+	verified, gone := make(chan struct{}), make(chan struct{})
+	for range 4 { // at any moment, one of them asks
+		loops.Go(func() {
+			for {
+				if err := lead.Verify(ctx); err != nil {
+					t.Errorf("verify: %v", err)
+					return
+				}
+				select {
+				case verified <- struct{}{}:
+				case <-gone:
+					return
+				default:
+				}
+			}
+		})
+	}
+	<-verified
+	v.crash(dead)
+	must(t, lead.Remove(v.within(5*time.Second), dead, true))
+	v.ids = v.others(dead)
+	close(gone)
+	loops.Wait()
 }
 
 func TestNoMoreThanSevenVoters(t *testing.T) {
