@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -315,8 +316,20 @@ func (x *lab) connect(w wire, per int) (boxes []box) {
 			boxes = append(boxes, b)
 		}
 	}
+	for _, b := range boxes {
+		b.settle(b.addr(true))
+	}
 	x.tell(w, boxes...)
 	return boxes
+}
+
+// settle waits for the kernel to take up the container's IPv6 address, which it
+// does on the side; what comes before that is lost and comes again after a second.
+func (b box) settle(addr string) {
+	b.host.t.Helper()
+	if addr != "" {
+		nettest.Until(b.host.t, addr+" is taken up", func() bool { return strings.Contains(b.sh("ip -6 route show table local"), "local "+addr+" ") })
+	}
 }
 
 // tell makes each host know the containers of the others.

@@ -168,7 +168,9 @@ func TestMovedContainer(t *testing.T) {
 		to := x.hosts[n]
 		p.Host, p.Segment = fmt.Sprintf("%svm", to.mark), to.segment(w)
 		path := to.do(order{Op: "sandbox", ID: "moved", Plugs: []overlaynet.Plug{p}}).Path
-		return box{to, w, old.c, path}
+		b := box{to, w, old.c, path}
+		b.settle(old.addr(true))
+		return b
 	}
 	tell := func(at *host) {
 		for _, h := range x.hosts {
@@ -194,7 +196,7 @@ func TestMovedContainer(t *testing.T) {
 				start := time.Now()
 				nettest.WantAsk(t, name, from.path, "tcp", net.JoinHostPort(old.addr(v6), "80"), name+" "+from.addr(v6))
 				if d := time.Since(start); d > 500*time.Millisecond {
-					t.Errorf("%s: reached after %v", name, d)
+					t.Errorf("%s: reached by host %d, IPv6 %v, after %v", name, from.host.n, v6, d)
 				}
 			}
 		}
@@ -218,7 +220,7 @@ func TestTunnelsLeaveNoTrace(t *testing.T) {
 	x := newLab(t, 1)
 	h := x.hosts[0]
 	all := func() string {
-		return h.sh("ip -o link | sed -E 's/^[0-9]+: //'; ip -o addr; ip route; ip -6 route; ip neigh; bridge fdb | grep -v uplink.self || true; ls %s/netns 2>/dev/null || true", h.dir)
+		return h.sh("ip -o link | sed -E 's/^[0-9]+: //'; ip -o addr; ip route; ip -6 route; { ip neigh; bridge fdb; } | grep -v dev.uplink || true; ls %s/netns 2>/dev/null || true", h.dir)
 	}
 	before := all()
 	w := wire{n: 1, v6: true, mtu: 1450}
