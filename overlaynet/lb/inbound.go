@@ -56,6 +56,14 @@ func (b *batch) tunnelChains() []fixedChain {
 			rule(family(unix.NFPROTO_IPV6), saddr6(reg1), inSet(b.peers6(), false), &expr.Notrack{}, verdict(expr.VerdictAccept)),
 			rule(fibType(expr.CmpOpEq, unix.RTN_LOCAL), verdict(expr.VerdictDrop)),
 		}},
+		// On its way out a container's packet gets this node's address, and other
+		// nodes would take it for a frame of any network that it names.
+		b.regular(smuggled,
+			rule(family(unix.NFPROTO_IPV4), daddr4(reg1), inSet(b.peers4(), false), verdict(expr.VerdictDrop)),
+			rule(family(unix.NFPROTO_IPV6), daddr6(reg1), inSet(b.peers6(), false), verdict(expr.VerdictDrop)),
+			rule(family(unix.NFPROTO_IPV4), daddr4(reg1), inSet(b.meshNodes4(), false), verdict(expr.VerdictDrop)),
+			rule(family(unix.NFPROTO_IPV6), daddr6(reg1), inSet(b.meshNodes6(), false), verdict(expr.VerdictDrop)),
+		),
 		b.base("rawout", nftables.ChainTypeFilter, nftables.ChainHookOutput, *nftables.ChainPriorityRaw,
 			rule(b.toTunnel(), family(unix.NFPROTO_IPV4), daddr4(reg1), inSet(b.peers4(), false), &expr.Notrack{}),
 			rule(b.toTunnel(), family(unix.NFPROTO_IPV6), daddr6(reg1), inSet(b.peers6(), false), &expr.Notrack{}),

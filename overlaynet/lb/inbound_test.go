@@ -61,6 +61,29 @@ func TestTunnelsHearNodesOnly(t *testing.T) {
 	nettest.WantAsk(t, "without tunnels again", out, "udp", "192.0.2.1:4789", "node 192.0.2.9")
 }
 
+// A container's packets leave with its node's address, from which other nodes
+// take frames of every network: to the port of their tunnels it gets nowhere.
+func TestContainersReachNoTunnelOfOtherNodes(t *testing.T) {
+	if !nettest.InHost(t) {
+		return
+	}
+	out := nettest.Outside(t)
+	l := newVIPLab(t)
+	evil := l.run(1, 2)
+	for _, network := range []string{"udp4", "udp6"} {
+		nettest.Serve(t, out, "node", network, ":4789")
+		nettest.Serve(t, out, "node", network, ":5000")
+	}
+	nettest.WantAsk(t, "somebody's tunnel", evil.path, "udp", "192.0.2.9:4789", "node 192.0.2.1")
+	nettest.Run(t, "conntrack", "-F")
+	in := &overlaynet.Inbound{Port: 4789, Peers: map[netip.Addr]bool{netip.MustParseAddr("192.0.2.9"): true, netip.MustParseAddr("2001:db8::9"): true}}
+	l.apply(overlaynet.Change{Inbound: in})
+	nettest.WantNone(t, "a node's tunnel", evil.path, "udp", "192.0.2.9:4789")
+	nettest.WantNone(t, "a node's tunnel", evil.path, "udp", "[2001:db8::9]:4789")
+	nettest.WantAsk(t, "another port of a node", evil.path, "udp", "192.0.2.9:5000", "node 192.0.2.1")
+	nettest.WantAsk(t, "another port of a node", evil.path, "udp", "[2001:db8::9]:5000", "node 2001:db8::1")
+}
+
 // A closed input chain is its owner's: the command to type is told, and no more
 // once it was typed.
 func TestClosedInputIsTold(t *testing.T) {

@@ -106,6 +106,7 @@ const (
 	refuse    = "refuse"    // a service with nobody behind it
 	inside    = "inside"    // raw, from a bridge
 	tunnel    = "tunnel"    // raw, to the port of the tunnels
+	smuggled  = "smuggled"  // forward, from a bridge to the port of the tunnels
 	invalid   = "invalid"   // forward, of no connection
 )
 
@@ -213,6 +214,7 @@ func (b *batch) forward(lasting bool) fixedChain {
 	}
 	return b.base("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, *nftables.ChainPriorityFilter, append(rules,
 		rule(iifname(reg1), oifname(reg2), inSet(b.same(), false), verdict(expr.VerdictAccept)),
+		rule(b.toTunnel(), ifIn(b.bridges(), false), jump(smuggled)),
 		jumpTo("mesh"),
 		rule(ifIn(b.internal(), false), verdict(expr.VerdictDrop)),
 		rule(ifIn(b.internal(), true), verdict(expr.VerdictDrop)),
