@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -166,20 +167,13 @@ func (d *directory) task(t *stack.Task) {
 	if spec == nil {
 		return
 	}
-	network := d.topic
-	if network == "" {
-		if len(sv.Spec.IngressPorts()) == 0 {
-			return
-		}
-		network = d.exit(t, spec)
-	}
-	i := slices.IndexFunc(t.Addresses, func(a stack.TaskAddress) bool { return a.Network == network })
-	if i < 0 {
+	at, ok := d.address(t, sv, spec)
+	if !ok {
 		return
 	}
 	e := stack.Endpoint{
-		ID: t.ID, Network: network, Node: t.Node, Container: t.Status.ContainerID, Name: containerName(d.snap, t),
-		Service: t.Key(), IPv4: t.Addresses[i].IPv4, IPv6: t.Addresses[i].IPv6,
+		ID: t.ID, Network: at.Network, Node: t.Node, Container: t.Status.ContainerID, Name: containerName(d.snap, t),
+		Service: t.Key(), IPv4: at.IPv4, IPv6: at.IPv6,
 		Up: t.Status.State == stack.TaskRunning && !d.down(t.Node),
 	}
 	e.Ready = e.Up && !t.Status.Paused && (t.Status.Health == "" || t.Status.Health == "healthy") && t.Draining == 0 && t.Desired == stack.DesiredRun
@@ -187,6 +181,25 @@ func (d *directory) task(t *stack.Task) {
 		d.names(&e, t, spec)
 	}
 	d.out.Endpoints = append(d.out.Endpoints, e)
+}
+
+// address is what a task has in the topic's network; behind published ports, in
+// the network of its default route, which may be another one for each family.
+func (d *directory) address(t *stack.Task, sv *state.Service, spec *stack.Service) (at stack.TaskAddress, ok bool) {
+	if d.topic != "" {
+		i := slices.IndexFunc(t.Addresses, func(a stack.TaskAddress) bool { return a.Network == d.topic })
+		if i < 0 {
+			return at, false
+		}
+		return t.Addresses[i], true
+	}
+	if len(sv.Spec.IngressPorts()) == 0 {
+		return at, false
+	}
+	four := d.exit(t, spec, func(a stack.TaskAddress) string { return a.IPv4 })
+	six := d.exit(t, spec, func(a stack.TaskAddress) string { return a.IPv6 })
+	at = stack.TaskAddress{Network: cmp.Or(four.Network, six.Network), IPv4: four.IPv4, IPv6: six.IPv6}
+	return at, at.Network != ""
 }
 
 // names are what a task is called in the topic's network.
@@ -215,29 +228,23 @@ func (d *directory) names(e *stack.Endpoint, t *stack.Task, spec *stack.Service)
 	}
 }
 
-// exit is the network that has a task's default route, as on its node: the
-// highest GwPriority, then Priority, then the order of the file; never an internal one.
-func (d *directory) exit(t *stack.Task, spec *stack.Service) string {
-	best := -1
+// exit is what a task has in the network of its default route, as on its node:
+// of those where it has an address of the family the one with the highest
+// GwPriority, then Priority, then the first of the file; never an internal one.
+func (d *directory) exit(t *stack.Task, spec *stack.Service, of func(stack.TaskAddress) string) (best stack.TaskAddress) {
+	var won stack.Attachment
 	names := d.snap.Attached(t.Stack, spec)
 	for i, at := range spec.Container.Networks {
 		n := d.snap.Network(names[i])
-		if n == nil || n.Internal {
+		has := slices.IndexFunc(t.Addresses, func(a stack.TaskAddress) bool { return a.Network == names[i] && of(a) != "" })
+		if n == nil || n.Internal || has < 0 {
 			continue
 		}
-		if best < 0 {
-			best = i
-			continue
-		}
-		b := spec.Container.Networks[best]
-		if at.GwPriority > b.GwPriority || at.GwPriority == b.GwPriority && at.Priority > b.Priority {
-			best = i
+		if best.Network == "" || at.GwPriority > won.GwPriority || at.GwPriority == won.GwPriority && at.Priority > won.Priority {
+			best, won = t.Addresses[has], at
 		}
 	}
-	if best < 0 {
-		return ""
-	}
-	return names[best]
+	return best
 }
 
 // service adds a service that has or is to have tasks in the topic's network.
