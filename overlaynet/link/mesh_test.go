@@ -218,6 +218,10 @@ func TestMeshLeavesNoTrace(t *testing.T) {
 	theirs := meshOf(other, 2, 4)
 	theirs.VNI = 5000
 	setMesh(t, other, theirs)
+	nettest.Until(t, "the kernel takes up the address, which it does on the side", func() bool {
+		r := allRouting(t)
+		return strings.Contains(r, "local fd55::1 ") && strings.Contains(r, "anycast fd55:: ")
+	})
 	before := allRouting(t)
 	l := openMesh(t, t.TempDir())
 	if meshPriority(l.mark) == meshPriority(other.mark) || meshTable(l.mark, 0) == meshTable(other.mark, 0) {
