@@ -185,8 +185,9 @@ func meshOf(snap *state.Snapshot) netip.Prefix {
 	return netip.Prefix{}
 }
 
-// MaxNumber is the highest number of a node: it is part of marks on packets.
-const MaxNumber = 1<<16 - 2
+// MaxNumber is the highest number of a node: twelve bits of the marks on packets
+// hold it (overlaynet.MeshPeers), and a higher one would mean another node there.
+const MaxNumber = 1<<12 - 1
 
 // pickNumber returns a number that no node has, a new one while there are some:
 // what is left of a node that went is told apart from its successor.

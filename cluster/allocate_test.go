@@ -8,6 +8,7 @@ import (
 
 	"github.com/dhow-project/dhow/cluster/dispatch"
 	"github.com/dhow-project/dhow/cluster/state"
+	"github.com/dhow-project/dhow/overlaynet"
 	"github.com/dhow-project/dhow/stack"
 )
 
@@ -48,6 +49,19 @@ func TestNumbersOfNodesComeAgainLast(t *testing.T) {
 	_, err := pickNumber(append(nodes, &stack.Node{Number: 1}), mesh)
 	if err == nil || !strings.Contains(err.Error(), "the numbers 1 to 6 are all taken by nodes: the ingress network 10.0.0.0/29") || !strings.Contains(err.Error(), "--default-addr-pool") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Whatever the mesh has room for, no number is too high for the marks on packets.
+func TestNumbersOfNodesFitIntoMarks(t *testing.T) {
+	for _, mesh := range []netip.Prefix{{}, netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/16")} {
+		got, err := pickNumber([]*stack.Node{{Number: 1}, {Number: overlaynet.MeshPeers}}, mesh)
+		if err != nil || got != 2 {
+			t.Errorf("%v: got %d, %v, want 2", mesh, got, err)
+		}
+	}
+	if MaxNumber != overlaynet.MeshPeers {
+		t.Errorf("nodes have numbers up to %d, marks hold %d", MaxNumber, overlaynet.MeshPeers)
 	}
 }
 

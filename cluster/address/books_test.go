@@ -199,6 +199,18 @@ func TestNamedAddressesAreKept(t *testing.T) {
 	equal(t, l.take("b", fixed), "front 10.1.0.2")
 }
 
+// Who was refused gets what is kept for nobody any more.
+func TestAddressesThatWereKeptAreFree(t *testing.T) {
+	l := newLedger(t)
+	db := stack.Service{Name: "db", Container: stack.ContainerSpec{Networks: []stack.Attachment{{Network: "front", IPv4: "10.1.0.2"}}}}
+	l.put(state.Change{Stack: &state.Stack{Name: "s"}},
+		state.Change{Service: &state.ServiceChange{Service: state.Service{Stack: "s", Name: "db", Spec: db}, NewVersion: true}})
+	l.put(network("front", "10.1.0.0/30", ""))
+	l.refused("a", "(2 taken) exhausted", in("front")...)
+	l.put(state.Change{Delete: &state.Key{Table: state.TableService, Name: "s/db"}})
+	equal(t, l.take("a", in("front")...), "front 10.1.0.2")
+}
+
 func TestHostPortsAreChosenOnce(t *testing.T) {
 	l := newLedger(t)
 	publish := func(name string, ports ...stack.Port) string {

@@ -51,6 +51,7 @@ func (b *book) unkeep(service string, a stack.TaskAddress) {
 			delete(b.kept, ip)
 			if b.err == nil {
 				b.hosts.Free(ip, keptFor(service))
+				b.full = [4]error{}
 			}
 		}
 	}
