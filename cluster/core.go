@@ -68,7 +68,7 @@ func (c core) View() dispatch.View {
 	for _, n := range snap.Nodes() {
 		v.Nodes = append(v.Nodes, dispatch.Node{
 			ID: n.ID, Hostname: n.Hostname, Addr: n.Addr, Gossip: n.Gossip, Role: n.Role, Down: n.Down,
-			DataAddr: n.DataAddr, Number: n.Number, MTU: n.MTU,
+			DataAddr: n.DataAddr, Number: n.Number, MTU: n.MTU, Addrs: n.Addrs,
 		})
 	}
 	return v

@@ -93,6 +93,7 @@ func hostPort(s string) bool {
 // Bounds of what a machine may say of its links.
 const (
 	maxRanges   = 4096
+	maxAddrs    = 256
 	maxProblems = 32
 	maxMTU      = 1 << 20
 )
@@ -109,6 +110,14 @@ func checkLinks(n stack.Node) error {
 	}
 	if len(n.Ranges) > maxRanges || len(n.Problems) > maxProblems {
 		return fmt.Errorf("%d ranges of addresses and %d problems, at most %d and %d: %w", len(n.Ranges), len(n.Problems), maxRanges, maxProblems, runtime.ErrInvalid)
+	}
+	if len(n.Addrs) > maxAddrs {
+		return fmt.Errorf("%d addresses, at most %d: %w", len(n.Addrs), maxAddrs, runtime.ErrInvalid)
+	}
+	for _, s := range n.Addrs {
+		if a, err := netip.ParseAddr(s); err != nil || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() {
+			return fmt.Errorf("address %.60q of the node: want an IP address: %w", s, runtime.ErrInvalid)
+		}
 	}
 	for _, r := range n.Ranges {
 		if _, err := netip.ParsePrefix(r); err != nil {

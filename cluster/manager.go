@@ -101,7 +101,7 @@ func (m *Manager) self(snap *state.Snapshot, now int64) *stack.Node {
 	n := withFacts(*old, m.cfg.Node)
 	n.Down, n.Fenced, n.Message = false, false, ""
 	n.Addr, n.Gossip, n.Issuer = old.Addr, old.Gossip, old.Issuer // its session tells them
-	n.DataAddr, n.MTU, n.Ranges, n.Problems = old.DataAddr, old.MTU, old.Ranges, old.Problems
+	n.DataAddr, n.MTU, n.Ranges, n.Addrs, n.Problems = old.DataAddr, old.MTU, old.Ranges, old.Addrs, old.Problems
 	if sameNode(old, &n) {
 		return nil
 	}

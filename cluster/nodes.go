@@ -231,7 +231,7 @@ func withFacts(n, facts stack.Node) stack.Node {
 	n.Hostname, n.OS, n.Architecture, n.Version = facts.Hostname, facts.OS, facts.Architecture, facts.Version
 	n.NanoCPUs, n.Memory, n.Generic, n.EngineLabels = facts.NanoCPUs, facts.Memory, facts.Generic, facts.EngineLabels
 	n.Addr, n.Gossip, n.Issuer = facts.Addr, facts.Gossip, facts.Issuer
-	n.DataAddr, n.MTU, n.Ranges, n.Problems = facts.DataAddr, facts.MTU, facts.Ranges, facts.Problems
+	n.DataAddr, n.MTU, n.Ranges, n.Addrs, n.Problems = facts.DataAddr, facts.MTU, facts.Ranges, facts.Addrs, facts.Problems
 	return n
 }
 

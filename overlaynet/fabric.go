@@ -19,8 +19,9 @@ type Fabric struct {
 
 // Peer is a node as others reach it.
 type Peer struct {
-	Addr   netip.Addr // of the underlay
-	Number uint16     // small, of this node alone; 0: none yet
+	Addr   netip.Addr   // of the underlay
+	Addrs  []netip.Addr // that it has besides, of either family: it may ask from each
+	Number uint16       // small, of this node alone; 0: none yet
 	Down   bool
 }
 

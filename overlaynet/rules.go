@@ -33,6 +33,7 @@ type Pool struct {
 type Inbound struct {
 	Port  uint16              // UDP, of VXLAN
 	Peers map[netip.Addr]bool // of the underlay
+	Nodes map[netip.Addr]bool // all addresses of other nodes: what they ask of published ports
 	Mesh  string              // device of the mesh; "": none
 	Marks map[string]uint16   // hardware address on the mesh -> number of the node
 }

@@ -164,10 +164,16 @@ func (m *Manager) inboundLocked() Inbound {
 	if m.off || !m.fabric.Known || len(m.fabric.Peers) < 2 {
 		return Inbound{}
 	}
-	in := Inbound{Port: m.fabric.Port, Peers: map[netip.Addr]bool{}}
+	in := Inbound{Port: m.fabric.Port, Peers: map[netip.Addr]bool{}, Nodes: map[netip.Addr]bool{}}
 	for id, p := range m.fabric.Peers {
-		if id != m.fabric.Node && p.Addr.IsValid() {
-			in.Peers[p.Addr] = true
+		if id == m.fabric.Node {
+			continue
+		}
+		if p.Addr.IsValid() {
+			in.Peers[p.Addr], in.Nodes[p.Addr] = true, true
+		}
+		for _, a := range p.Addrs {
+			in.Nodes[a] = true
 		}
 	}
 	if mesh := m.meshLocked(); mesh != nil {

@@ -29,6 +29,7 @@ type Node struct {
 	DataAddr string   `json:"dataAddr,omitempty"` // IP address for traffic between containers; "": that of Addr
 	MTU      int      `json:"mtu,omitempty"`      // of the link that has DataAddr, in bytes; 0: not known
 	Ranges   []string `json:"ranges,omitempty"`   // addresses that the machine itself uses or has routes to, as CIDR: no network may overlap them
+	Addrs    []string `json:"addrs,omitempty"`    // IP addresses of its own, by which others may see it, without those of its containers' bridges
 	Problems []string `json:"problems,omitempty"` // what stands in the way of its containers' traffic
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -117,7 +118,7 @@ func (a item) same(b item) bool {
 	if a.net != nil || a.rest != nil || a.record != nil {
 		return false // few, or few of many; their sums are compared
 	}
-	return a == b
+	return a.key == b.key && reflect.DeepEqual(a.node, b.node)
 }
 
 func (a item) notice() (notice, error) {

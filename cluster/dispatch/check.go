@@ -154,12 +154,12 @@ func (d *Description) check() error {
 		}
 	}
 	n := d.Node
-	if len(n.Ranges) > maxRanges || len(n.Problems) > maxProblems {
-		return fmt.Errorf("%d ranges, %d problems: too many", len(n.Ranges), len(n.Problems))
+	if len(n.Ranges) > maxRanges || len(n.Addrs) > maxRanges || len(n.Problems) > maxProblems {
+		return fmt.Errorf("%d ranges, %d addresses, %d problems: too many", len(n.Ranges), len(n.Addrs), len(n.Problems))
 	}
-	for _, s := range slices.Concat(n.Ranges, n.Problems) {
+	for _, s := range slices.Concat(n.Ranges, n.Addrs, n.Problems) {
 		if len(s) > maxText {
-			return fmt.Errorf("range or problem of %d bytes", len(s))
+			return fmt.Errorf("range, address or problem of %d bytes", len(s))
 		}
 	}
 	for _, s := range []string{n.ID, n.Hostname, n.Addr, n.DataAddr, n.Gossip, n.Version, n.Issuer, n.OS, n.Architecture} {

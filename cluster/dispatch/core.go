@@ -82,6 +82,7 @@ type Node struct {
 	DataAddr string     `json:"dataAddr,omitempty"` // as stack.Node has it
 	Number   int        `json:"number,omitempty"`
 	MTU      int        `json:"mtu,omitempty"`
+	Addrs    []string   `json:"addrs,omitempty"`
 }
 
 // Node returns one of the view's nodes.

@@ -49,6 +49,9 @@ type Config struct {
 	// Ranges are the addresses that this machine itself uses or has routes to,
 	// without those of its containers; nil: none.
 	Ranges func() ([]netip.Prefix, error)
+	// Addrs are this machine's own addresses by which others may see it, without
+	// those of its containers' bridges; nil: not known.
+	Addrs func() ([]netip.Addr, error)
 	// Problems stand in the way of containers' traffic; nil: there are none.
 	Problems func() []string
 	// Ours tells the network interfaces that containers use; nil: none.

@@ -53,6 +53,9 @@ func newHost(t *testing.T, addr string) *host {
 		}
 		return h.mtu
 	}
+	h.cfg.Addrs = func() ([]netip.Addr, error) {
+		return []netip.Addr{netip.MustParseAddr("fd00::9"), netip.MustParseAddr("192.0.2.9"), netip.MustParseAddr("fd00::9")}, nil
+	}
 	h.cfg.Ranges = func() ([]netip.Prefix, error) {
 		return []netip.Prefix{netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("192.0.2.0/24")}, nil
 	}
@@ -245,7 +248,7 @@ func TestNodesTellOfTheirLinks(t *testing.T) {
 	for _, h := range []*host{one, two} {
 		one.until("its links", func() bool {
 			n := of(h)
-			return n.DataAddr == h.addr && n.MTU == 1400 && slices.Equal(n.Ranges, []string{"192.0.2.0/24"}) && len(n.Problems) == 2 && n.Problems[0] == "a firewall on "+h.addr
+			return n.DataAddr == h.addr && n.MTU == 1400 && slices.Equal(n.Ranges, []string{"192.0.2.0/24"}) && slices.Equal(n.Addrs, []string{"192.0.2.9", "fd00::9"}) && len(n.Problems) == 2 && n.Problems[0] == "a firewall on "+h.addr
 		})
 	}
 	two.mu.Lock()

@@ -67,6 +67,29 @@ func (e *epoch) underlay(n *stack.Node, m *member) {
 		}
 		n.Ranges = distinct(list)
 	}
+	n.Addrs = e.ownAddrs()
+}
+
+// maxAddrs is how many addresses of its own a node tells.
+const maxAddrs = 64
+
+// ownAddrs are the addresses of this machine, in order. What cannot be read is
+// missing, and looked at again with the next change.
+func (e *epoch) ownAddrs() []string {
+	if e.n.cfg.Addrs == nil {
+		return nil
+	}
+	list, err := e.n.cfg.Addrs()
+	if err != nil {
+		e.log.Warn("addresses of this machine", "error", err)
+	}
+	slices.SortFunc(list, netip.Addr.Compare)
+	list = slices.Compact(list)
+	var out []string
+	for _, a := range list[:min(len(list), maxAddrs)] {
+		out = append(out, a.String())
+	}
+	return out
 }
 
 // groundwork is underlay for what this node says of itself, with its troubles.
@@ -161,7 +184,7 @@ func (e *epoch) factsNow() (n stack.Node) {
 }
 
 func sameFacts(a, b *stack.Node) bool {
-	return a.DataAddr == b.DataAddr && a.MTU == b.MTU && slices.Equal(a.Ranges, b.Ranges) && slices.Equal(a.Problems, b.Problems)
+	return a.DataAddr == b.DataAddr && a.MTU == b.MTU && slices.Equal(a.Ranges, b.Ranges) && slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.Problems, b.Problems)
 }
 
 // Moved says that links, addresses, routes or the firewall of this machine have changed.

@@ -64,6 +64,11 @@ func fabric(self string, v dispatch.View, member bool) overlaynet.Fabric {
 		if n.Number > 0 && n.Number <= 0xffff {
 			p.Number = uint16(n.Number)
 		}
+		for _, s := range n.Addrs {
+			if a, err := netip.ParseAddr(s); err == nil {
+				p.Addrs = append(p.Addrs, a.Unmap())
+			}
+		}
 		f.Peers[n.ID] = p
 		if fits := n.MTU - overhead(addr); n.MTU > 0 && (f.MTU == 0 || fits < f.MTU) {
 			f.MTU = fits

@@ -54,7 +54,7 @@ func (b *batch) meshInbound(old, next overlaynet.Inbound, bridged bool) {
 			b.edit(b.meshMarks(), do, nftables.SetElement{Key: hw, Val: binaryutil.NativeEndian.PutUint32(overlaynet.MeshMark + uint32(n))})
 		}
 	})
-	edits(old.Peers, next.Peers, func(a netip.Addr, is bool, do edit) {
+	edits(old.Nodes, next.Nodes, func(a netip.Addr, is bool, do edit) {
 		if is {
 			b.edit(either(a, b.meshNodes4, b.meshNodes6), do, nftables.SetElement{Key: a.AsSlice()})
 		}

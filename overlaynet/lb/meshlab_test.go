@@ -298,10 +298,10 @@ func (l *meshLab) publish(only ...int) {
 func (h *meshHost) publish(only ...int) {
 	h.lab.t.Helper()
 	m := h.mesh()
-	in := &overlaynet.Inbound{Port: m.Port, Mesh: m.Device, Peers: map[netip.Addr]bool{}, Marks: map[string]uint16{}}
+	in := &overlaynet.Inbound{Port: m.Port, Mesh: m.Device, Peers: map[netip.Addr]bool{}, Nodes: map[netip.Addr]bool{}, Marks: map[string]uint16{}}
 	for n, p := range m.Peers {
-		in.Peers[p.Via], in.Marks[p.MAC] = true, n
-		in.Peers[netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", n))], in.Peers[netip.MustParseAddr(fmt.Sprintf("2001:db8::%d", n))] = true, true
+		in.Peers[p.Via], in.Nodes[p.Via], in.Marks[p.MAC] = true, true, n
+		in.Nodes[netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", n))], in.Nodes[netip.MustParseAddr(fmt.Sprintf("2001:db8::%d", n))] = true, true
 	}
 	s := h.segment()
 	c := overlaynet.Change{

@@ -11,9 +11,11 @@ import (
 )
 
 func inboundOf(device string, peers ...byte) *overlaynet.Inbound {
-	in := &overlaynet.Inbound{Port: 4789, Peers: map[netip.Addr]bool{}, Mesh: device, Marks: map[string]uint16{}}
+	in := &overlaynet.Inbound{Port: 4789, Peers: map[netip.Addr]bool{}, Nodes: map[netip.Addr]bool{}, Mesh: device, Marks: map[string]uint16{}}
 	for _, n := range peers {
-		in.Peers[netip.AddrFrom4([4]byte{192, 0, 2, n})] = true
+		a := netip.AddrFrom4([4]byte{192, 0, 2, n})
+		in.Peers[a], in.Nodes[a] = true, true
+		in.Nodes[netip.AddrFrom16([16]byte{0: 0x20, 15: n})] = true
 		in.Marks[overlaynet.MAC(netip.AddrFrom4([4]byte{10, 255, 0, n}))] = uint16(n)
 	}
 	return in

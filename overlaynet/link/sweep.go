@@ -120,6 +120,25 @@ func (l *Links) Avoid() (out []netip.Prefix, err error) {
 	return out, nil
 }
 
+// Addrs returns the host's own addresses by which other machines may see it:
+// not those of our links, and none that are of one link or machine only.
+func (l *Links) Addrs() (out []netip.Addr, err error) {
+	ours, err := l.own()
+	if err != nil {
+		return nil, err
+	}
+	addrs, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	for _, x := range addrs {
+		if a, ok := netip.AddrFromSlice(x.IP); ok && ours[x.LinkIndex] == "" && a.Unmap().IsGlobalUnicast() {
+			out = append(out, a.Unmap())
+		}
+	}
+	return out, nil
+}
+
 func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
 	a, ok := netip.AddrFromSlice(n.IP)
 	ones, _ := n.Mask.Size()
