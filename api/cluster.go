@@ -1,6 +1,9 @@
 package api
 
-import "github.com/moby/moby/api/types/container"
+import (
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/swarm"
+)
 
 // Headers of answers that come from the cluster's state, and of requests to one node.
 const (
@@ -29,6 +32,20 @@ type Missing struct {
 type Container struct {
 	container.Summary
 	Node *NodeRef `json:"Node,omitempty"` // nil: of the node that was asked
+}
+
+// Node is one in GET /nodes: as Docker has it, and its place in the networks.
+type Node struct {
+	swarm.Node
+	Network NodeNetwork
+}
+
+// NodeNetwork is a node's place in the networks between nodes.
+type NodeNetwork struct {
+	Number   int      `json:",omitempty"` // of the node alone: of its address in the network ingress, and of its marks
+	DataAddr string   `json:",omitempty"` // where others send containers' traffic; "": a machine alone, or not known now
+	MTU      int      `json:",omitempty"` // of the link that has DataAddr, in bytes; 0: not known
+	Problems []string `json:",omitempty"` // what stands in the way of its containers' traffic
 }
 
 // NodeRef names a node.

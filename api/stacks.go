@@ -94,4 +94,7 @@ type ServiceStatus struct {
 	Message   string        `json:"message,omitempty"` // what it waits for, or why it failed
 
 	Update *stack.UpdateStatus `json:"update,omitempty"` // of the last update; nil: there has been none
+
+	Addresses []stack.TaskAddress `json:"addresses,omitempty"` // virtual ones, by network
+	Ports     []uint16            `json:"ports,omitempty"`     // host ports chosen for its ingress ports that name none, in their order; 0: none yet
 }

@@ -40,8 +40,12 @@ func besides(snap *state.Snapshot, c *state.Cluster, used []stack.Network) Besid
 	return b
 }
 
-// MaxVNI is the highest identifier that VXLAN has.
-const MaxVNI = 1<<24 - 1
+// MinVNI is the first identifier of networks, unless the cluster has a range of
+// its own; MaxVNI is the highest that VXLAN has.
+const (
+	MinVNI = state.DefaultVNIFirst
+	MaxVNI = 1<<24 - 1
+)
 
 // vniRange is what identifiers of networks are taken from.
 func vniRange(c *state.Cluster) (first, last int) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dhow-project/dhow/cluster/address"
 	"github.com/dhow-project/dhow/cluster/state"
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
@@ -19,7 +20,7 @@ func (m *Manager) NetworkView(ref string) (stack.NetworkView, error) {
 		return stack.NetworkView{}, fmt.Errorf("network %s: %w", ref, runtime.ErrNotFound)
 	}
 	d := directoryOf(snap, rec.Name, nil)
-	v := stack.NetworkView{Network: rec.Network, Services: d.Services, Endpoints: d.Endpoints, Nodes: []stack.NetworkNode{}}
+	v := stack.NetworkView{Network: rec.Network, Services: d.Services, Endpoints: d.Endpoints, Nodes: []stack.NetworkNode{}, Published: []stack.Published{}}
 	count := map[string]int{}
 	for _, e := range d.Endpoints {
 		count[e.Node]++
@@ -34,8 +35,53 @@ func (m *Manager) NetworkView(ref string) (stack.NetworkView, error) {
 	slices.SortFunc(v.Endpoints, func(a, b stack.Endpoint) int {
 		return cmp.Or(strings.Compare(hosts[a.Node], hosts[b.Node]), strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
 	})
+	var virtual []stack.TaskAddress
+	for _, sv := range membersOf(snap, rec.Name) {
+		if ports := chosenPorts(sv); len(ports) > 0 {
+			v.Published = append(v.Published, stack.Published{Service: sv.Stack + "/" + sv.Name, Ports: ports})
+		}
+		virtual = append(virtual, sv.Addresses...)
+	}
+	if rec.Spans() && !own(rec) {
+		v.Usage = address.Usage(rec.Network, heldIn(snap, rec.Name), virtual)
+	}
 	v.Waiting = waiting(snap, rec, &v)
 	return v, nil
+}
+
+// own reports whether a network is the cluster's own, of published ports.
+func own(n *state.Network) bool { return n.Name == stack.IngressNetwork && n.Network.Stack == "" }
+
+// membersOf are the services that are to be in a network, by stack and name.
+func membersOf(snap *state.Snapshot, network string) (out []*state.Service) {
+	for _, s := range snap.Stacks() {
+		keys := map[string]bool{}
+		for key, n := range s.Spec.Networks {
+			if n.Name == network {
+				keys[key] = true
+			}
+		}
+		if len(keys) == 0 {
+			continue
+		}
+		for _, sv := range snap.Services(s.Name) {
+			if slices.ContainsFunc(sv.Spec.Container.Networks, func(a stack.Attachment) bool { return keys[a.Network] }) {
+				out = append(out, sv)
+			}
+		}
+	}
+	return out
+}
+
+// heldIn are the addresses that tasks and containers have in a network.
+func heldIn(snap *state.Snapshot, network string) (out []stack.TaskAddress) {
+	for _, t := range snap.NetworkTasks(network) {
+		out = append(out, t.Addresses...)
+	}
+	for _, e := range snap.Endpoints(network) {
+		out = append(out, stack.TaskAddress{Network: network, IPv4: e.IPv4, IPv6: e.IPv6})
+	}
+	return out
 }
 
 func networkNode(snap *state.Snapshot, id string) stack.NetworkNode {
@@ -43,17 +89,17 @@ func networkNode(snap *state.Snapshot, id string) stack.NetworkNode {
 	if n == nil {
 		return stack.NetworkNode{ID: id, Hostname: id, Down: true}
 	}
-	return stack.NetworkNode{ID: id, Hostname: n.Hostname, Addr: n.DataAddr, Number: n.Number, Down: n.Down, Problems: n.Problems}
+	return stack.NetworkNode{ID: id, Hostname: name(n), Addr: n.DataAddr, Number: n.Number, Down: n.Down, Problems: n.Problems}
 }
 
 // waiting says what of the network is not as it should be, and why.
 func waiting(snap *state.Snapshot, rec *state.Network, v *stack.NetworkView) (out []string) {
 	if rec.Next != nil {
-		out = append(out, "a new definition waits until no container uses this one")
+		out = append(out, "a new definition waits until no container uses this one: what is still in it is listed above")
 	}
 	for _, n := range v.Nodes {
 		if n.Down {
-			out = append(out, fmt.Sprintf("node %s does not answer: its %d containers are left out, their addresses are kept", n.Hostname, n.Endpoints))
+			out = append(out, fmt.Sprintf("node %s does not answer: %s left out, and keep their addresses (dhow node inspect --pretty %s)", n.Hostname, containers(n.Endpoints), n.Hostname))
 		}
 		for _, p := range n.Problems {
 			out = append(out, fmt.Sprintf("node %s: %s", n.Hostname, p))
@@ -65,16 +111,46 @@ func waiting(snap *state.Snapshot, rec *state.Network, v *stack.NetworkView) (ou
 			ready[e.Service]++
 		}
 	}
-	for _, s := range v.Services {
-		if ready[s.Service] == 0 {
-			out = append(out, fmt.Sprintf("service %s has no task that is ready", s.Service))
-		}
-		stackName, name, _ := strings.Cut(s.Service, "/")
-		for _, t := range snap.ServiceTasks(stackName, name) {
-			if t.Desired == stack.DesiredRun && t.Status.State != stack.TaskRunning && t.Status.Message != "" {
-				out = append(out, fmt.Sprintf("%s/%s.%d: %s", t.Stack, t.Service, t.Slot, t.Status.Message))
-			}
-		}
+	for _, sv := range membersOf(snap, rec.Name) {
+		out = append(out, serviceWaits(snap, sv, ready[sv.Stack+"/"+sv.Name])...)
 	}
 	return out
+}
+
+func containers(n int) string {
+	if n == 1 {
+		return "its container is"
+	}
+	return fmt.Sprintf("its %d containers are", n)
+}
+
+// serviceWaits says what a service waits for; ready is how many of its tasks get requests.
+func serviceWaits(snap *state.Snapshot, sv *state.Service, ready int) (out []string) {
+	if sv.Removing || sv.Desired != stack.DesiredRun || wantedTasks(snap, sv) == 0 {
+		return nil
+	}
+	for _, t := range snap.ServiceTasks(sv.Stack, sv.Name) {
+		if t.Desired != stack.DesiredRun || t.Status.State == stack.TaskRunning || t.Status.State == stack.TaskCompleted {
+			continue
+		}
+		if t.Status.Message != "" {
+			out = append(out, fmt.Sprintf("%s: %s", containerName(snap, t), t.Status.Message))
+		}
+	}
+	out = folded(out)
+	if job := sv.Spec.Mode == stack.ReplicatedJob || sv.Spec.Mode == stack.GlobalJob; ready == 0 && !job {
+		out = append(out, fmt.Sprintf("service %s/%s: no task is ready, it answers nobody (dhow ps --all)", sv.Stack, sv.Name))
+	}
+	return out
+}
+
+// most is how many tasks of one service are listed that wait.
+const most = 5
+
+// folded is a list with the number of those that are too many for it.
+func folded(list []string) []string {
+	if n := len(list); n > most {
+		return append(list[:most:most], fmt.Sprintf("... and %d more of this service", n-most))
+	}
+	return list
 }

@@ -62,7 +62,7 @@ func stackStatus(snap *state.Snapshot, s *state.Stack, since uint64) StackStatus
 func serviceStatus(snap *state.Snapshot, sv *state.Service) ServiceStatus {
 	st := ServiceStatus{
 		Name: sv.Name, Mode: sv.Spec.Mode, Image: sv.Spec.Container.Image, Desired: sv.Desired,
-		Version: sv.Version, Hash: sv.Hash, Wanted: wantedTasks(snap, sv), Update: sv.Update,
+		Version: sv.Version, Hash: sv.Hash, Wanted: wantedTasks(snap, sv), Update: sv.Update, Addresses: sv.Addresses, Ports: sv.Ports,
 	}
 	if sv.Removing {
 		st.Desired = stack.DesiredRemove

@@ -97,17 +97,17 @@ func (c *Client) Peers(ctx context.Context) ([]api.Peer, error) {
 }
 
 // Nodes lists the nodes of the cluster.
-func (c *Client) Nodes(ctx context.Context, f Filters, how Reading) ([]swarm.Node, error) {
-	return listOf[swarm.Node](ctx, c, "/nodes", f, how)
+func (c *Client) Nodes(ctx context.Context, f Filters, how Reading) ([]api.Node, error) {
+	return listOf[api.Node](ctx, c, "/nodes", f, how)
 }
 
 func nodePath(ref, rest string) string { return docker + "/nodes/" + ref + rest }
 
 // Node describes a node: by ID, its unique beginning, or hostname.
-func (c *Client) Node(ctx context.Context, ref string, how Reading) (swarm.Node, error) {
+func (c *Client) Node(ctx context.Context, ref string, how Reading) (api.Node, error) {
 	q := url.Values{}
 	how.add(q)
-	var out swarm.Node
+	var out api.Node
 	err := c.get(ctx, nodePath(ref, ""), q, &out)
 	return out, err
 }

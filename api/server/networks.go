@@ -132,7 +132,7 @@ func (s *server) listNetworks(w http.ResponseWriter, r *http.Request) error {
 			continue
 		}
 		if f.pattern("name", n.Name) && f.prefix("id", n.ID) && f.labels(n.Labels) && f.exact("type", typ) &&
-			f.exact("driver", driverOf(&n)) && f.exact("scope", "local") {
+			f.exact("driver", driverOf(&n)) && f.exact("scope", scopeOf(&n)) {
 			out = append(out, network.Inspect{Network: toNetwork(&n), Containers: map[string]network.EndpointResource{}})
 		}
 	}
@@ -143,8 +143,8 @@ func driverOf(n *stack.Network) string { return first(n.Driver, "bridge") }
 
 func toNetwork(n *stack.Network) network.Network {
 	out := network.Network{
-		Name: n.Name, ID: n.ID, Created: time.Unix(0, n.Created).UTC(), Scope: "local", Driver: driverOf(n),
-		EnableIPv4: n.EnableIPv4 == nil || *n.EnableIPv4, EnableIPv6: n.EnableIPv6, Internal: n.Internal, Attachable: n.Attachable,
+		Name: n.Name, ID: n.ID, Created: time.Unix(0, n.Created).UTC(), Scope: scopeOf(n), Driver: driverOf(n),
+		EnableIPv4: n.EnableIPv4 == nil || *n.EnableIPv4, EnableIPv6: n.EnableIPv6, Internal: n.Internal, Attachable: n.Attachable, Ingress: isIngress(n),
 		IPAM:    network.IPAM{Driver: first(n.IPAMDriver, "default"), Options: mergeLabels(n.IPAMOpts, nil), Config: []network.IPAMConfig{}},
 		Options: mergeLabels(n.DriverOpts, nil), Labels: mergeLabels(n.Labels, nil),
 	}
@@ -186,7 +186,7 @@ func (s *server) inspectNetwork(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if scope := r.URL.Query().Get("scope"); scope != "" && scope != "local" {
+	if scope := r.URL.Query().Get("scope"); scope != "" && scope != scopeOf(&n) {
 		return notFound("network %s not found", r.PathValue("id"))
 	}
 	used, err := s.networkUsers(r)
@@ -203,6 +203,12 @@ func (s *server) inspectNetwork(w http.ResponseWriter, r *http.Request) error {
 			res.IPv4Address, _ = netip.ParsePrefix(e.IPv4)
 			res.IPv6Address, _ = netip.ParsePrefix(e.IPv6)
 			out.Containers[c.ID] = res
+		}
+	}
+	if v, known := s.networkView(r, &n); known {
+		out.Peers = peersOf(&v)
+		if flag(r, "verbose") {
+			out.Services = servicesOf(&v)
 		}
 	}
 	return ok(w, out)

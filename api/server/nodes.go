@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/api/types/system"
 
+	"github.com/dhow-project/dhow/api"
 	"github.com/dhow-project/dhow/cluster"
 	"github.com/dhow-project/dhow/stack"
 )
@@ -28,7 +29,7 @@ func (s *server) listNodes(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out := []swarm.Node{}
+	out := []api.Node{}
 	for i := range all {
 		n := &all[i]
 		if f.prefix("id", n.ID) && f.prefix("name", n.Hostname) && f.exact("role", string(roleOf(&n.Node))) && f.exact("membership", "accepted") &&
@@ -92,7 +93,7 @@ func (s *server) removeNode(w http.ResponseWriter, r *http.Request) error {
 // dockerArch are the words that Docker's nodes use for Go's architectures.
 var dockerArch = map[string]string{"amd64": "x86_64", "arm64": "aarch64", "386": "i686", "arm": "armv7l"}
 
-func toNode(n *cluster.NodeStatus) swarm.Node {
+func toNode(n *cluster.NodeStatus) api.Node {
 	host := n.Addr
 	if i := strings.LastIndexByte(host, ':'); i >= 0 {
 		host = strings.Trim(host[:i], "[]")
@@ -118,7 +119,7 @@ func toNode(n *cluster.NodeStatus) swarm.Node {
 			out.ManagerStatus.Reachability = swarm.ReachabilityUnreachable
 		}
 	}
-	return out
+	return api.Node{Node: out, Network: api.NodeNetwork{Number: n.Number, DataAddr: n.DataAddr, MTU: n.MTU, Problems: n.Problems}}
 }
 
 func toGeneric(have map[string]int64) (out []swarm.GenericResource) {

@@ -37,10 +37,10 @@ func (s *server) listServices(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out := []swarm.Service{}
+	out, ids := []swarm.Service{}, s.networkIDs()
 	for _, st := range s.Stacks.Stacks() {
 		for i := range st.Services {
-			svc := toService(&st, &st.Services[i], flag(r, "status"))
+			svc := toService(&st, &st.Services[i], ids, flag(r, "status"))
 			if f.prefix("id", svc.ID) && f.prefix("name", svc.Spec.Name) && f.labels(svc.Spec.Labels) &&
 				f.exact("mode", modeOf(&svc)) && f.exact("runtime", "container") {
 				out = append(out, svc)
@@ -65,9 +65,10 @@ func modeOf(svc *swarm.Service) string {
 func (s *server) getService(w http.ResponseWriter, r *http.Request) error {
 	ref := r.PathValue("id")
 	var found []swarm.Service
+	ids := s.networkIDs()
 	for _, st := range s.Stacks.Stacks() {
 		for i := range st.Services {
-			svc := toService(&st, &st.Services[i], false)
+			svc := toService(&st, &st.Services[i], ids, false)
 			if svc.ID == ref || svc.Spec.Name == ref {
 				return ok(w, svc)
 			}
@@ -85,7 +86,17 @@ func (s *server) getService(w http.ResponseWriter, r *http.Request) error {
 	return invalid("service %s is ambiguous (%d matches found)", ref, len(found))
 }
 
-func toService(st *cluster.StackStatus, sum *cluster.ServiceStatus, status bool) swarm.Service {
+// networkIDs are the IDs of the networks by name.
+func (s *server) networkIDs() map[string]string {
+	out := map[string]string{}
+	for _, n := range s.Networks.Networks() {
+		out[n.Name] = n.ID
+	}
+	return out
+}
+
+// toService is a service as Docker shows it; ids has the networks' IDs by name.
+func toService(st *cluster.StackStatus, sum *cluster.ServiceStatus, ids map[string]string, status bool) swarm.Service {
 	spec := st.Stack.Services[sum.Name]
 	out := swarm.Service{ID: serviceID(st.Stack.Name, sum.Name), Meta: meta(sum.Version, st.Created, st.Updated)}
 	labels := mergeLabels(spec.Labels, map[string]string{stackLabel: st.Stack.Name})
@@ -94,9 +105,10 @@ func toService(st *cluster.StackStatus, sum *cluster.ServiceStatus, status bool)
 		TaskTemplate: toTaskSpec(&spec, first(spec.Container.Image, sum.Image)), Mode: toMode(&spec, sum),
 		UpdateConfig: toUpdateConfig(spec.Deploy.Update), RollbackConfig: toUpdateConfig(spec.Deploy.Rollback),
 	}
-	out.Endpoint.Ports = toServicePorts(spec.Container.Ports)
+	out.Endpoint.Ports = toServicePorts(withHostPorts(&spec, sum.Ports))
+	out.Endpoint.VirtualIPs = virtualIPs(sum.Addresses, ids)
 	out.Endpoint.Spec.Mode = swarm.ResolutionMode(first(spec.Deploy.EndpointMode, "vip"))
-	out.Endpoint.Spec.Ports = out.Endpoint.Ports
+	out.Endpoint.Spec.Ports = toServicePorts(spec.Container.Ports)
 	end := out.Endpoint.Spec
 	out.Spec.EndpointSpec = &end
 	if status {

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -34,7 +36,10 @@ func (s *server) initSwarm(w http.ResponseWriter, r *http.Request) error {
 	if p := req.DataPathPort; p != 0 && (p < 1024 || p > 49151) {
 		return invalid("DataPathPort: %d is not between 1024 and 49151", p)
 	}
-	set.SubnetSize, set.DataPathPort = int(req.SubnetSize), int(req.DataPathPort)
+	set.DataPathPort = int(req.DataPathPort)
+	if len(set.AddressPools) > 0 { // docker's client sends a size without pools too
+		set.SubnetSize = int(req.SubnetSize)
+	}
 	avail, err := toAvailability(req.Availability)
 	if err != nil {
 		return err
@@ -130,6 +135,7 @@ const (
 	defaultSnapshot   = 4096
 	defaultHistory    = 5
 	defaultDataPath   = 4789
+	defaultSubnetSize = 24
 	defaultHeartbeat  = time.Second
 )
 
@@ -164,9 +170,46 @@ func toSettings(spec *swarm.Spec, now cluster.Settings) (cluster.Settings, error
 	set.CertExpiry = orDefault(spec.CAConfig.NodeCertExpiry, now.CertExpiry, defaultCertExpiry)
 	set.SnapshotInterval = orDefault(spec.Raft.SnapshotInterval, now.SnapshotInterval, defaultSnapshot)
 	if spec.Labels != nil {
-		set.Labels = spec.Labels
+		set.Labels = maps.Clone(spec.Labels)
+		delete(set.Labels, vniLabel)
+		var err error
+		if set.VNIFirst, set.VNILast, err = vniRange(spec.Labels[vniLabel]); err != nil {
+			return set, err
+		}
 	}
 	return set, nil
+}
+
+// vniLabel is where the spec of a swarm, which has no field for it, has the
+// range of the networks' VXLAN identifiers: "65536-16777215".
+const vniLabel = "dhow.vni-range"
+
+// vniRange reads a range; "" and the default one are kept as 0.
+func vniRange(text string) (low, high int, err error) {
+	if text == "" {
+		return 0, 0, nil
+	}
+	a, b, _ := strings.Cut(text, "-")
+	low, errA := strconv.Atoi(a)
+	high, errB := strconv.Atoi(b)
+	if errA != nil || errB != nil || low < 1 || high < low || high > cluster.MaxVNI {
+		return 0, 0, invalid("%s: %q is not FIRST-LAST with numbers between 1 and %d", vniLabel, text, cluster.MaxVNI)
+	}
+	if low == cluster.MinVNI && high == cluster.MaxVNI {
+		return 0, 0, nil
+	}
+	return low, high, nil
+}
+
+func vniText(set *cluster.Settings) string {
+	low, high := cluster.MinVNI, cluster.MaxVNI
+	if set.VNIFirst != 0 {
+		low = set.VNIFirst
+	}
+	if set.VNILast != 0 {
+		high = set.VNILast
+	}
+	return fmt.Sprintf("%d-%d", low, high)
 }
 
 // orDefault is what a setting becomes when got is asked for: 0 leaves it, and
@@ -182,13 +225,22 @@ func orDefault[T comparable](got, now, def T) T {
 	return got
 }
 
+// pools are where networks get their addresses from; size is that of each IPv4
+// network in them, 0: 24. Networks of IPv6 are a /64 each.
 func pools(all []netip.Prefix, size uint32) (out []string, err error) {
-	for _, p := range all {
-		if !p.IsValid() || !p.Addr().Is4() {
-			return nil, invalid("DefaultAddrPool: %s is not an IPv4 subnet", p)
+	for i, p := range all {
+		switch {
+		case !p.IsValid():
+			return nil, invalid("DefaultAddrPool: %s is not a subnet such as 10.20.0.0/16", p)
+		case p.Addr().Is6() && p.Bits() > 64:
+			return nil, invalid("DefaultAddrPool: %s: networks of IPv6 are a /64 each, and do not fit into it", p)
+		case p.Addr().Is4() && size != 0 && (int(size) < p.Bits() || size > 29):
+			return nil, invalid("SubnetSize: %s has no subnets of size %d: use %d to 29", p, size, p.Bits())
 		}
-		if size != 0 && (int(size) < p.Bits() || size > 30) {
-			return nil, invalid("SubnetSize: %s has no subnets of size %d", p, size)
+		for _, o := range all[:i] {
+			if o.Overlaps(p) {
+				return nil, invalid("DefaultAddrPool: %s and %s overlap", o, p)
+			}
 		}
 		out = append(out, p.Masked().String())
 	}
@@ -222,13 +274,16 @@ func toClusterInfo(sw *cluster.Swarm) swarm.ClusterInfo {
 	if set.DataPathPort != 0 {
 		out.DataPathPort = uint32(set.DataPathPort) //nolint:gosec // a port
 	}
+	if len(set.AddressPools) > 0 && set.SubnetSize == 0 {
+		out.SubnetSize = defaultSubnetSize
+	}
 	for _, p := range set.AddressPools {
 		if prefix, err := netip.ParsePrefix(p); err == nil {
 			out.DefaultAddrPool = append(out.DefaultAddrPool, prefix)
 		}
 	}
 	out.Spec = swarm.Spec{
-		Annotations:   swarm.Annotations{Name: "default", Labels: mergeLabels(set.Labels, nil)},
+		Annotations:   swarm.Annotations{Name: "default", Labels: mergeLabels(set.Labels, map[string]string{vniLabel: vniText(set)})},
 		Orchestration: swarm.OrchestrationConfig{TaskHistoryRetentionLimit: &history},
 		Raft:          swarm.RaftConfig{SnapshotInterval: set.SnapshotInterval, KeepOldSnapshots: &zero, LogEntriesForSlowFollowers: 500, ElectionTick: 10, HeartbeatTick: 1},
 		Dispatcher:    swarm.DispatcherConfig{HeartbeatPeriod: defaultHeartbeat},

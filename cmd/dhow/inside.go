@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -103,35 +101,6 @@ func printTop(a *app, o table.Options, ct container.Summary, titles []string, pr
 		rows = append(rows, r)
 	}
 	return table.Print(a.out, a.fit(o), rows, cols)
-}
-
-func portCmd(a *app) *cobra.Command {
-	var protocol string
-	var which choice
-	c := &cobra.Command{
-		Use: "port SERVICE PORT", Short: "Print where a port of a service is published", Example: "  dhow port web 80",
-		Args: cobra.ExactArgs(2), ValidArgsFunction: a.completeOneService,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			want, err := strconv.ParseUint(args[1], 10, 16)
-			if err != nil {
-				return usagef("port %s: use a number from 1 to 65535", args[1])
-			}
-			_, ct, err := a.oneContainer(cmd.Context(), args[0], which, false)
-			if err != nil {
-				return err
-			}
-			for _, p := range containerRow("", ct).Publishers {
-				if uint64(p.TargetPort) == want && p.Protocol == protocol && p.PublishedPort != 0 {
-					fmt.Fprintln(a.out, net.JoinHostPort(p.URL, strconv.Itoa(int(p.PublishedPort))))
-					return nil
-				}
-			}
-			return fmt.Errorf("service %s does not publish port %s/%s", args[0], args[1], protocol)
-		},
-	}
-	c.Flags().StringVar(&protocol, "protocol", "tcp", "tcp or udp")
-	which.register(a, c, "the first that runs")
-	return c
 }
 
 func waitCmd(a *app) *cobra.Command {

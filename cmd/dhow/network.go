@@ -49,9 +49,16 @@ func networkCreateCmd(a *app) *cobra.Command {
 	var req network.CreateRequest
 	var ipv6 bool
 	var labels, opts map[string]string
+	var ranges rangeFlags
 	c := &cobra.Command{
-		Use: "create NAME", Short: "Create a network", Args: cobra.ExactArgs(1), Example: "  dhow network create --internal backend",
+		Use: "create NAME", Short: "Create a network", Args: cobra.ExactArgs(1),
+		Example: "  dhow network create --internal backend\n  dhow network create -d overlay --attachable shared\n" +
+			"  dhow network create --subnet 10.20.0.0/16 --ip-range 10.20.5.0/24 --gateway 10.20.5.254 lan",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			var err error
+			if req.IPAM, err = ranges.ipam(); err != nil {
+				return err
+			}
 			req.Name, req.Labels, req.Options = args[0], labels, opts
 			if ipv6 {
 				req.EnableIPv6 = &ipv6
@@ -68,9 +75,11 @@ func networkCreateCmd(a *app) *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().StringVarP(&req.Driver, "driver", "d", "bridge", "network driver")
+	ranges.register(c)
+	c.Flags().StringVarP(&req.Driver, "driver", "d", "bridge", "bridge, or overlay: for services only, unless --attachable")
+	mustComplete(c.RegisterFlagCompletionFunc("driver", cobra.FixedCompletions([]string{"bridge", "overlay"}, cobra.ShellCompDirectiveNoFileComp)))
 	c.Flags().BoolVar(&req.Internal, "internal", false, "no way out of the network")
-	c.Flags().BoolVar(&req.Attachable, "attachable", false, "containers made by hand may join")
+	c.Flags().BoolVar(&req.Attachable, "attachable", false, "containers made by hand may join an overlay network")
 	c.Flags().BoolVar(&ipv6, "ipv6", false, "IPv6 addresses too")
 	c.Flags().StringToStringVar(&labels, "label", nil, "KEY=VALUE")
 	c.Flags().StringToStringVarP(&opts, "opt", "o", nil, "option of the driver: KEY=VALUE")

@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/spf13/cobra"
 
+	"github.com/dhow-project/dhow/api"
 	"github.com/dhow-project/dhow/api/client"
 	"github.com/dhow-project/dhow/internal/table"
 )
@@ -90,7 +91,7 @@ var nodeColumns = []table.Column[nodeRow]{
 	{Head: "ENGINE VERSION", Value: func(r nodeRow) string { return r.EngineVersion }},
 }
 
-func rowOfNode(n swarm.Node, self string) nodeRow {
+func rowOfNode(n api.Node, self string) nodeRow {
 	r := nodeRow{ID: n.ID, Hostname: n.Description.Hostname, Status: capital(string(n.Status.State)), Availability: capital(string(n.Spec.Availability)),
 		EngineVersion: n.Description.Engine.EngineVersion, Role: string(n.Spec.Role), Labels: labelList(n.Spec.Labels), Addr: n.Status.Addr, Message: n.Status.Message,
 		TLSStatus: "Ready", Self: n.ID == self}
@@ -160,7 +161,7 @@ func nodeInspectCmd(a *app) *cobra.Command {
 	return c
 }
 
-func (a *app) printNode(n swarm.Node) {
+func (a *app) printNode(n api.Node) {
 	lines := [][2]string{
 		{"id", n.ID}, {"hostname", n.Description.Hostname}, {"joined", n.CreatedAt.Local().Format("2006-01-02 15:04:05")},
 		{"status", string(n.Status.State) + suffix(": ", n.Status.Message)}, {"availability", string(n.Spec.Availability)}, {"address", n.Status.Addr}, {"role", string(n.Spec.Role)},
@@ -177,6 +178,12 @@ func (a *app) printNode(n swarm.Node) {
 		{"resources", fmt.Sprintf("%g CPUs, %s", float64(n.Description.Resources.NanoCPUs)/1e9, units.BytesSize(float64(n.Description.Resources.MemoryBytes)))},
 		{"version", n.Description.Engine.EngineVersion},
 	}...)
+	if nw := n.Network; nw.Number != 0 {
+		lines = append(lines, [2]string{"number", fmt.Sprint(nw.Number)}, [2]string{"data address", dataAddress(nw)})
+	}
+	for _, p := range n.Network.Problems {
+		lines = append(lines, [2]string{"problem", p})
+	}
 	for _, l := range lines {
 		fmt.Fprintf(a.out, "%-14s%s\n", l[0], l[1])
 	}
@@ -186,6 +193,17 @@ func (a *app) printNode(n swarm.Node) {
 	for _, k := range sortedKeys(n.Description.Engine.Labels) {
 		fmt.Fprintf(a.out, "%-14s%s=%s\n", "engine label", k, n.Description.Engine.Labels[k])
 	}
+}
+
+// dataAddress is where others send containers' traffic, and how large its packets may be.
+func dataAddress(nw api.NodeNetwork) string {
+	switch {
+	case nw.DataAddr == "":
+		return "none: it has no address for traffic between containers now"
+	case nw.MTU == 0:
+		return nw.DataAddr
+	}
+	return fmt.Sprintf("%s (MTU %d)", nw.DataAddr, nw.MTU)
 }
 
 // taskLine is a line of `dhow node ps`, with docker's field names.

@@ -46,6 +46,7 @@ type clusterFlags struct {
 	externalCA []string
 	keepOld    uint64
 	workers    string
+	vnis       string
 }
 
 func (f *clusterFlags) register(c *cobra.Command) {
@@ -54,6 +55,7 @@ func (f *clusterFlags) register(c *cobra.Command) {
 	fl.DurationVar(&f.expiry, "cert-expiry", 90*24*time.Hour, "validity of node certificates; they are renewed before it is over")
 	fl.Uint64Var(&f.snapshot, "snapshot-interval", 4096, "changes between two snapshots of the log")
 	fl.StringVar(&f.workers, "worker-requests", "all", "what may be asked on workers: all, or none: the cluster's commands on managers only")
+	fl.StringVar(&f.vnis, "vni-range", "", "`FIRST-LAST`: VXLAN identifiers of new networks (default 65536-16777215)")
 	fl.BoolVar(&f.autolock, "autolock", false, "lock managers until a key is given (not there yet: refused)")
 	fl.DurationVar(&f.heartbeat, "dispatcher-heartbeat", 0, "not supported: losses are noticed in about 2 s")
 	fl.StringArrayVar(&f.externalCA, "external-ca", nil, "not supported: the cluster signs its certificates itself")
@@ -83,11 +85,14 @@ func (f *clusterFlags) apply(c *cobra.Command, spec *swarm.Spec) error {
 	if given("task-history-limit") {
 		spec.Orchestration.TaskHistoryRetentionLimit = &f.history
 	}
-	if given("worker-requests") {
+	for flag, value := range map[string]string{"worker-requests": f.workers, "vni-range": f.vnis} {
+		if !given(flag) {
+			continue
+		}
 		if spec.Labels == nil {
 			spec.Labels = map[string]string{}
 		}
-		spec.Labels["dhow.worker-requests"] = f.workers
+		spec.Labels["dhow."+flag] = value
 	}
 	if given("cert-expiry") {
 		spec.CAConfig.NodeCertExpiry = f.expiry
@@ -110,8 +115,12 @@ here go on.
 
 With --force-new-cluster a manager that has lost most of the others goes on alone, with the state
 that it has: the way out when a majority of the managers is gone for good. The other nodes join it
-again by themselves, other managers have to leave and join.`,
-		Example: "  dhow swarm init --advertise-addr 10.0.0.1\n  dhow swarm init --advertise-addr eth1\n  dhow swarm init --force-new-cluster",
+again by themselves, other managers have to leave and join.
+
+Networks get their addresses from --default-addr-pool, else from the ranges that dhow daemon
+--address-pool has. A pool of IPv6 is cut into networks of a /64.`,
+		Example: "  dhow swarm init --advertise-addr 10.0.0.1\n  dhow swarm init --advertise-addr eth1 --data-path-addr eth2\n" +
+			"  dhow swarm init --default-addr-pool 10.20.0.0/14 --default-addr-pool-mask-length 24\n  dhow swarm init --force-new-cluster",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			req.ListenAddr, req.AdvertiseAddr, req.DataPathAddr = place.listen, place.advertise, place.dataPath
 			req.Availability = swarm.NodeAvailability(place.availability)
@@ -131,9 +140,9 @@ again by themselves, other managers have to leave and join.`,
 	place.register(c)
 	set.register(c)
 	c.Flags().BoolVar(&req.ForceNewCluster, "force-new-cluster", false, "go on alone with this node's state, when most managers are lost")
-	c.Flags().Uint32Var(&req.DataPathPort, "data-path-port", 0, "UDP port of traffic between containers (default 4789)")
-	c.Flags().StringArrayVar(&pools, "default-addr-pool", nil, "`SUBNET` that networks get their addresses from")
-	c.Flags().Uint32Var(&req.SubnetSize, "default-addr-pool-mask-length", 24, "size of each network in the pools")
+	c.Flags().Uint32Var(&req.DataPathPort, "data-path-port", 0, "UDP `PORT` of traffic between containers, 1024 to 49151 (default 4789)")
+	c.Flags().StringArrayVar(&pools, "default-addr-pool", nil, "`SUBNET` that networks get their addresses from; several may be given")
+	c.Flags().Uint32Var(&req.SubnetSize, "default-addr-pool-mask-length", 24, "size of each IPv4 network in the pools")
 	return c
 }
 
@@ -300,7 +309,7 @@ func swarmUpdateCmd(a *app) *cobra.Command {
 	var set clusterFlags
 	c := &cobra.Command{
 		Use: "update", Short: "Change settings of the cluster", Args: cobra.NoArgs,
-		Example: "  dhow swarm update --task-history-limit 2\n  dhow swarm update --cert-expiry 720h",
+		Example: "  dhow swarm update --task-history-limit 2\n  dhow swarm update --cert-expiry 720h\n  dhow swarm update --vni-range 5000-5999     of new networks; others keep theirs",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().NFlag() == 0 {
 				return usagef("nothing to change: give a flag")
