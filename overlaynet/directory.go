@@ -54,7 +54,7 @@ func (d *distant) same(o *distant) bool {
 }
 
 func sameEndpoint(a, b *stack.Endpoint) bool {
-	return a.ID == b.ID && a.Network == b.Network && a.Node == b.Node && a.Container == b.Container && a.Name == b.Name &&
+	return a.ID == b.ID && a.Network == b.Network && a.Node == b.Node && a.Container == b.Container && a.Name == b.Name && a.Stack == b.Stack &&
 		a.Service == b.Service && a.IPv4 == b.IPv4 && a.IPv6 == b.IPv6 && a.MAC == b.MAC && a.Up == b.Up && a.Ready == b.Ready &&
 		slices.Equal(a.Names, b.Names) && slices.Equal(a.Aliases, b.Aliases)
 }
@@ -207,11 +207,9 @@ func (m *Manager) partLocked(n *network, old, now *distant) {
 	for _, a := range old.addrs {
 		switch {
 		case now == nil || !slices.Contains(now.addrs, a):
-			m.forget[a] = false
-			m.resets[a] = n
+			m.pending.gone[a] = n
 		case old.Ready && !now.Ready:
-			udpOnly, ok := m.forget[a]
-			m.forget[a] = udpOnly || !ok
+			m.pending.drained[a] = true
 		}
 	}
 }

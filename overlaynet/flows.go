@@ -4,18 +4,29 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"time"
 )
 
-// endFlows ends connections to containers of other nodes that have gone: at
-// once, as nobody will answer them.
-func (m *Manager) endFlows(ctx context.Context) error {
-	m.mu.Lock()
-	due := len(m.resets) > 0
-	m.mu.Unlock()
-	if !due {
-		return nil
+// followFlows ends and forgets connections, until ctx ends. It has a
+// goroutine to itself: a pass over the kernel's table takes longer than a change
+// of the rules, which must not wait for it.
+func (m *Manager) followFlows(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-m.ends:
+		case <-m.flows:
+			select { // they come in bursts, and one pass does for all
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(settle):
+			}
+		}
+		if err := m.note("connections to containers that are gone", m.forgetFlows(ctx)); err != nil && ctx.Err() == nil {
+			m.log.Error("connections to containers that are gone were not ended", "err", err)
+		}
 	}
-	return m.forgetFlows(ctx)
 }
 
 // forgetFlows drops tracked connections to addresses that lead nowhere now,

@@ -85,7 +85,7 @@ func TestAServiceOverNodes(t *testing.T) {
 	if err := m.Set(t.Context(), overlaynet.Config{}); err != nil {
 		t.Fatal(err)
 	}
-	wantShow(t, k, "nothing", "mesh none", "inbound {Port:0 Peers:map[] Mesh: Marks:map[]}")
+	wantShow(t, k, "nothing", "mesh none", "inbound {Port:0 Peers:map[]")
 }
 
 // A change costs with the change: one endpoint, one of each call.

@@ -31,6 +31,7 @@ type Manager struct {
 	wake  chan struct{} // look at everything
 	news  chan struct{} // something is pending that nobody else sends
 	flows chan struct{} // connections are to be forgotten
+	ends  chan struct{} // connections are to be ended: nobody answers them
 	tell  chan struct{} // the managers are to be told of plain containers
 
 	sending sync.Mutex // held while what is pending is read and sent, so that it arrives in order; before the locks of networks and mu
@@ -71,7 +72,7 @@ func New(o Options) *Manager {
 	}
 	signals := func() chan struct{} { return make(chan struct{}, 1) }
 	return &Manager{
-		opt: o, log: o.Log, mark: Mark(o.RunDir), wake: signals(), news: signals(), flows: signals(), tell: signals(),
+		opt: o, log: o.Log, mark: Mark(o.RunDir), wake: signals(), news: signals(), flows: signals(), ends: signals(), tell: signals(),
 		networks: map[string]*network{}, spaces: map[string]*space{}, fronts: map[portKey][]*front{}, pubs: map[string]*publication{},
 		behind: map[string]*distant{}, behindOf: index[*distant]{}, blocked: map[Frontend]*block{}, locals: map[netip.Addr]bool{}, inlets: map[Frontend]bool{}, pending: newPending(), sent: newSent(), resized: map[string]bool{},
 		released: make(chan struct{}), plain: map[plainKey]bool{}, trouble: map[string]string{}, forget: map[netip.Addr]bool{}, resets: map[netip.Addr]*network{},

@@ -13,6 +13,7 @@ import (
 type Sandbox struct {
 	ID          string             // the container's ID; names the namespace file
 	Name        string             // the container's name, for messages
+	Stack       string             // that it belongs to; "": none
 	Attachments []stack.Attachment // Network is a real name or an ID
 	DNSNames    []string           // its own names in each of its networks: container name, short ID, hostname
 	Ports       []stack.Port
@@ -46,7 +47,8 @@ type Config struct {
 	Sandboxes []Restored
 }
 
-// Source is the replicated state as far as networks go.
+// Source is the replicated state as far as networks go. All but Enter and Leave
+// answer at once and never call the Manager.
 type Source interface {
 	Network(nameOrID string) (stack.Network, bool)
 	Networks() []stack.Network

@@ -21,11 +21,16 @@ type pending struct {
 	virtuals map[Virtual]bool
 	locals   map[netip.Addr]bool
 	inlets   map[Frontend]bool
-	mesh     bool // the mesh, and from whom tunnels may receive
+	mesh     bool                    // the mesh, and from whom tunnels may receive
+	gone     map[netip.Addr]*network // addresses of containers of other nodes where nobody is any more, and their networks; nil: any
+	drained  map[netip.Addr]bool     // that are to get nothing new
 }
 
 func newPending() pending {
-	return pending{map[*network]bool{}, map[*network]bool{}, map[Frontend]bool{}, map[Virtual]bool{}, map[netip.Addr]bool{}, map[Frontend]bool{}, false}
+	return pending{
+		segments: map[*network]bool{}, remotes: map[*network]bool{}, fronts: map[Frontend]bool{}, virtuals: map[Virtual]bool{}, locals: map[netip.Addr]bool{},
+		inlets: map[Frontend]bool{}, gone: map[netip.Addr]*network{}, drained: map[netip.Addr]bool{},
+	}
 }
 
 // sent is what the kernel was told last.
@@ -85,7 +90,29 @@ func (m *Manager) flushWith(ctx context.Context, c Change) (links, rules error) 
 	if p.mesh {
 		errs = append(errs, m.sendMesh(ctx))
 	}
-	return errors.Join(errs...), m.sendRules(ctx, p, c)
+	if rules = m.sendRules(ctx, p, c); rules == nil {
+		m.part(p)
+	}
+	return errors.Join(errs...), rules
+}
+
+// part has connections to those ended that the rules lead to no more.
+func (m *Manager) part(p pending) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for a, n := range p.gone {
+		m.forget[a] = false
+		m.resets[a] = n
+	}
+	for a := range p.drained {
+		udpOnly, ok := m.forget[a]
+		m.forget[a] = udpOnly || !ok
+	}
+	if len(p.gone) > 0 {
+		signal(m.ends)
+	} else if len(p.drained) > 0 {
+		signal(m.flows)
+	}
 }
 
 func sortedNetworks(set map[*network]bool) []*network {
@@ -169,6 +196,8 @@ func (m *Manager) sendRules(ctx context.Context, p pending, c Change) error {
 		maps.Copy(m.pending.virtuals, p.virtuals)
 		maps.Copy(m.pending.locals, p.locals)
 		maps.Copy(m.pending.inlets, p.inlets)
+		maps.Copy(m.pending.gone, p.gone)
+		maps.Copy(m.pending.drained, p.drained)
 		m.pending.mesh = m.pending.mesh || p.mesh
 		return err
 	}

@@ -58,7 +58,7 @@ func asks(def stack.Network, at stack.Attachment) bool {
 // endpointOf is what other nodes learn of a container that no task stands for.
 func (m *Manager) endpointOf(sb Sandbox, at stack.Attachment, def stack.Network) stack.Endpoint {
 	e := stack.Endpoint{
-		ID: sb.ID, Network: def.Name, Container: sb.ID, Name: nameOf(sb), Service: sb.PortGroup, IPv4: at.IPv4, IPv6: at.IPv6,
+		ID: sb.ID, Network: def.Name, Container: sb.ID, Name: nameOf(sb), Stack: sb.Stack, Service: sb.PortGroup, IPv4: at.IPv4, IPv6: at.IPv6,
 		MAC: at.MacAddress, Aliases: at.Aliases, Up: true, Ready: true,
 	}
 	for _, name := range sb.DNSNames {

@@ -39,13 +39,13 @@ func (m *Manager) ensureSegment(ctx context.Context, n *network) error {
 	return nil
 }
 
-// directoryOfLocked is what is known of a network, unless another one has its name now.
+// directoryOfLocked is what is known of a network, unless it is no more.
 func (m *Manager) directoryOfLocked(n *network) *stack.Directory {
 	if !n.def.Spans() {
 		return nil
 	}
-	if def, ok := m.opt.Source.Network(n.def.Name); !ok || networkKey(def) != n.key() {
-		return nil
+	if def, ok := m.opt.Source.Network(n.key()); !ok || def.Name != n.def.Name {
+		return nil // another one may have its name now
 	}
 	return m.opt.Source.Directory(n.def.Name)
 }

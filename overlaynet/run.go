@@ -22,6 +22,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	g.Go(func() error { return m.opt.Links.Run(ctx, m.poke) })
 	g.Go(func() error { return m.opt.Rules.Run(ctx, m.poke) })
 	g.Go(func() error { return m.follow(ctx) })
+	g.Go(func() error { return m.followFlows(ctx) })
 	g.Go(func() error { return m.tellPlain(ctx) })
 	return g.Wait()
 }
@@ -44,12 +45,6 @@ func (m *Manager) follow(ctx context.Context) error {
 			err = m.round(ctx)
 		case <-m.news:
 			err = m.round(ctx)
-		case <-m.flows:
-			select { // they come in bursts too, and one pass over the table does for all
-			case <-ctx.Done():
-			case <-time.After(settle):
-				err = m.forgetFlows(ctx)
-			}
 		case <-m.wake:
 			due = earlier(due, time.Now().Add(max(settle, rest*took)))
 		case start := <-t.C:
@@ -80,7 +75,7 @@ func earlier(a, b time.Time) time.Time {
 func (m *Manager) round(ctx context.Context) error {
 	errs := []error{m.pruneUnknown(ctx), m.reforward()}
 	m.observe()
-	return errors.Join(append(errs, m.flushAll(ctx), m.resize(ctx), m.endFlows(ctx))...)
+	return errors.Join(append(errs, m.flushAll(ctx), m.resize(ctx))...)
 }
 
 // observe takes over what the Source says.

@@ -87,7 +87,7 @@ func sandboxOf(rec record) *overlaynet.Sandbox {
 	sb := &overlaynet.Sandbox{
 		ID: rec.ID, Name: rec.Name, DNSNames: []string{rec.Name, short(rec.ID)},
 		Ports: s.Ports, PublishAll: s.PublishAll, DNS: s.DNS, DNSSearch: s.DNSSearch, DNSOptions: s.DNSOptions,
-		PortGroup: portGroup(s.Labels),
+		PortGroup: portGroup(s.Labels), Stack: s.Labels["com.docker.compose.project"],
 	}
 	if s.Hostname != "" && s.Hostname != short(rec.ID) {
 		sb.DNSNames = append(sb.DNSNames, s.Hostname)
