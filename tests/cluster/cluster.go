@@ -34,9 +34,7 @@ func New(t testing.TB, sentence string, managers, workers int, images ...string)
 	if managers > 0 {
 		c.Hosts = c.Lab.Cluster(managers, workers)
 	}
-	for _, h := range c.Hosts {
-		h.Load(images...)
-	}
+	netlab.Load(t, c.Hosts, images...)
 	return c
 }
 

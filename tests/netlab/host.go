@@ -284,20 +284,6 @@ func (h *Host) Docker(args ...string) Result {
 	return h.exec(Input{Env: []string{"DOCKER_HOST=" + h.Socket()}}, "docker", args...)
 }
 
-// Load makes the images available on the host.
-func (h *Host) Load(refs ...string) {
-	h.t.Helper()
-	for i, path := range Images(h.t, refs...) {
-		h.mu.Lock()
-		have := h.loaded[refs[i]]
-		h.loaded[refs[i]] = true
-		h.mu.Unlock()
-		if !have {
-			h.Dhow("load", "--quiet", "--input", path)
-		}
-	}
-}
-
 // Get fetches a page from the host's own point of view.
 func (h *Host) Get(url string) Result {
 	return h.Exec("curl", "-sS", "--max-time", "5", url)
