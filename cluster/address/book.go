@@ -161,12 +161,12 @@ func (b *book) free(s space, owner string, has stack.TaskAddress) {
 	for _, a := range parsed(has) {
 		if b.err == nil {
 			b.of(s).Free(a, owner)
+			b.full = [4]error{}
 		}
 	}
 	if s == hosts {
 		b.rekeep(has)
 	}
-	b.full = [4]error{}
 }
 
 // holds reports whether a service's address is in the network's present ranges.
