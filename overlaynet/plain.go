@@ -2,12 +2,10 @@ package overlaynet
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
-	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
 )
 
@@ -19,8 +17,7 @@ type plainKey struct{ id, network string }
 type addresses map[string]stack.Endpoint
 
 const (
-	patience   = 20 * time.Second // with whoever still has an address
-	leaveLimit = 5 * time.Second  // of one word to the managers while a container's changes wait
+	leaveLimit = 5 * time.Second // of one word to the managers while a container's changes wait
 	retell     = time.Second
 )
 
@@ -84,84 +81,6 @@ func (m *Manager) Plain() []string {
 		}
 	}
 	return out
-}
-
-// busy is the error for an address that a container of this node still has.
-type busy struct {
-	err      error
-	holder   string          // sandbox ID; "": not known
-	released <-chan struct{} // closed when an address becomes free
-}
-
-func (b *busy) Error() string { return b.err.Error() }
-func (b *busy) Unwrap() error { return b.err }
-
-// patiently does what may need an address that another container of this node
-// has not given back yet: the managers have given it away, so its end is near.
-func (m *Manager) patiently(ctx context.Context, do func() error) error {
-	limit := time.NewTimer(patience)
-	defer limit.Stop()
-	for {
-		err := do()
-		var b *busy
-		if !errors.As(err, &b) {
-			return err
-		}
-		if err := m.endLeaving(ctx, b.holder); err != nil {
-			return errors.Join(b.err, err)
-		}
-		select {
-		case <-b.released:
-		case <-limit.C:
-			return b.err
-		case <-ctx.Done():
-			return errors.Join(b.err, ctx.Err())
-		}
-	}
-}
-
-// endLeaving goes on with the end of a sandbox that could not be brought about.
-func (m *Manager) endLeaving(ctx context.Context, id string) error {
-	m.mu.Lock()
-	s := m.spaces[id]
-	leaving := s != nil && s.leaving
-	m.mu.Unlock()
-	if !leaving {
-		return nil
-	}
-	return m.Disconnect(ctx, id)
-}
-
-// takeGiven takes exactly these addresses; one of them may be "".
-func (m *Manager) takeGiven(n *network, s *space, j *join, v4, v6 string) error {
-	for _, a := range []string{v4, v6} {
-		if a == "" {
-			continue
-		}
-		p, err := n.takeStatic(a, s.sb.Name)
-		if errors.Is(err, runtime.ErrConflict) {
-			return &busy{err, m.holderLocked(n, a), m.released}
-		}
-		if err != nil {
-			return err
-		}
-		if p.Addr().Is4() {
-			j.addr4 = p
-		} else {
-			j.addr6 = p
-		}
-	}
-	return nil
-}
-
-func (m *Manager) holderLocked(n *network, addr string) string {
-	for id := range n.members {
-		s := m.spaces[id]
-		if s != nil && slices.ContainsFunc([]bool{false, true}, func(v6 bool) bool { return s.addr(n, v6).IsValid() && s.addr(n, v6).String() == addr }) {
-			return id
-		}
-	}
-	return ""
 }
 
 // tellLocked has the managers told how it is with these places.

@@ -139,7 +139,7 @@ func (n *node) openCluster(ctx context.Context) (err error) {
 		},
 		Agent: n.runAgent, Lease: filepath.Join(n.cfg.RunDir, "lease"), Drop: n.dropTasks, Inventory: n.inventory, Ours: virtual,
 		PortsTaken: func(list []stack.Port) []string { return portsTaken(n.ports, list) },
-		MTU:        n.links.MTUOf, Ranges: n.links.Avoid, Addrs: n.links.Addrs, Problems: func() []string { return n.network.Warnings() },
+		MTU:        n.links.MTUOf, Ranges: n.links.Avoid, Addrs: n.links.Addrs, Problems: func() []string { return n.network.Problems() },
 		Plain: func() []string { return n.network.Plain() },
 	})
 	if err == nil {
