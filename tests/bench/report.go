@@ -48,17 +48,18 @@ func budgetOf(limit float64, name string) string {
 }
 
 // share compares two kinds of samples of which more is better by their medians:
-// dhow has to reach least of the peer's.
+// dhow has to reach least of the peer's; a least of 0 is no budget.
 func (r *report) share(what, unit string, dhow shares, name string, peer shares, least float64) {
 	scale := 1.0
 	if unit == "Gbit/s" {
 		scale = 1e9
 	}
 	got := dhow.median() / peer.median()
-	r.lines = append(r.lines, line{
-		what: what, dhow: fmt.Sprintf("%.4g %s", dhow.median()/scale, unit), peer: fmt.Sprintf("%.4g %s", peer.median()/scale, name),
-		ratio: got, budget: fmt.Sprintf("at least %g of %s", least, name), met: verdict(got >= least),
-	})
+	l := line{what: what, dhow: fmt.Sprintf("%.4g %s", dhow.median()/scale, unit), peer: fmt.Sprintf("%.4g %s", peer.median()/scale, name), ratio: got}
+	if least > 0 {
+		l.budget, l.met = fmt.Sprintf("at least %g of %s", least, name), verdict(got >= least)
+	}
+	r.lines = append(r.lines, l)
 }
 
 // atMost adds a line whose budget is a number.
