@@ -13,6 +13,9 @@ import (
 // ensureSegment makes the network's bridge, resolver and isolation, once.
 func (m *Manager) ensureSegment(ctx context.Context, n *network) error {
 	if n.isMade() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.followDirectoryLocked(n, m.directoryOfLocked(n)) // it was abandoned if nobody was in it
 		return nil
 	}
 	if err := m.patiently(ctx, func() error { return m.evict(ctx, n) }); err != nil {
@@ -23,6 +26,11 @@ func (m *Manager) ensureSegment(ctx context.Context, n *network) error {
 	if n.made {
 		return nil
 	}
+	return m.establish(ctx, n)
+}
+
+// establish makes the network; n.up is held.
+func (m *Manager) establish(ctx context.Context, n *network) error {
 	m.mu.Lock()
 	m.followDirectoryLocked(n, m.directoryOfLocked(n)) // so that its tunnel is made with it
 	m.mu.Unlock()
@@ -79,6 +87,7 @@ func (m *Manager) evict(ctx context.Context, n *network) error {
 
 // raise makes the bridge and serves its names; n.up is held.
 func (m *Manager) raise(ctx context.Context, n *network) error {
+	n.begun = true
 	seg := m.segmentOf(n)
 	if err := m.opt.Links.SetSegment(ctx, seg); err != nil {
 		return fmt.Errorf("network %s: %w", n.def.Name, err)
@@ -156,7 +165,7 @@ func (m *Manager) dropSegment(ctx context.Context, n *network) error {
 	err := m.lower(ctx, n)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(n.members) == 0 { // else somebody waits for n.up to make it again
+	if len(n.members) == 0 && err == nil { // else somebody waits for n.up to make it again, or what is left must go
 		delete(m.networks, n.key())
 	}
 	return err
@@ -164,7 +173,7 @@ func (m *Manager) dropSegment(ctx context.Context, n *network) error {
 
 // lower removes the bridge; n.up is held.
 func (m *Manager) lower(ctx context.Context, n *network) error {
-	if !n.made {
+	if !n.begun {
 		return nil
 	}
 	c := Change{Segments: map[string]*Segment{n.key(): nil}, Resolvers: map[netip.Addr]uint16{}}
@@ -177,5 +186,6 @@ func (m *Manager) lower(ctx context.Context, n *network) error {
 	if err != nil {
 		return fmt.Errorf("remove network %s: %w", n.def.Name, err)
 	}
+	n.begun = false
 	return nil
 }

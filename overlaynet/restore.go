@@ -50,6 +50,9 @@ func (m *Manager) Restore(ctx context.Context, have []Restored) error {
 		errs = append(errs, m.opt.Rules.Clear(ctx))
 	}
 	links, rules := m.flushWith(ctx, c)
+	if rules != nil {
+		m.unmake()
+	}
 	errs = append(errs, links, rules)
 	var segments []Segment
 	for _, n := range m.used() {
@@ -92,6 +95,15 @@ func (m *Manager) raiseAll(ctx context.Context) (Change, error) {
 		errs = append(errs, err)
 	}
 	return c, errors.Join(errs...)
+}
+
+// unmake has all networks made again by the next look: the rules do not know them.
+func (m *Manager) unmake() {
+	for _, n := range m.used() {
+		n.up.Lock()
+		n.made = false
+		n.up.Unlock()
+	}
 }
 
 // adopt makes a kept sandbox whole again.

@@ -118,7 +118,9 @@ func (m *Manager) repair(ctx context.Context) error {
 	m.mu.Unlock()
 	for _, n := range m.used() {
 		n.up.Lock()
-		if seg := m.segmentOf(n); n.made {
+		if seg := m.segmentOf(n); n.begun && !n.made { // it went wrong
+			errs = append(errs, m.establish(ctx, n))
+		} else if n.made {
 			err := m.opt.Links.SetSegment(ctx, seg)
 			if err == nil {
 				n.sent = seg

@@ -33,6 +33,7 @@ type network struct {
 
 	up        keyLock               // held while the bridge is made or removed; before Manager.mu
 	made      bool                  // guarded by up
+	begun     bool                  // guarded by up: something of it may be there, also when it is not made
 	resolvers map[netip.Addr]uint16 // guarded by up
 	forward   map[string][]string   // guarded by up: def's may have changed since
 	sent      Segment               // guarded by up: what the kernel has
