@@ -194,7 +194,8 @@ func (s *soak) killContainer() {
 
 // byHand makes a container in the shared network, or removes one.
 func (s *soak) byHand() {
-	for name, h := range s.plain {
+	for _, name := range slices.Sorted(maps.Keys(s.plain)) {
+		h := s.plain[name]
 		if s.rnd.IntN(3) > 0 || slices.Contains(s.away, h) {
 			continue
 		}
