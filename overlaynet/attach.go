@@ -15,9 +15,13 @@ func (m *Manager) ConnectNetwork(ctx context.Context, id string, at stack.Attach
 	defer m.ids.lock(id)()
 	m.mu.Lock()
 	s := m.spaceLocked(id)
+	twice := s != nil && s.join(at.Network) != nil
 	m.mu.Unlock()
 	if s == nil || s.sb.None {
 		return nil, missing(s, id)
+	}
+	if twice { // before the managers are asked: they would give it another address
+		return nil, fmt.Errorf("connect %s: network %s: connected twice: %w", nameOf(s.sb), at.Network, runtime.ErrConflict)
 	}
 	sb := s.sb
 	sb.Attachments = []stack.Attachment{at}

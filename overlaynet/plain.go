@@ -133,10 +133,6 @@ func (m *Manager) tellOne(ctx context.Context, k plainKey) error {
 	defer m.ids.lock(k.id)()
 	ctx, cancel := context.WithTimeout(ctx, leaveLimit)
 	defer cancel()
-	def, ok := m.opt.Source.Network(k.network)
-	if !ok {
-		return nil // it went, and all endpoints with it
-	}
 	m.mu.Lock()
 	s := m.spaceLocked(k.id)
 	var j *join
@@ -145,9 +141,10 @@ func (m *Manager) tellOne(ctx context.Context, k plainKey) error {
 	}
 	m.mu.Unlock()
 	if j == nil {
-		return m.opt.Source.Leave(ctx, k.id, k.network)
+		return m.opt.Source.Leave(ctx, k.id, k.network) // also when the network is not known, or not yet
 	}
-	if !j.entered {
+	def, ok := m.opt.Source.Network(k.network)
+	if !j.entered || !ok {
 		return nil
 	}
 	e := m.endpointOf(s.sb, j.at, def)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dhow-project/dhow/overlaynet"
+	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
 )
 
@@ -78,6 +79,38 @@ func TestPlainContainers(t *testing.T) {
 		t.Errorf("restored: %+v", now.Endpoints)
 	}
 	eventually(t, "the managers know it again", func() bool { return len(src.inside()) == 1 })
+}
+
+// Who is in a network already asks for no second address in it.
+func TestConnectingTwiceAsksNobody(t *testing.T) {
+	src, k := newSource(span("front", 1)), newKernel()
+	m := running(t, k, src)
+	_, err := m.Connect(t.Context(), task("t", "10.70.1.21"))
+	must(t, err)
+	_, err = m.Connect(t.Context(), overlaynet.Sandbox{ID: "p", Name: "p", Attachments: on("front")})
+	must(t, err)
+	before := src.inside()
+	src.refusing("asked")
+	for _, id := range []string{"t", "p"} {
+		if _, err := m.ConnectNetwork(t.Context(), id, stack.Attachment{Network: "front", IPv4: "10.70.1.99"}); !errors.Is(err, runtime.ErrConflict) {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	if got := src.inside(); !slices.Equal(got, before) {
+		t.Errorf("inside: %v, want %v", got, before)
+	}
+}
+
+// The managers are told of who has left a network that this node does not know
+// (any more): what they do not hear they would wait for.
+func TestLeavingAnUnknownNetworkIsTold(t *testing.T) {
+	src, k := newSource(span("front", 1)), newKernel()
+	m := running(t, k, src)
+	_, err := m.Connect(t.Context(), overlaynet.Sandbox{ID: "p", Name: "p", Attachments: on("front")})
+	must(t, err)
+	src.remove("front")
+	must(t, m.Disconnect(t.Context(), "p"))
+	eventually(t, "it has left", func() bool { return len(src.inside()) == 0 })
 }
 
 // An address that the managers have given to the next one while the last one
