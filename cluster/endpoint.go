@@ -102,7 +102,7 @@ func mayEnter(n *state.Network, e *stack.Endpoint) error {
 	case n.Driver != "overlay" || n.Attachable || n.Network.Stack != "" && n.Network.Stack == own:
 		return nil
 	}
-	return fmt.Errorf("network %s is an overlay network that is not attachable: plain containers may not enter it; declare it with `attachable: true` (dhow network create --attachable): %w", n.Name, runtime.ErrForbidden)
+	return fmt.Errorf("network %s not manually attachable: it is an overlay network for services; declare it with `attachable: true`, or make it with dhow network create --attachable, to let plain containers in: %w", n.Name, runtime.ErrForbidden)
 }
 
 // holder is what a person calls who has an address.

@@ -193,7 +193,7 @@ func TestPlainContainersEnterAndLeave(t *testing.T) {
 		t.Errorf("got %+v and %+v, %v", moved, c, err)
 	}
 	_, err = enter("a", "closed", "")
-	refused(t, err, runtime.ErrForbidden, "not attachable", "--attachable")
+	refused(t, err, runtime.ErrForbidden, "not manually attachable", "--attachable")
 	_, err = enter("a", "bridge", "")
 	refused(t, err, runtime.ErrInvalid)
 	_, err = enter("a", "none such", "")

@@ -129,28 +129,31 @@ func serviceWaits(snap *state.Snapshot, sv *state.Service, ready int) (out []str
 	if sv.Removing || sv.Desired != stack.DesiredRun || wantedTasks(snap, sv) == 0 {
 		return nil
 	}
+	var order []string
+	byReason := map[string][]string{}
 	for _, t := range snap.ServiceTasks(sv.Stack, sv.Name) {
-		if t.Desired != stack.DesiredRun || t.Status.State == stack.TaskRunning || t.Status.State == stack.TaskCompleted {
+		if t.Desired != stack.DesiredRun || t.Status.State == stack.TaskRunning || t.Status.State == stack.TaskCompleted || t.Status.Message == "" {
 			continue
 		}
-		if t.Status.Message != "" {
-			out = append(out, fmt.Sprintf("%s: %s", containerName(snap, t), t.Status.Message))
+		why := strings.TrimPrefix(t.Status.Message, fmt.Sprintf("%s.%d: ", t.Service, t.Slot))
+		if byReason[why] == nil {
+			order = append(order, why)
 		}
+		byReason[why] = append(byReason[why], containerName(snap, t))
 	}
-	out = folded(out)
+	for _, why := range order {
+		out = append(out, several(byReason[why])+": "+why)
+	}
 	if job := sv.Spec.Mode == stack.ReplicatedJob || sv.Spec.Mode == stack.GlobalJob; ready == 0 && !job {
 		out = append(out, fmt.Sprintf("service %s/%s: no task is ready, it answers nobody (dhow ps --all)", sv.Stack, sv.Name))
 	}
 	return out
 }
 
-// most is how many tasks of one service are listed that wait.
-const most = 5
-
-// folded is a list with the number of those that are too many for it.
-func folded(list []string) []string {
-	if n := len(list); n > most {
-		return append(list[:most:most], fmt.Sprintf("... and %d more of this service", n-most))
+// several names the first of some and counts the others.
+func several(names []string) string {
+	if len(names) == 1 {
+		return names[0]
 	}
-	return list
+	return fmt.Sprintf("%s and %d more", names[0], len(names)-1)
 }

@@ -327,8 +327,9 @@ func (f *fakeImages) Prune(context.Context, bool, map[string]string) (runtime.Pr
 
 // fakeNetworks are the replicated networks.
 type fakeNetworks struct {
-	mu  sync.Mutex
-	all map[string]stack.Network // guarded by mu; by name
+	mu    sync.Mutex
+	all   map[string]stack.Network     // guarded by mu; by name
+	views map[string]stack.NetworkView // guarded by mu; by name
 }
 
 func newFakeNetworks() *fakeNetworks {
@@ -371,7 +372,11 @@ func (f *fakeNetworks) NetworkView(ref string) (stack.NetworkView, error) {
 	if !ok {
 		return stack.NetworkView{}, runtime.ErrNotFound
 	}
-	return stack.NetworkView{Network: n}, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v := f.views[n.Name]
+	v.Network = n
+	return v, nil
 }
 
 func (f *fakeNetworks) Networks() []stack.Network {
