@@ -110,6 +110,9 @@ func TestKernelsStayWhatTheStateSays(t *testing.T) {
 			steps++
 			time.Sleep(time.Duration(s.rnd.IntN(1500)) * time.Millisecond)
 		}
+		if len(s.away) > 0 && s.rnd.IntN(2) == 0 { // until it is taken for lost, and its tasks are elsewhere
+			time.Sleep(time.Duration(2+s.rnd.IntN(6)) * time.Second)
+		}
 		s.recover()
 		s.restore()
 		s.check()
@@ -135,8 +138,10 @@ func (s *soak) step() {
 	switch n := s.rnd.IntN(16); {
 	case n < 4:
 		s.change()
-	case n < 6:
+	case n < 5:
 		s.killContainer()
+	case n < 6:
+		s.oneOff()
 	case n < 8:
 		s.byHand()
 	case n < 11:
@@ -189,6 +194,21 @@ func (s *soak) killContainer() {
 			}
 			return
 		}
+	}
+}
+
+// oneOff runs a container of a service beside its tasks, or starts its tasks anew.
+func (s *soak) oneOff() {
+	h, st := s.host(), s.stacks[s.rnd.IntN(len(s.stacks))]
+	service := map[string]string{"shop": "db", "blog": "app", "tool": "fixed"}[st.name]
+	args := []string{"-p", st.name, "restart", service}
+	if s.rnd.IntN(2) == 0 {
+		args = []string{"-f", filepath.Join(s.Dir, st.name+".yaml"), "run", "--rm", "-T", "--no-deps", service, "wget", "-q", "-O", "-", "http://" + service + "/"}
+	}
+	s.note("%s on %s", strings.Join(args, " "), h.Name)
+	r := h.TryWith(netlab.Input{Dir: s.Dir, Timeout: 20 * time.Second}, args...)
+	if err := r.Err(); err != nil { // its service may be gone, or somewhere else
+		s.note("  %v", err)
 	}
 }
 
