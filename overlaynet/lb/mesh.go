@@ -151,10 +151,15 @@ func restored() [][]expr.Any {
 const (
 	meshed  = "mesh"     // forward, from or to the mesh
 	meshNAT = "mesh_nat" // postrouting, to the mesh
+
+	meshRaw   = "mesh_raw"   // raw, from the mesh
+	meshInput = "mesh_input" // input, from the mesh
 )
 
 // meshHooks are the chains that others jump to: always there, empty without a mesh.
-func (b *batch) meshHooks() []fixedChain { return []fixedChain{b.regular(meshed), b.regular(meshNAT)} }
+func (b *batch) meshHooks() []fixedChain {
+	return []fixedChain{b.regular(meshed), b.regular(meshNAT), b.regular(meshRaw), b.regular(meshInput)}
+}
 
 func jumpTo(chain string) []expr.Any { return rule(jump(chain)) }
 
@@ -183,20 +188,18 @@ func (b *batch) meshDevice(old, next string, bridged bool) {
 }
 
 // meshBase are chains of their own. Packets of others get no further than a
-// look at the name of a link or at a mark.
+// look at the name of a link or at a mark. All packets of all networks pass
+// each of them twice, bare and in a tunnel, so what can be a part of a chain
+// that is there anyway is.
 func (b *batch) meshBase(device string) []fixedChain {
 	in := onLinkOf(iifname, device)
 	known := rule(in, direction(original), ctBits(expr.CtKeySTATE, expr.CtStateBitNEW), senderMAC(),
 		&expr.Lookup{SourceRegister: reg1, DestRegister: reg1, IsDestRegSet: true, SetName: b.meshMarks().Name}, storeCtMark())
-	accept, drop := verdict(expr.VerdictAccept), verdict(expr.VerdictDrop)
+	drop := verdict(expr.VerdictDrop)
 	return []fixedChain{
-		b.base("mesh_raw", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw,
-			rule(in, inLoopback(saddr4(reg1)), drop)),
 		b.base("mesh_mark", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle,
 			append([][]expr.Any{known}, restored()...)...),
 		b.base("mesh_output", nftables.ChainTypeRoute, nftables.ChainHookOutput, *nftables.ChainPriorityMangle, restored()...),
-		b.base("mesh_input", nftables.ChainTypeFilter, nftables.ChainHookInput, *nftables.ChainPriorityFilter,
-			rule(in, ctKnown(), accept), rule(in, drop)),
 		// Marks end here: the outer packets of tunnels would inherit them.
 		b.base("mesh_end", nftables.ChainTypeFilter, nftables.ChainHookPostrouting, *nftables.ChainPriorityLast,
 			rule(ours(metaMark(), expr.CmpOpNeq), metaMark(), bits(^uint32(overlaynet.MeshMask), 0), storeMetaMark()),
@@ -230,6 +233,8 @@ func (b *batch) meshFilled(device string, bridged bool) []fixedChain {
 			rule(out, ours(metaMark(), expr.CmpOpEq), drop),
 		),
 		b.regular(meshNAT, append(nat, rule(out, accept))...), // the client's own address stays
+		b.regular(meshRaw, rule(in, inLoopback(saddr4(reg1)), drop)),
+		b.regular(meshInput, rule(in, drop)), // what is known has left input before
 	}
 }
 

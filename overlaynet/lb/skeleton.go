@@ -157,6 +157,7 @@ func (b *batch) raw() fixedChain {
 		rule(ifIn(b.bridges(), false), goTo(inside)),
 		rule(b.toTunnel(), jump(tunnel)),
 		rule(iifname(reg1), &expr.Cmp{Op: expr.CmpOpNeq, Register: reg1, Data: ifname("lo")}, inLoopback(daddr4(reg1)), verdict(expr.VerdictDrop)),
+		jumpTo(meshRaw),
 	)
 }
 
@@ -197,6 +198,7 @@ func (b *batch) output() fixedChain {
 func (b *batch) input() fixedChain {
 	return b.base("input", nftables.ChainTypeFilter, nftables.ChainHookInput, *nftables.ChainPriorityFilter,
 		rule(ctKnown(), verdict(expr.VerdictAccept)),
+		jumpTo(meshInput),
 		// A container has no tunnel to the node, whatever source it writes on it.
 		rule(b.toTunnel(), ifIn(b.bridges(), false), verdict(expr.VerdictDrop)),
 		// From an internal network only the gateway itself is reached, no other address of the node.
