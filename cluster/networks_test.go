@@ -260,3 +260,28 @@ func TestPortsAreTheClusters(t *testing.T) {
 	}
 	w.up(shop(published("web", stack.Port{HostPort: 8080, ContainerPort: 81}))) // its own
 }
+
+// Behind published ports a task has, for each family, the address in the
+// network of that family's default route.
+func TestPublishedAddressesOfBothFamilies(t *testing.T) {
+	w := newWorld(t)
+	w.open()
+	s := shop(published("web", stack.Port{HostPort: 8080, ContainerPort: 80}))
+	s.Networks = map[string]stack.Network{
+		"default": {Name: "shop_default", Key: "default"},
+		"both":    {Name: "shop_both", Key: "both", EnableIPv6: true},
+	}
+	web := s.Services["web"]
+	web.Container.Networks = []stack.Attachment{{Network: "default", GwPriority: 1}, {Network: "both"}}
+	s.Services["web"] = web
+	w.up(s)
+	w.until("ready", ready)
+	list := w.m.Directory("", nil).Endpoints
+	if len(list) != 1 {
+		t.Fatalf("endpoints %+v", list)
+	}
+	four, six := w.m.Directory("shop_default", nil).Endpoints[0], w.m.Directory("shop_both", nil).Endpoints[0]
+	if e := list[0]; e.Network != "shop_default" || e.IPv4 != four.IPv4 || e.IPv6 == "" || e.IPv6 != six.IPv6 {
+		t.Errorf("got %+v; it has %s and %s", e, four.IPv4, six.IPv6)
+	}
+}
