@@ -50,7 +50,7 @@ func (m *Manager) EnterNetwork(ctx context.Context, e stack.Endpoint) (stack.End
 	if old != nil && (e.IPv4 == "" || e.IPv4 == old.IPv4) && (e.IPv6 == "" || e.IPv6 == old.IPv6) {
 		e.IPv4, e.IPv6 = old.IPv4, old.IPv6
 		if reflect.DeepEqual(old.Endpoint, e) {
-			return e, nil
+			return e, m.Verify(ctx) // who leads no more may not know that it was taken out
 		}
 		return e, m.enter(ctx, e, old.Created)
 	}

@@ -88,6 +88,24 @@ func TestAServiceOverNodes(t *testing.T) {
 	wantShow(t, k, "nothing", "mesh none", "inbound {Port:0 Peers:map[]")
 }
 
+// A node behind a VPN with the smallest MTU that IPv6 allows leaves less in the
+// tunnels: the kernel would take the IPv6 addresses of all containers away.
+func TestSmallLinksLeaveIPv6(t *testing.T) {
+	both := span("both", 2)
+	both.EnableIPv6, both.Subnets = true, append(both.Subnets, stack.Subnet{CIDR: "fd00:70:2::/64"})
+	src, k := newSource(span("front", 1), both), newKernel()
+	src.cluster(3)
+	src.fabric.MTU = 1230
+	m := k.manager(t, src)
+	must(t, m.Restore(t.Context(), nil))
+	for name, net := range map[string]string{"c1": "front", "c2": "both"} {
+		_, err := m.Connect(t.Context(), overlaynet.Sandbox{ID: name, Attachments: on(net)})
+		must(t, err)
+	}
+	must(t, m.Round(t.Context()))
+	wantShow(t, k, "a link of 1280 bytes", "segment front mtu 1230", "segment both mtu 1280", "MTU:1280 Addrs:[10.255.0.1/16 fd00:255::1/64]")
+}
+
 // A change costs with the change: one endpoint, one of each call.
 func TestOneEndpointOneCall(t *testing.T) {
 	src, k, m := shop(t)

@@ -82,8 +82,8 @@ func (n *network) setMTU(v string) error {
 	switch {
 	case err != nil || mtu < 68 || mtu > 65535: // RFC 791, and the kernel's limit for veth
 		return fmt.Errorf("%q is not an MTU: want 68 to 65535 bytes", v)
-	case mtu < 1280 && n.has(true): // RFC 8200, section 5
-		return fmt.Errorf("%d bytes are too few for IPv6, which needs 1280", mtu)
+	case mtu < minMTU6 && n.has(true):
+		return fmt.Errorf("%d bytes are too few for IPv6, which needs %d", mtu, minMTU6)
 	}
 	n.mtu = mtu
 	return nil

@@ -87,10 +87,17 @@ func (m *Manager) shapeLocked(n *network) {
 	}
 }
 
+// minMTU6 is the least that IPv6 needs of a link (RFC 8200, section 5): below it
+// the kernel takes the link's IPv6 addresses away.
+const minMTU6 = 1280
+
 // mtuLocked is what fits without being broken up: through the uplink, and of
-// networks that span nodes through their tunnels. 0: not known.
+// networks that span nodes through their tunnels, but no less than their
+// families need. 0: not known.
 func (m *Manager) mtuLocked(n *network) int {
 	switch {
+	case n.def.Spans() && m.fabric.MTU != 0 && n.has(true):
+		return max(m.fabric.MTU, minMTU6)
 	case n.def.Spans() && m.fabric.MTU != 0:
 		return m.fabric.MTU
 	case n.def.Spans() && !m.fabric.Known:
@@ -108,6 +115,9 @@ func (m *Manager) meshLocked() *Mesh {
 	mesh := &Mesh{
 		Tunnel: Tunnel{Device: MeshDevice(m.mark), VNI: uint32(m.fabric.Mesh.VNI), Port: m.fabric.Port, Local: own.Addr},
 		MTU:    m.fabric.MTU, Addrs: meshAddrs(m.fabric.Mesh, own.Number), Peers: map[uint16]MeshPeer{}, Routes: map[netip.Addr]uint16{},
+	}
+	if mesh.MTU != 0 && len(mesh.Addrs) > 0 && mesh.Addrs[len(mesh.Addrs)-1].Addr().Is6() {
+		mesh.MTU = max(mesh.MTU, minMTU6)
 	}
 	for id, p := range m.fabric.Peers {
 		if id == m.fabric.Node || p.Number == 0 || !p.Addr.IsValid() || p.Addr.Is4() != own.Addr.Is4() {
