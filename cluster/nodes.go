@@ -209,7 +209,8 @@ func (m *Manager) Hello(ctx context.Context, facts stack.Node) error {
 	}
 	m.write.Lock()
 	defer m.write.Unlock()
-	old := m.store.Snapshot().Node(facts.ID)
+	snap := m.store.Snapshot()
+	old := snap.Node(facts.ID)
 	if old == nil {
 		return fmt.Errorf("node %s is not of this cluster: %w", facts.ID, runtime.ErrForbidden)
 	}
@@ -219,10 +220,11 @@ func (m *Manager) Hello(ctx context.Context, facts stack.Node) error {
 	if n.Down {
 		n.Down, n.Fenced, n.Message, n.Since = false, false, "", time.Now().UnixNano()
 	}
-	if sameNode(old, &n) {
-		return nil
+	changes := m.moveIngress(snap, &n)
+	if !sameNode(old, &n) {
+		changes = append(changes, state.Change{Node: &n})
 	}
-	_, err := m.propose(ctx, []state.Change{{Node: &n}})
+	_, err := m.propose(ctx, changes)
 	return err
 }
 

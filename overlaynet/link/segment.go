@@ -46,6 +46,13 @@ func (l *Links) SetSegment(_ context.Context, s overlaynet.Segment) error {
 	return l.setTunnel(s, st.index)
 }
 
+// strictSources tells whether packets of a link, or of all, must come the way
+// that an answer would go.
+func strictSources(device string) bool {
+	b, err := os.ReadFile("/proc/sys/net/ipv4/conf/" + device + "/rp_filter")
+	return err == nil && strings.TrimSpace(string(b)) == "1"
+}
+
 // alias marks links whose name was chosen by the user.
 func (l *Links) alias() string { return "dhow " + l.mark }
 
@@ -54,13 +61,19 @@ func (l *Links) owns(name string, st state) bool {
 }
 
 // bridgeSysctls: route_localnet lets replies to translated connections from
-// 127.0.0.1 come back; the packet filter drops what abuses it.
+// 127.0.0.1 come back; the packet filter drops what abuses it. Answers on their
+// way back over the mesh carry a mark, and a host that looks for the way to
+// their source by it (src_valid_mark) finds the mesh, not the bridge: a strict
+// rp_filter would drop them.
 func (l *Links) bridgeSysctls(bridge string, v6 bool) error {
 	keys := [][2]string{
 		{"net/ipv4/ip_forward", "1"},
 		{"net/ipv4/conf/" + bridge + "/route_localnet", "1"},
 		{"net/ipv6/conf/" + bridge + "/accept_ra", "0"},
 		{"net/ipv6/conf/" + bridge + "/accept_dad", "0"},
+	}
+	if strictSources("all") || strictSources(bridge) {
+		keys = append(keys, [2]string{"net/ipv4/conf/" + bridge + "/rp_filter", "2"}) // the larger of both counts
 	}
 	if v6 {
 		if err := keepUplinksLearning(); err != nil {
