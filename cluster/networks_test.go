@@ -269,7 +269,7 @@ func TestPublishedAddressesOfBothFamilies(t *testing.T) {
 	s := shop(published("web", stack.Port{HostPort: 8080, ContainerPort: 80}))
 	s.Networks = map[string]stack.Network{
 		"default": {Name: "shop_default", Key: "default"},
-		"both":    {Name: "shop_both", Key: "both", EnableIPv6: true},
+		"both":    {Name: "shop_both", Key: "both", EnableIPv6: true, Subnets: []stack.Subnet{{CIDR: "10.9.0.0/24"}, {CIDR: "fd00:9::/64"}}},
 	}
 	web := s.Services["web"]
 	web.Container.Networks = []stack.Attachment{{Network: "default", GwPriority: 1}, {Network: "both"}}
