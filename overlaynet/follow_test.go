@@ -104,6 +104,14 @@ func TestSmallLinksLeaveIPv6(t *testing.T) {
 	}
 	must(t, m.Round(t.Context()))
 	wantShow(t, k, "a link of 1280 bytes", "segment front mtu 1230", "segment both mtu 1280", "MTU:1280 Addrs:[10.255.0.1/16 fd00:255::1/64]")
+	for i := 1; i <= 3; i++ { // what is too large for IPv6 beneath is not broken up
+		src.peer(fmt.Sprint("n", i), func(p *overlaynet.Peer) { p.Addr = netip.MustParseAddr(fmt.Sprint("2001:db8::", i)) })
+	}
+	must(t, m.Round(t.Context()))
+	wantShow(t, k, "over IPv6", "segment front mtu 1230", "segment both mtu 1230")
+	if got := strings.Join(m.Problems(), "\n"); !strings.Contains(got, "leaves packets of 1230 bytes") {
+		t.Errorf("problems: %s", got)
+	}
 }
 
 // A change costs with the change: one endpoint, one of each call.

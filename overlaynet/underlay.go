@@ -88,18 +88,24 @@ func (m *Manager) shapeLocked(n *network) {
 }
 
 // minMTU6 is the least that IPv6 needs of a link (RFC 8200, section 5): below it
-// the kernel takes the link's IPv6 addresses away.
+// the kernel takes the link's IPv6 addresses away. What is a little too large for
+// the underlay is broken up over IPv4; over IPv6 it would be lost.
 const minMTU6 = 1280
+
+func (m *Manager) atLeastLocked(v6 bool) int {
+	if v6 && m.underlayLocked().Is4() {
+		return minMTU6
+	}
+	return 0
+}
 
 // mtuLocked is what fits without being broken up: through the uplink, and of
 // networks that span nodes through their tunnels, but no less than their
 // families need. 0: not known.
 func (m *Manager) mtuLocked(n *network) int {
 	switch {
-	case n.def.Spans() && m.fabric.MTU != 0 && n.has(true):
-		return max(m.fabric.MTU, minMTU6)
 	case n.def.Spans() && m.fabric.MTU != 0:
-		return m.fabric.MTU
+		return max(m.fabric.MTU, m.atLeastLocked(n.has(true)))
 	case n.def.Spans() && !m.fabric.Known:
 		return 0
 	}
@@ -116,8 +122,8 @@ func (m *Manager) meshLocked() *Mesh {
 		Tunnel: Tunnel{Device: MeshDevice(m.mark), VNI: uint32(m.fabric.Mesh.VNI), Port: m.fabric.Port, Local: own.Addr},
 		MTU:    m.fabric.MTU, Addrs: meshAddrs(m.fabric.Mesh, own.Number), Peers: map[uint16]MeshPeer{}, Routes: map[netip.Addr]uint16{},
 	}
-	if mesh.MTU != 0 && len(mesh.Addrs) > 0 && mesh.Addrs[len(mesh.Addrs)-1].Addr().Is6() {
-		mesh.MTU = max(mesh.MTU, minMTU6)
+	if mesh.MTU != 0 && len(mesh.Addrs) > 0 {
+		mesh.MTU = max(mesh.MTU, m.atLeastLocked(mesh.Addrs[len(mesh.Addrs)-1].Addr().Is6()))
 	}
 	for id, p := range m.fabric.Peers {
 		if id == m.fabric.Node || p.Number == 0 || !p.Addr.IsValid() || p.Addr.Is4() != own.Addr.Is4() {
@@ -203,6 +209,9 @@ func (m *Manager) peerProblemsLocked() (out []string) {
 	local := m.underlayLocked()
 	if !local.IsValid() {
 		return []string{"this node has no address for traffic between containers: start its daemon with --data-path-addr"}
+	}
+	if local.Is6() && m.fabric.MTU > 0 && m.fabric.MTU < minMTU6 {
+		out = append(out, fmt.Sprintf("the smallest link between the nodes leaves packets of %d bytes to containers: IPv6, which needs %d, does not work in networks over nodes; raise that link's MTU, or use IPv4 between the nodes (--data-path-addr)", m.fabric.MTU, minMTU6))
 	}
 	for _, id := range sortedKeys(m.fabric.Peers) {
 		switch p := m.fabric.Peers[id]; {
