@@ -29,7 +29,7 @@ func (h *Host) links() []string {
 	var left []string
 	for _, kind := range []string{"veth", "vxlan"} {
 		for _, line := range h.lines("ip", "-o", "link", "show", "type", kind) {
-			if !strings.Contains(line, " eth0@") {
+			if !strings.Contains(line, " eth0@") && !strings.Contains(line, " eth1@") {
 				left = append(left, kind+" "+line)
 			}
 		}
