@@ -40,7 +40,7 @@ func (m *Manager) enter(ctx context.Context, r Restored) (addresses, error) {
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			m.tellLocked(r.ID, given)
-			return nil, fmt.Errorf("network %s: %w", def.Name, err)
+			return nil, err // it names the network
 		}
 		given[def.Name] = e
 	}
