@@ -12,7 +12,9 @@ func (m *Manager) serviceLocked(n *network, name string, s *stack.ServiceAddress
 	if old := n.services[name]; old != nil {
 		for _, a := range virtualAddrs(old) {
 			m.pending.virtuals[Virtual{n.key(), a}] = true
-			delete(n.virtuals, a)
+			if n.virtuals[a] == name { // else another service has it already
+				delete(n.virtuals, a)
+			}
 		}
 	}
 	if s == nil {
