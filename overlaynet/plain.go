@@ -2,7 +2,6 @@ package overlaynet
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
