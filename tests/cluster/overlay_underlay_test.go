@@ -188,16 +188,22 @@ func strict(h *netlab.Host) {
 }
 
 func TestHostsMoveAndJoin(t *testing.T) {
-	c := New(t, "hosts that check sources strictly serve published ports, a host that moves is reached again, and one with a smaller MTU is joined by all", 1, 2, "python:3")
+	c := New(t, "hosts that check sources strictly serve published ports, a host that moves is reached again, and one with a smaller MTU is joined by all", 0, 0)
 	client := c.Lab.Client()
-	for _, h := range c.Hosts[:2] {
+	for range 3 {
+		h := c.Lab.Host()
 		strict(h)
+		h.Load("python:3")
+		c.Hosts = append(c.Hosts, h)
+	}
+	c.Run(c.Hosts[0], "swarm", "init", "--advertise-addr", c.Hosts[0].Addr)
+	for _, h := range c.Hosts[1:] {
+		h.Join(c.Hosts[0], "worker")
 	}
 	w := c.Hosts[2]
 	c.Compose(fmt.Sprintf(bulk, python(sendsMuch), w.Name, python(mirror)))
 	c.Step("the stack comes up on strict hosts", func() {
 		c.Run(c.Hosts[0], "up", "-d", "--wait")
-		strict(w) // after its links were made
 		c.serve(client)
 		for _, h := range c.Hosts {
 			for _, o := range c.Hosts {
@@ -221,7 +227,6 @@ func TestHostsMoveAndJoin(t *testing.T) {
 		late.Load("python:3")
 		late.Join(c.Hosts[0], "worker")
 		c.Hosts = append(c.Hosts, late)
-		c.Runs(20*time.Second, "bulk", "probe", 4)
 		c.mtu("probe", "1350")
 		c.serve(client)
 		c.streams(client)
