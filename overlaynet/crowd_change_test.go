@@ -49,7 +49,7 @@ func (w *throng) change() {
 		a.tasks[id] = e
 	case k < 77:
 		w.changeServices(a)
-	case k < 80:
+	case k < 80 && !w.calm:
 		n := w.elsewhere()
 		w.down = map[string]bool{n: !w.down[n]} // and the one that was down is back
 	case k < 82:
