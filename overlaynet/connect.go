@@ -222,7 +222,7 @@ func (m *Manager) forgetLocked(s *space, udpOnly bool) {
 			old, ok := m.forget[a]
 			m.forget[a] = udpOnly && (!ok || old)
 			if !udpOnly {
-				m.resets[a] = j.net
+				m.resets[a] = parting{n: j.net}
 			}
 		}
 		signal(m.flows)

@@ -9,22 +9,29 @@ import (
 	"github.com/dhow-project/dhow/stack"
 )
 
-// distant is a container of another node that can be reached.
+// distant is a container of another node. The kernel knows the way there from
+// when it has an address until that is given back: one that has just started
+// is answered, and one whose node has lost the cluster keeps its connections.
+// Names and pools have those that are up.
 type distant struct {
 	stack.Endpoint
 	addrs  []netip.Addr
 	mac    string
-	via    netip.Addr // of its node, in the underlay
-	number uint16     // of its node
+	via    netip.Addr     // of its node, in the underlay
+	number uint16         // of its node
+	lost   netip.AddrPort // of its node, which the managers hold to be down; invalid: they do not
 }
 
 // distantLocked is the endpoint as this node can use it; nil: it cannot.
 func (m *Manager) distantLocked(e *stack.Endpoint) *distant {
 	p, ok := m.peerLocked(e.Node)
-	if !ok || !e.Up {
+	if !ok {
 		return nil
 	}
 	d := &distant{Endpoint: *e, mac: e.MAC, via: p.Addr, number: p.Number}
+	if p.Down {
+		d.Up, d.Ready, d.lost = false, false, p.Control
+	}
 	for _, s := range []string{e.IPv4, e.IPv6} {
 		if a, err := netip.ParseAddr(s); err == nil {
 			d.addrs = append(d.addrs, a)
@@ -49,8 +56,11 @@ func (d *distant) addr(v6 bool) netip.Addr {
 	return netip.Addr{}
 }
 
+// up reports whether the container has names, and gets requests when it is ready.
+func (d *distant) up() bool { return d != nil && d.Up }
+
 func (d *distant) same(o *distant) bool {
-	return d == o || d != nil && o != nil && d.via == o.via && d.number == o.number && sameEndpoint(&d.Endpoint, &o.Endpoint)
+	return d == o || d != nil && o != nil && d.via == o.via && d.number == o.number && d.lost == o.lost && sameEndpoint(&d.Endpoint, &o.Endpoint)
 }
 
 func sameEndpoint(a, b *stack.Endpoint) bool {
@@ -170,20 +180,19 @@ func (m *Manager) endpointLocked(n *network, id string, e *stack.Endpoint) {
 		return
 	}
 	for _, x := range []*distant{old, d} {
-		if x != nil && x.Service != "" {
+		if x.up() && x.Service != "" {
 			m.touchPoolLocked(n, x.Service)
 		}
 	}
 	if old != nil {
 		n.forgetDistant(old)
-	}
-	if d == nil {
 		delete(n.hosts, id)
-		if n.live {
-			m.opt.Names.RemoveHost(id, n.key())
-		}
-	} else {
+	}
+	if d != nil {
 		n.hosts[id] = d
+	}
+	switch {
+	case d.up():
 		n.byService.add(d.Service, id, d)
 		for _, a := range d.addrs {
 			n.byAddr[a] = id
@@ -191,6 +200,8 @@ func (m *Manager) endpointLocked(n *network, id string, e *stack.Endpoint) {
 		if n.live {
 			m.opt.Names.SetHost(n.hostOf(d))
 		}
+	case old.up() && n.live:
+		m.opt.Names.RemoveHost(id, n.key())
 	}
 	if old == nil || d == nil || old.mac != d.mac || old.via != d.via || !slices.Equal(old.addrs, d.addrs) {
 		m.pending.remotes[n] = true
@@ -207,7 +218,9 @@ func (m *Manager) partLocked(n *network, old, now *distant) {
 	for _, a := range old.addrs {
 		switch {
 		case now == nil || !slices.Contains(now.addrs, a):
-			m.pending.gone[a] = n
+			m.pending.gone[a] = parting{n: n}
+		case old.Up && !now.Up:
+			m.pending.gone[a] = parting{n: n, lost: now.lost}
 		case old.Ready && !now.Ready:
 			m.pending.drained[a] = true
 		}

@@ -30,6 +30,9 @@ type Links interface {
 	SetRemotes(ctx context.Context, s Segment, remotes []Remote) error
 	// SetMesh makes the link between nodes as m says; nil removes it.
 	SetMesh(ctx context.Context, m *Mesh) error
+	// Answers reports whether the machine behind an address answers, be it to
+	// say that nobody listens there. It takes half a second at most.
+	Answers(ctx context.Context, at netip.AddrPort) bool
 	// Reset ends the TCP connections that these sandboxes have to addresses
 	// where nobody is any more.
 	Reset(ctx context.Context, sandboxes []string, addrs []netip.Addr) error

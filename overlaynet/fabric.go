@@ -19,10 +19,11 @@ type Fabric struct {
 
 // Peer is a node as others reach it.
 type Peer struct {
-	Addr   netip.Addr   // of the underlay
-	Addrs  []netip.Addr // that it has besides, of either family: it may ask from each
-	Number uint16       // small, of this node alone; 0: none yet
-	Down   bool
+	Addr    netip.Addr   // of the underlay
+	Addrs   []netip.Addr // that it has besides, of either family: it may ask from each
+	Number  uint16       // small, of this node alone; 0: none yet
+	Down    bool
+	Control netip.AddrPort // where its daemon listens for other nodes; invalid: not known
 }
 
 // Tunnel is the VXLAN device of a segment.

@@ -28,6 +28,7 @@ type kernel struct {
 	changed   chan struct{}                // guarded by mu: closed and replaced at every call
 	damage    func()                       // guarded by mu: nil until Run
 	unbridged bool                         // the kernel lacks br_netfilter
+	answers   map[netip.AddrPort]bool      // machines that answer
 }
 
 func newKernel() *kernel {
@@ -248,3 +249,5 @@ type fakeHeld struct{}
 
 func (fakeHeld) Close() error                 { return nil }
 func (fakeHeld) Forward([]overlaynet.Backend) {}
+
+func (k fakeLinks) Answers(_ context.Context, at netip.AddrPort) bool { return k.answers[at] }

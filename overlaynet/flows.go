@@ -4,8 +4,15 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"sync"
 	"time"
 )
+
+// parting is why connections to an address end.
+type parting struct {
+	n    *network       // whose address it was; nil: of any
+	lost netip.AddrPort // where its node answers, if only the daemon there is gone; invalid: the container is gone for certain
+}
 
 // followFlows ends and forgets connections, until ctx ends. It has a
 // goroutine to itself: a pass over the kernel's table takes longer than a change
@@ -31,7 +38,9 @@ func (m *Manager) followFlows(ctx context.Context) error {
 
 // forgetFlows drops tracked connections to addresses that lead nowhere now,
 // so that clients do not stick to a dead backend, and ends those of our own
-// sandboxes. An address that is in use again keeps its connections.
+// sandboxes. An address that is in use again keeps its connections. So do those of
+// a node that the managers hold to be down while its machine answers: the
+// containers of a daemon that has died run on.
 func (m *Manager) forgetFlows(ctx context.Context) error {
 	m.mu.Lock()
 	if len(m.forget)+len(m.resets)+len(m.published) == 0 {
@@ -41,29 +50,32 @@ func (m *Manager) forgetFlows(ctx context.Context) error {
 	var f Flows
 	var gone []netip.Addr
 	askers := map[string]bool{}
+	forget, resets := m.forget, m.resets
+	m.forget, m.resets = map[netip.Addr]bool{}, map[netip.Addr]parting{}
+	f.Ports = m.published
+	m.published = nil
+	m.mu.Unlock()
+	m.spare(ctx, forget, resets)
+	m.mu.Lock()
 	live := m.liveLocked()
-	for a, udpOnly := range m.forget {
+	for a, udpOnly := range forget {
 		if udpOnly {
 			f.UDP = append(f.UDP, a)
 		} else if !live(a) {
 			f.Addrs = append(f.Addrs, a)
 		}
 	}
-	for a, n := range m.resets {
+	for a, why := range resets {
 		if live(a) {
 			continue
 		}
 		gone = append(gone, a)
 		for id := range m.spaces {
-			if n == nil || n.members[id] {
+			if why.n == nil || why.n.members[id] {
 				askers[id] = true
 			}
 		}
 	}
-	f.Ports = m.published
-	m.published = nil
-	clear(m.forget)
-	clear(m.resets)
 	m.mu.Unlock()
 	var err error
 	if len(gone) > 0 && len(askers) > 0 { // first: how they were translated is known until they are forgotten
@@ -73,6 +85,32 @@ func (m *Manager) forgetFlows(ctx context.Context) error {
 		err = errors.Join(err, m.opt.Links.Forget(ctx, f))
 	}
 	return err
+}
+
+// spare takes out the addresses on machines that answer.
+func (m *Manager) spare(ctx context.Context, forget map[netip.Addr]bool, resets map[netip.Addr]parting) {
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	answers := map[netip.AddrPort]bool{}
+	for _, why := range resets {
+		if _, asked := answers[why.lost]; asked || !why.lost.IsValid() {
+			continue
+		}
+		answers[why.lost] = false
+		group.Go(func() {
+			does := m.opt.Links.Answers(ctx, why.lost)
+			mu.Lock()
+			defer mu.Unlock()
+			answers[why.lost] = does
+		})
+	}
+	group.Wait()
+	for a, why := range resets {
+		if answers[why.lost] {
+			delete(resets, a)
+			delete(forget, a)
+		}
+	}
 }
 
 // liveLocked tells which addresses containers have.

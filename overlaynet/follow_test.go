@@ -75,7 +75,8 @@ func TestAServiceOverNodes(t *testing.T) {
 	src.peer("n2", func(p *overlaynet.Peer) { p.Down = true })
 	must(t, m.Round(t.Context()))
 	wantShow(t, k, "n2 is down", "virtual {Network:id-front Addr:10.71.1.1}: {Backends:[{Addr:10.70.1.21 Port:0 Remote:false}]",
-		"front 0.0.0.0:8080/tcp: [{Addr:10.70.1.21 Port:80 Remote:false}]", "!host [id-front t2]", "!remotes", "tunnel none", "Routes:map[]", "192.0.2.2:true")
+		"front 0.0.0.0:8080/tcp: [{Addr:10.70.1.21 Port:80 Remote:false}]", "!host [id-front t2]", "192.0.2.2:true",
+		"remotes id-front: [{Addrs:[10.70.1.22]", "VNI:101", "Routes:map[10.70.1.22:2]") // the way stays until the address is given back
 	if want := []string{"[c1] [10.70.1.22]", "[10.70.1.22]"}; !slices.Equal(k.ended, want) {
 		t.Errorf("ended %v, want %v", k.ended, want)
 	}
@@ -86,6 +87,30 @@ func TestAServiceOverNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantShow(t, k, "nothing", "mesh none", "inbound {Port:0 Peers:map[]")
+}
+
+// The containers of a daemon that has died run on: its node is held to be down,
+// and gets nothing new, but who has a connection keeps it for as long as the
+// machine answers.
+func TestADaemonThatDiesEndsNoConnections(t *testing.T) {
+	src, k, m := shop(t)
+	at := netip.MustParseAddrPort("192.0.2.2:2377")
+	k.answers = map[netip.AddrPort]bool{at: true}
+	k.ended = nil
+	src.peer("n2", func(p *overlaynet.Peer) { p.Down, p.Control = true, at })
+	src.edit("front", func(d *stack.Directory) { d.Endpoints[0].Up, d.Endpoints[0].Ready = false, false })
+	must(t, m.Round(t.Context()))
+	wantShow(t, k, "its daemon is dead", "virtual {Network:id-front Addr:10.71.1.1}: {Backends:[{Addr:10.70.1.21 Port:0 Remote:false}]", "remotes id-front: [{Addrs:[10.70.1.22]")
+	if len(k.ended) > 0 {
+		t.Errorf("ended %v", k.ended)
+	}
+	src.edit("front", func(d *stack.Directory) { d.Endpoints = nil })
+	src.edit("", func(d *stack.Directory) { d.Endpoints = nil })
+	must(t, m.Round(t.Context()))
+	wantShow(t, k, "its task is gone", "!remotes", "tunnel none")
+	if want := []string{"[c1] [10.70.1.22]", "[10.70.1.22]"}; !slices.Equal(k.ended, want) {
+		t.Errorf("ended %v, want %v", k.ended, want)
+	}
 }
 
 // A node behind a VPN with the smallest MTU that IPv6 allows leaves less in the

@@ -59,9 +59,9 @@ type Manager struct {
 	trouble  map[string]string       // guarded by mu: what could not be done last time, by what it was
 	off      bool                    // guarded by mu: the last Set was of nothing
 
-	forget    map[netip.Addr]bool     // guarded by mu: addresses whose connections are to be dropped; true: UDP's only
-	resets    map[netip.Addr]*network // guarded by mu: addresses whose connections are to be ended, in sandboxes of that network
-	published []Frontend              // guarded by mu: UDP ports new since connections to them were last dropped
+	forget    map[netip.Addr]bool    // guarded by mu: addresses whose connections are to be dropped; true: UDP's only
+	resets    map[netip.Addr]parting // guarded by mu: addresses whose connections are to be ended, in sandboxes of that network
+	published []Frontend             // guarded by mu: UDP ports new since connections to them were last dropped
 }
 
 // New returns a Manager that has touched nothing yet: call Restore first,
@@ -75,7 +75,7 @@ func New(o Options) *Manager {
 		opt: o, log: o.Log, mark: Mark(o.RunDir), wake: signals(), news: signals(), flows: signals(), ends: signals(), tell: signals(),
 		networks: map[string]*network{}, spaces: map[string]*space{}, fronts: map[portKey][]*front{}, pubs: map[string]*publication{},
 		behind: map[string]*distant{}, behindOf: index[*distant]{}, blocked: map[Frontend]*block{}, locals: map[netip.Addr]bool{}, inlets: map[Frontend]bool{}, pending: newPending(), sent: newSent(), resized: map[string]bool{},
-		released: make(chan struct{}), plain: map[plainKey]bool{}, trouble: map[string]string{}, forget: map[netip.Addr]bool{}, resets: map[netip.Addr]*network{},
+		released: make(chan struct{}), plain: map[plainKey]bool{}, trouble: map[string]string{}, forget: map[netip.Addr]bool{}, resets: map[netip.Addr]parting{},
 	}
 }
 

@@ -21,15 +21,15 @@ type pending struct {
 	virtuals map[Virtual]bool
 	locals   map[netip.Addr]bool
 	inlets   map[Frontend]bool
-	mesh     bool                    // the mesh, and from whom tunnels may receive
-	gone     map[netip.Addr]*network // addresses of containers of other nodes where nobody is any more, and their networks; nil: any
-	drained  map[netip.Addr]bool     // that are to get nothing new
+	mesh     bool                   // the mesh, and from whom tunnels may receive
+	gone     map[netip.Addr]parting // addresses of containers of other nodes where nobody is any more
+	drained  map[netip.Addr]bool    // that are to get nothing new
 }
 
 func newPending() pending {
 	return pending{
 		segments: map[*network]bool{}, remotes: map[*network]bool{}, fronts: map[Frontend]bool{}, virtuals: map[Virtual]bool{}, locals: map[netip.Addr]bool{},
-		inlets: map[Frontend]bool{}, gone: map[netip.Addr]*network{}, drained: map[netip.Addr]bool{},
+		inlets: map[Frontend]bool{}, gone: map[netip.Addr]parting{}, drained: map[netip.Addr]bool{},
 	}
 }
 
@@ -100,9 +100,9 @@ func (m *Manager) flushWith(ctx context.Context, c Change) (links, rules error) 
 func (m *Manager) part(p pending) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for a, n := range p.gone {
+	for a, why := range p.gone {
 		m.forget[a] = false
-		m.resets[a] = n
+		m.resets[a] = why
 	}
 	for a := range p.drained {
 		udpOnly, ok := m.forget[a]

@@ -52,6 +52,8 @@ func (m *Manager) behindLocked(id string, e *stack.Endpoint) {
 	}
 	if d != nil {
 		m.behind[id] = d
+	}
+	if d.up() {
 		m.behindOf.add(d.Service, id, d)
 		m.touchPublicationLocked(d.Service)
 	}

@@ -108,7 +108,9 @@ func (m *Manager) rulesOf(n *network) Change {
 func (m *Manager) arriveLocked(n *network) {
 	n.live = true
 	for _, id := range sortedKeys(n.hosts) {
-		m.opt.Names.SetHost(n.hostOf(n.hosts[id]))
+		if d := n.hosts[id]; d.up() {
+			m.opt.Names.SetHost(n.hostOf(d))
+		}
 	}
 	for _, name := range sortedKeys(n.services) {
 		m.opt.Names.SetService(m.nameService(n, n.services[name]))

@@ -31,11 +31,11 @@ func (m *Manager) followFabricLocked(f Fabric) {
 	m.lookAgainAtPublishedLocked()
 }
 
-// peerLocked is another node that is there and that can be reached.
+// peerLocked is another node to which there is a way.
 func (m *Manager) peerLocked(id string) (Peer, bool) {
 	p, ok := m.fabric.Peers[id]
 	local := m.underlayLocked()
-	return p, ok && id != m.fabric.Node && !p.Down && local.IsValid() && p.Addr.IsValid() && p.Addr.Is4() == local.Is4()
+	return p, ok && id != m.fabric.Node && local.IsValid() && p.Addr.IsValid() && p.Addr.Is4() == local.Is4()
 }
 
 // underlayLocked is this node's address among the nodes; invalid: it has none.

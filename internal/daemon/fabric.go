@@ -60,7 +60,8 @@ func fabric(self string, v dispatch.View, member bool) overlaynet.Fabric {
 		if !addr.IsValid() {
 			continue
 		}
-		p := overlaynet.Peer{Addr: addr, Down: n.Down}
+		control, _ := netip.ParseAddrPort(n.Addr) // invalid: it is a name, or nowhere
+		p := overlaynet.Peer{Addr: addr, Control: control, Down: n.Down}
 		if n.Number > 0 && n.Number <= 0xffff {
 			p.Number = uint16(n.Number)
 		}

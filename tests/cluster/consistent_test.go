@@ -219,14 +219,15 @@ func (w *world) exit(st api.StackStatus, sv *stack.Service, six bool) string {
 	return name
 }
 
-// sides are the endpoints of a host in a network, and those of the other
-// nodes, as far as they are up.
+// sides are the endpoints of a host in a network, as far as they are up, and
+// those of the other nodes: the way there is known for as long as they have addresses.
 func (w *world) sides(v stack.NetworkView, h *netlab.Host) (mine, others []stack.Endpoint) {
 	for _, e := range v.Endpoints {
 		switch {
-		case !e.Up:
 		case w.nodes[e.Node].host == h:
-			mine = append(mine, e)
+			if e.Up {
+				mine = append(mine, e)
+			}
 		default:
 			others = append(others, e)
 		}

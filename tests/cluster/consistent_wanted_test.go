@@ -162,13 +162,13 @@ func (w *world) port(f facts, h *netlab.Host, p stack.Port, all []stack.Endpoint
 	for _, six := range []bool{false, true} {
 		for _, e := range all {
 			a := of(e, six)
-			if a == "" || !e.Up || p.Mode == "host" {
+			if a == "" || p.Mode == "host" {
 				continue
 			}
-			if w.nodes[e.Node].host == h {
+			if w.nodes[e.Node].host != h {
+				f.add("mesh: route to %s through %s", a, w.meshAddr(w.nodes[e.Node].number, six))
+			} else if e.Up {
 				f.add("mesh: %s %s %d may be reached", proto, a, p.ContainerPort)
-			} else if node := w.nodes[e.Node]; !node.down {
-				f.add("mesh: route to %s through %s", a, w.meshAddr(node.number, six))
 			}
 		}
 	}
