@@ -14,6 +14,10 @@ import (
 // reachable tells whether the state says that a container of another node can be reached.
 func (w *throng) reachable(e stack.Endpoint) bool { return e.Node != "n1" && e.Up && !w.down[e.Node] }
 
+// placed tells whether there is a way to a container of another node: from when
+// it has an address until that is given back, whether it runs or not.
+func placed(e stack.Endpoint) bool { return e.Node != "n1" }
+
 func mac(addr string) string { return overlaynet.MAC(parseAddr(addr)) }
 
 func nodeAddr(prefix, node string) string { return prefix + strings.TrimPrefix(node, "n") }
@@ -64,7 +68,7 @@ func (w *throng) want() (out []string) {
 		say("bridge %s", name)
 		tunnel := false
 		for _, e := range a.tasks {
-			if w.reachable(e) {
+			if placed(e) {
 				tunnel = true
 				say("neighbour %s %s %s", name, e.IPv4, mac(e.IPv4))
 				say("port %s %s", name, mac(e.IPv4))
@@ -112,6 +116,8 @@ func (w *throng) wantMesh(say func(string, ...any)) {
 			for _, e := range a.tasks {
 				if e.Service == service && w.reachable(e) {
 					note(e.IPv4, e.Ready)
+				}
+				if e.Service == service && placed(e) {
 					say("route %s by %s", e.IPv4, nodeAddr("10.255.0.", e.Node))
 				}
 			}
