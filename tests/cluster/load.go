@@ -26,20 +26,24 @@ type Load struct {
 	cancel context.CancelFunc
 	group  sync.WaitGroup
 
-	mu   sync.Mutex
-	sent int      // guarded by mu
-	lost []string // guarded by mu
+	askers  []Asker
+	mu      sync.Mutex
+	sent    map[string]int // guarded by mu: by who asked
+	slowest time.Duration  // guarded by mu: a lost packet is sent again after a second
+	lost    []string       // guarded by mu
 }
 
 // Ask begins to ask.
 func (c *C) Ask(askers ...Asker) *Load {
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &Load{c: c, cancel: cancel}
+	l := &Load{c: c, cancel: cancel, askers: askers, sent: map[string]int{}}
 	for _, a := range askers {
 		client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: a.dial}}
 		l.group.Go(func() {
 			for ctx.Err() == nil {
-				l.note(a, a.ask(client))
+				start := time.Now()
+				err := a.ask(client)
+				l.note(a, time.Since(start), err)
 				time.Sleep(10 * time.Millisecond)
 			}
 		})
@@ -67,30 +71,43 @@ func (a Asker) ask(client *http.Client) error {
 	return err
 }
 
-func (l *Load) note(a Asker, err error) {
+func (l *Load) note(a Asker, took time.Duration, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.sent++; err != nil {
+	l.slowest = max(l.slowest, took)
+	if l.sent[a.Who]++; err != nil {
 		l.lost = append(l.lost, fmt.Sprintf("%s %s: %v", time.Now().Format("05.000"), a.Who, err))
 	}
 }
 
 // Lost tells how many requests there were since the last call and fails the
-// test when some were lost.
+// test when some were lost, or somebody got no answer.
 func (l *Load) Lost(what string) {
 	l.c.Helper()
 	l.mu.Lock()
-	sent, lost := l.sent, l.lost
-	l.sent, l.lost = 0, nil
+	sent, lost, slowest := l.sent, l.lost, l.slowest
+	l.sent, l.lost, l.slowest = map[string]int{}, nil, 0
 	l.mu.Unlock()
-	l.c.Logf("  %s: %d requests, %d lost", what, sent, len(lost))
-	if len(lost) > 0 || sent == 0 {
-		l.c.Errorf("%s: %d of %d requests were lost:\n%s", what, len(lost), sent, strings.Join(lost[:min(len(lost), 10)], "\n"))
+	all := 0
+	for _, a := range l.askers {
+		if all += sent[a.Who]; sent[a.Who] == 0 {
+			l.c.Errorf("%s: %s got no answer", what, a.Who)
+		}
+	}
+	l.c.Logf("  %s: %d requests, %d lost, the slowest took %s", what, all, len(lost), slowest.Round(time.Millisecond))
+	if len(lost) > 0 {
+		l.c.Errorf("%s: %d of %d requests were lost:\n%s", what, len(lost), all, strings.Join(lost[:min(len(lost), 10)], "\n"))
 	}
 }
 
-// Stop stops asking.
+// Stop stops asking, and judges what was asked last.
 func (l *Load) Stop() {
+	l.c.Helper()
 	l.cancel()
 	l.group.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.lost) > 0 {
+		l.c.Errorf("at the end %d requests were lost:\n%s", len(l.lost), strings.Join(l.lost[:min(len(l.lost), 10)], "\n"))
+	}
 }
