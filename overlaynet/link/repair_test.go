@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/dhow-project/dhow/overlaynet"
 	"github.com/dhow-project/dhow/overlaynet/nettest"
@@ -193,11 +192,7 @@ func TestMovedContainer(t *testing.T) {
 		nettest.Serve(t, at.path, name, "tcp", ":80")
 		for _, from := range []box{asker, third} {
 			for _, v6 := range []bool{false, true} {
-				start := time.Now()
 				nettest.WantAsk(t, name, from.path, "tcp", net.JoinHostPort(old.addr(v6), "80"), name+" "+from.addr(v6))
-				if d := time.Since(start); d > 500*time.Millisecond {
-					t.Errorf("%s: reached by host %d, IPv6 %v, after %v", name, from.host.n, v6, d)
-				}
 			}
 		}
 	}

@@ -85,7 +85,7 @@ func (c *C) closed(h *netlab.Host, at, port string) {
 	netlab.Eventually(c, 5*time.Second, fmt.Sprintf("%s refuses %s", at, port), func() error {
 		start := time.Now()
 		r := h.Get("http://" + net.JoinHostPort(at, port) + "/")
-		if took := time.Since(start); r.Code != 7 || took > time.Second {
+		if took := time.Since(start); r.Code != 7 { // refused; 28 were a timeout
 			return fmt.Errorf("after %s: %w (exit code %d, want 7)", took, r.Err(), r.Code)
 		}
 		return nil
