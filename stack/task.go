@@ -80,6 +80,7 @@ type TaskEnd struct {
 	ExitCode   int       `json:"exitCode,omitempty"`   // of its status
 	Restarts   int       `json:"restarts,omitempty"`   // in place, by the restart policy
 	NotStarted bool      `json:"notStarted,omitempty"` // of its status: its node could not start it
+	Lost       bool      `json:"lost,omitempty"`       // its node was down: it was told to go without having got no new requests for a while
 	Why        string    `json:"why"`                  // it had to go: "updated", "scaled down", "node n3 is down", "failed"
 	Time       int64     `json:"time"`                 // by the managers' clock, Unix nanoseconds
 }

@@ -90,8 +90,12 @@ func (c *cache) poke() {
 	}
 }
 
-// writeEvery is the least time between two writes of the file.
-const writeEvery = time.Second
+// Between two writes of the file pass twenty times what one takes, within these
+// bounds: a daemon that starts again knows what was so a moment before its end.
+const (
+	writeOften = 100 * time.Millisecond
+	writeRare  = time.Second
+)
 
 // run writes the file when the mirror has changed, not too often.
 func (c *cache) run(ctx context.Context) {
@@ -104,6 +108,7 @@ func (c *cache) run(ctx context.Context) {
 			return
 		case <-c.dirty:
 		}
+		start := time.Now()
 		if err := c.write(); err != nil {
 			c.log.Warn("keep the tasks for the next start", "error", err)
 		}
@@ -113,7 +118,7 @@ func (c *cache) run(ctx context.Context) {
 				c.log.Warn("keep the tasks for the next start", "error", err)
 			}
 			return
-		case <-time.After(writeEvery):
+		case <-time.After(min(max(20*time.Since(start), writeOften), writeRare)):
 		}
 	}
 }

@@ -104,6 +104,8 @@ func (r *round) dismiss(s *service, t *stack.Task, why string) {
 	}
 	r.change(t, func(t *stack.Task) {
 		t.End = r.end(t, why)
+		n := r.node(t.Node)
+		t.End.Lost = n != nil && n.Down
 		t.Desired, t.Grace, t.Retry = stack.DesiredRemove, s.Grace, 0
 		if t.Draining == 0 {
 			t.Draining = r.in.Now

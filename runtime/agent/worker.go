@@ -104,6 +104,7 @@ func (a *Agent) do(ctx context.Context, act Action, j job, c *runtime.Container)
 	case Recreate:
 		err = a.remove(ctx, c, false, nil)
 	case Remove:
+		a.lastWords(ctx, j.assignment, c)
 		err = a.remove(ctx, c, j.assignment.Task.RemoveVolumes, j.assignment.Task.Grace)
 	}
 	if err != nil {
@@ -163,6 +164,26 @@ func (a *Agent) volumes(ctx context.Context, as stack.Assignment) error {
 	}
 	return nil
 }
+
+// lastWords keeps new requests away for a moment from a container whose node is
+// back: its task was replaced meanwhile, and it has got requests until now.
+func (a *Agent) lastWords(ctx context.Context, as stack.Assignment, c *runtime.Container) {
+	end := as.Task.End
+	if end == nil || !end.Lost || c.State.Status != runtime.Running || as.Service != nil && as.Service.Exclusive {
+		return
+	}
+	if err := a.cfg.Engine.Serve(ctx, c.ID, false); err != nil {
+		a.log.Warn("new requests are not kept away", "task", as.Task.ID, "error", err)
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(lastWordsTime):
+	}
+}
+
+// lastWordsTime is long enough for requests that are under way, and for the other
+// nodes to learn that there are to be no more.
+const lastWordsTime = 500 * time.Millisecond
 
 // stop ends a container the way it asked for; a frozen one cannot hear.
 func (a *Agent) stop(ctx context.Context, c *runtime.Container, grace *time.Duration) error {

@@ -82,6 +82,7 @@ func TestRequestsAreNotLost(t *testing.T) {
 		c.Run(c.Hosts[0], "node", "update", "--availability", "active", worker.Name)
 	})
 	c.Step("daemons die and come back", func() {
+		c.Consistent(30 * time.Second)
 		for _, h := range c.Hosts[1:] {
 			h.Kill()
 			h.Start()
@@ -98,6 +99,7 @@ func TestRequestsAreNotLost(t *testing.T) {
 		l.Lost("leader killed")
 	})
 	c.Step("there is no manager for a while", func() {
+		c.Consistent(30 * time.Second)
 		for _, h := range c.Hosts[:3] {
 			h.Kill()
 		}
