@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/dhow-project/dhow/tests/netlab"
@@ -128,7 +129,11 @@ func (g *grid) news(rounds int) samples {
 		}
 		stored := make(chan time.Time, 1)
 		go func() { stored <- g.ended(leader) }()
-		g.apis[victim].call("POST", "/containers/"+list[0].ID+"/kill", nil, nil)
+		var c struct{ State struct{ Pid int } }
+		g.apis[victim].call("GET", "/containers/"+list[0].ID+"/json", nil, &c)
+		if err := syscall.Kill(c.State.Pid, syscall.SIGKILL); err != nil { // a crash: it is started again
+			g.Fatal(err)
+		}
 		var last time.Time
 		for _, r := range askers {
 			if at := g.until(r, 4); at.After(last) {

@@ -52,7 +52,7 @@ func (p place) serve(program string, args ...string) {
 }
 
 // probeTime is how many seconds one sample of throughput or latency takes.
-const probeTime = "2"
+const probeTime = "1"
 
 // throughput is what TCP brings to an address where iperf3 listens, in bits per second.
 func (p place) throughput(addr string) float64 {
@@ -81,7 +81,7 @@ var (
 // waits to be used again: that would soon be what is measured.
 func (p place) connections(addr string) float64 {
 	p.b.Helper()
-	const clients, long = 4, 2 * time.Second
+	const clients, long = 4, time.Second
 	var made atomic.Int64
 	var group errgroup.Group
 	start := time.Now()
