@@ -36,7 +36,7 @@ func other(join string) {
 	bufio.NewReader(os.Stdin).ReadByte()
 }
 
-// TestAPauseIsSurvived: a process that stands still for half a second lives on, one
+// TestAPauseIsSurvived: a process that stands still for a moment lives on, one
 // that stands still for long is dead until it goes on.
 func TestAPauseIsSurvived(t *testing.T) {
 	var all []*Gossip
@@ -75,7 +75,7 @@ func TestAPauseIsSurvived(t *testing.T) {
 	}
 	for range 3 {
 		cmd.Process.Signal(syscall.SIGSTOP)
-		time.AfterFunc(600*time.Millisecond, func() { cmd.Process.Signal(syscall.SIGCONT) })
+		time.AfterFunc(300*time.Millisecond, func() { cmd.Process.Signal(syscall.SIGCONT) })
 		watchNode(t, all, 2500*time.Millisecond)
 	}
 	cmd.Process.Signal(syscall.SIGSTOP)
