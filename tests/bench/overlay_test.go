@@ -37,10 +37,6 @@ func BenchmarkOverlay(b *testing.B) {
 		g.atMost("a name asked on the node, p99", "ms", g.names(w), 1)
 		g.within("a task that ended is in no answer of any node, after it ended in the state", g.news(10), 200*time.Millisecond, "", nil)
 		g.show()
-		g.lines = nil
-		if g.beside(w); len(g.lines) > 0 {
-			g.show()
-		}
 	}
 }
 
@@ -58,28 +54,6 @@ func (g *grid) throughput(w wiring) {
 	g.share("TCP between nodes", "Gbit/s", tcp[1], "bare VXLAN", tcp[0], 0.95)
 	g.share("TCP between nodes, virtual address", "Gbit/s", tcp[2], "direct", tcp[1], 0.97)
 	g.share("TCP on one node, virtual address", "Gbit/s", tcp[4], "direct", tcp[3], 0.97)
-}
-
-// beside compares with Swarm's overlay.
-func (g *grid) beside(w wiring) {
-	g.Helper()
-	r := newRival(g.B, g.lab)
-	if r == nil {
-		return
-	}
-	theirs := r.wire()
-	tcp := sharesInTurn(5,
-		func() float64 { return theirs.client.throughput(theirs.far.direct) },
-		func() float64 { return w.client.throughput(w.far.direct) },
-		func() float64 { return theirs.client.throughput(theirs.far.virtual) },
-		func() float64 { return w.client.throughput(w.far.virtual) },
-	)
-	g.share("TCP between nodes, beside Swarm", "Gbit/s", tcp[1], "Swarm", tcp[0], 0)
-	g.share("TCP between nodes, virtual address, beside Swarm", "Gbit/s", tcp[3], "Swarm", tcp[2], 0)
-	made := sharesInTurn(5,
-		func() float64 { return theirs.client.connections(theirs.far.virtual + ":80") },
-		func() float64 { return w.client.connections(w.far.virtual + ":80") })
-	g.share("connections between nodes, virtual address, beside Swarm", "/s", made[1], "Swarm", made[0], 0)
 }
 
 // names is the 99th percentile of the time of an answer in milliseconds, with

@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -134,34 +133,4 @@ func (r *rival) lostLeader(i int) time.Duration {
 	c.back(old)
 	r.leader()
 	return took
-}
-
-// wire makes what grid.wire does on two nodes of the Swarm.
-func (r *rival) wire() wiring {
-	r.b.Helper()
-	archive := netlab.Images(r.b, "nginx:latest")[0]
-	nodes := []*docker{r.nodes[0], r.nodes[managers]}
-	all(nodes, func(d *docker) { d.run("load", "--input", archive) })
-	first := r.nodes[0]
-	first.run("network", "create", "-d", "overlay", "net")
-	for i, name := range []string{"client", "near", "far"} {
-		first.run("service", "create", "--detach=false", "--quiet", "--network", "net", "--name", name, "--constraint", "node.id=="+r.ids[nodes[i/2]], "nginx:latest")
-	}
-	client, _ := r.container(nodes[0], "client")
-	w := wiring{client: client}
-	for i, name := range []string{"near", "far"} {
-		p, addr := r.container(nodes[i], name)
-		p.serve("iperf3", "-s")
-		vip := first.run("service", "inspect", name, "--format", "{{(index .Endpoint.VirtualIPs 0).Addr}}")
-		*[]*target{&w.near, &w.far}[i] = target{addr, strings.Split(vip, "/")[0]}
-	}
-	return w
-}
-
-// container is a service's container on a node, and its address.
-func (r *rival) container(d *docker, service string) (place, string) {
-	r.b.Helper()
-	id := d.run("ps", "--quiet", "--filter", "label=com.docker.swarm.service.name="+service)
-	pid := d.run("inspect", "--format", "{{.State.Pid}}", id)
-	return place{r.b, "/proc/" + pid + "/ns/net"}, d.run("inspect", "--format", "{{.NetworkSettings.Networks.net.IPAddress}}", id)
 }
