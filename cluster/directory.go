@@ -36,7 +36,7 @@ func (m *Manager) Directory(topic string, keys []string) *stack.Directory {
 }
 
 func directoryOf(snap *state.Snapshot, topic string, keys []string) *stack.Directory {
-	d := directory{snap: snap, topic: topic, out: &stack.Directory{}, stacks: map[string]*state.Stack{}, services: map[[2]string]*state.Service{}}
+	d := directory{snap: snap, topic: topic, out: &stack.Directory{}, services: map[[2]string]*state.Service{}}
 	c := snap.Cluster()
 	switch {
 	case topic == "" && (c == nil || !c.Open):
@@ -56,7 +56,6 @@ type directory struct {
 	snap     *state.Snapshot
 	topic    string
 	out      *stack.Directory
-	stacks   map[string]*state.Stack
 	services map[[2]string]*state.Service
 }
 
@@ -122,15 +121,6 @@ func (d *directory) sort() {
 	slices.SortFunc(d.out.Endpoints, func(a, b stack.Endpoint) int { return strings.Compare(a.ID, b.ID) })
 	slices.SortFunc(d.out.Services, func(a, b stack.ServiceAddress) int { return strings.Compare(a.Service, b.Service) })
 	slices.SortFunc(d.out.Published, func(a, b stack.Published) int { return strings.Compare(a.Service, b.Service) })
-}
-
-func (d *directory) stackOf(name string) *state.Stack {
-	s, ok := d.stacks[name]
-	if !ok {
-		s = d.snap.Stack(name)
-		d.stacks[name] = s
-	}
-	return s
 }
 
 func (d *directory) serviceOf(t *stack.Task) *state.Service {

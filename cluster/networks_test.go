@@ -42,7 +42,7 @@ func network(t *testing.T, m *cluster.Manager, name string) stack.Network {
 
 func TestNetworksSpanAndTheDefaultOneDoesNot(t *testing.T) {
 	w := newWorld(t)
-	if n := network(t, w.m, "bridge"); n.VNI != 0 || n.Spans() || n.Virtual != nil && len(n.Virtual) > 1 {
+	if n := network(t, w.m, "bridge"); n.VNI != 0 || n.Spans() || len(n.Virtual) > 1 {
 		t.Errorf("the default network is %+v", n)
 	}
 	for i := range 3 {

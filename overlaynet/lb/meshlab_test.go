@@ -173,8 +173,6 @@ func (h *meshHost) sh(format string, args ...any) string {
 	return sh(h.lab.t, h.path, fmt.Sprintf(format, args...))
 }
 
-func (h *meshHost) addr() string { return fmt.Sprintf("192.0.2.%d", h.n) }
-
 func (h *meshHost) segment() overlaynet.Segment {
 	return overlaynet.Segment{
 		ID: "front", Name: "front", Bridge: overlaynet.Mark(h.dir) + "bfront", MTU: 1430, Masquerade: true,
