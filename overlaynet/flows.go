@@ -89,28 +89,28 @@ func (m *Manager) forgetFlows(ctx context.Context) error {
 
 // spare takes out the addresses on machines that answer.
 func (m *Manager) spare(ctx context.Context, forget map[netip.Addr]bool, resets map[netip.Addr]parting) {
-	var group sync.WaitGroup
-	var mu sync.Mutex
-	answers := map[netip.AddrPort]bool{}
-	for _, why := range resets {
-		if _, asked := answers[why.lost]; asked || !why.lost.IsValid() {
-			continue
+	on := map[netip.AddrPort][]netip.Addr{}
+	for a, why := range resets {
+		if why.lost.IsValid() {
+			on[why.lost] = append(on[why.lost], a)
 		}
-		answers[why.lost] = false
+	}
+	var group sync.WaitGroup
+	var mu sync.Mutex // guards forget and resets
+	for machine, addrs := range on {
 		group.Go(func() {
-			does := m.opt.Links.Answers(ctx, why.lost)
+			if !m.opt.Links.Answers(ctx, machine) {
+				return
+			}
 			mu.Lock()
 			defer mu.Unlock()
-			answers[why.lost] = does
+			for _, a := range addrs {
+				delete(resets, a)
+				delete(forget, a)
+			}
 		})
 	}
 	group.Wait()
-	for a, why := range resets {
-		if answers[why.lost] {
-			delete(resets, a)
-			delete(forget, a)
-		}
-	}
 }
 
 // liveLocked tells which addresses containers have.

@@ -113,6 +113,26 @@ func TestADaemonThatDiesEndsNoConnections(t *testing.T) {
 	}
 }
 
+// Several nodes are held to be down at once: each is asked, and only who answers keeps its connections.
+func TestLostNodesAreAskedEach(t *testing.T) {
+	src, k, m := shop(t)
+	here, gone := netip.MustParseAddrPort("192.0.2.2:2377"), netip.MustParseAddrPort("192.0.2.3:2377")
+	k.answers = map[netip.AddrPort]bool{here: true}
+	src.edit("front", func(d *stack.Directory) {
+		for i := range 50 {
+			d.Endpoints = append(d.Endpoints, far(fmt.Sprintf("u%02d", i), fmt.Sprintf("n%d", 2+i%2), "front", "", fmt.Sprintf("10.70.1.%d", 100+i)))
+		}
+	})
+	must(t, m.Round(t.Context()))
+	k.ended = nil
+	src.peer("n2", func(p *overlaynet.Peer) { p.Down, p.Control = true, here })
+	src.peer("n3", func(p *overlaynet.Peer) { p.Down, p.Control = true, gone })
+	must(t, m.Round(t.Context()))
+	if got := strings.Join(k.ended, " "); strings.Contains(got, "10.70.1.100") || !strings.Contains(got, "10.70.1.101") {
+		t.Errorf("ended %s", got)
+	}
+}
+
 // A node behind a VPN with the smallest MTU that IPv6 allows leaves less in the
 // tunnels: the kernel would take the IPv6 addresses of all containers away.
 func TestSmallLinksLeaveIPv6(t *testing.T) {
