@@ -3,6 +3,7 @@ package overlaynet
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"sync"
 	"time"
@@ -18,10 +19,13 @@ type parting struct {
 // goroutine to itself: a pass over the kernel's table takes longer than a change
 // of the rules, which must not wait for it.
 func (m *Manager) followFlows(ctx context.Context) error {
+	var pause time.Duration // before what failed is tried again; 0: nothing has
+	var again <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-again:
 		case <-m.ends:
 		case <-m.flows:
 			select { // they come in bursts, and one pass does for all
@@ -30,8 +34,13 @@ func (m *Manager) followFlows(ctx context.Context) error {
 			case <-time.After(settle):
 			}
 		}
-		if err := m.note("connections to containers that are gone", m.forgetFlows(ctx)); err != nil && ctx.Err() == nil {
-			m.log.Error("connections to containers that are gone were not ended", "err", err)
+		again = nil
+		if err := m.note("connections to containers that are gone", m.forgetFlows(ctx)); err == nil {
+			pause = 0
+		} else if ctx.Err() == nil {
+			pause = min(max(2*pause, time.Second), slowest)
+			again = time.After(pause)
+			m.log.Error("connections to containers that are gone were not ended", "err", err, "retry", pause)
 		}
 	}
 }
@@ -83,6 +92,13 @@ func (m *Manager) forgetFlows(ctx context.Context) error {
 	}
 	if len(f.Addrs)+len(f.UDP)+len(f.Ports) > 0 {
 		err = errors.Join(err, m.opt.Links.Forget(ctx, f))
+	}
+	if err != nil { // again later, unless there is newer word
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		maps.Copy(forget, m.forget)
+		maps.Copy(resets, m.resets)
+		m.forget, m.resets, m.published = forget, resets, append(m.published, f.Ports...)
 	}
 	return err
 }

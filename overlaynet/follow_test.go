@@ -133,6 +133,26 @@ func TestLostNodesAreAskedEach(t *testing.T) {
 	}
 }
 
+// What could not be ended at once is ended when it can be.
+func TestConnectionsAreEndedInTheEnd(t *testing.T) {
+	src, k, m := shop(t)
+	for _, call := range []string{"Reset", "Forget"} {
+		k.failing(call, errors.New("no room"))
+	}
+	src.edit("front", func(d *stack.Directory) { d.Endpoints = nil })
+	if err := m.Round(t.Context()); err == nil {
+		t.Error("the failure is not told")
+	}
+	for _, call := range []string{"Reset", "Forget"} {
+		k.failing(call, nil)
+	}
+	k.ended = nil
+	must(t, m.Round(t.Context()))
+	if want := []string{"[c1] [10.70.1.22]", "[10.70.1.22]"}; !slices.Equal(k.ended, want) {
+		t.Errorf("ended %v, want %v", k.ended, want)
+	}
+}
+
 // A node behind a VPN with the smallest MTU that IPv6 allows leaves less in the
 // tunnels: the kernel would take the IPv6 addresses of all containers away.
 func TestSmallLinksLeaveIPv6(t *testing.T) {
