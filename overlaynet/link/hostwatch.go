@@ -2,7 +2,6 @@ package link
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -13,29 +12,11 @@ import (
 // WatchHost calls wake when links, addresses or routes of the host itself may
 // have changed, until ctx ends. What happens to our own links is left out.
 func (l *Links) WatchHost(ctx context.Context, wake func()) error {
-	f, err := listen(unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
-	if err != nil {
+	groups := []int{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE}
+	if err := hear(ctx, groups, l.isHosts, wake); err != nil {
 		return fmt.Errorf("watch the host's links: %w", err)
 	}
-	defer f.Close()
-	defer context.AfterFunc(ctx, func() { f.Close() })()
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := f.Read(buf)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case errors.Is(err, unix.ENOBUFS):
-			wake()
-		case err != nil:
-			return fmt.Errorf("watch the host's links: %w", err)
-		}
-		for m := range messages(buf[:max(n, 0)]) {
-			if l.isHosts(m) {
-				wake()
-			}
-		}
-	}
+	return nil
 }
 
 // isHosts tells whether a change is one of what is not ours.

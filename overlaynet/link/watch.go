@@ -45,9 +45,22 @@ func (l *Links) refill(ctx context.Context) error {
 // when something that should be there is there no more. A burst that it cannot
 // keep up with is one look at everything.
 func (l *Links) watch(ctx context.Context, wake func()) error {
-	f, err := listen(unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE)
-	if err != nil {
+	groups := []int{
+		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
+		unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
+	}
+	if err := hear(ctx, groups, func(m message) bool { return l.isDamage(m) || l.meshMisses(m) }, wake); err != nil {
 		return fmt.Errorf("watch links: %w", err)
+	}
+	return nil
+}
+
+// hear calls wake for every change that matters, until ctx ends, and once when
+// there were more than could be read.
+func hear(ctx context.Context, groups []int, matters func(message) bool, wake func()) error {
+	f, err := listen(groups...)
+	if err != nil {
+		return err
 	}
 	defer f.Close()
 	defer context.AfterFunc(ctx, func() { f.Close() })()
@@ -59,11 +72,12 @@ func (l *Links) watch(ctx context.Context, wake func()) error {
 			return ctx.Err()
 		case errors.Is(err, unix.ENOBUFS):
 			wake()
+			continue
 		case err != nil:
-			return fmt.Errorf("watch links: %w", err)
+			return err
 		}
 		for m := range messages(buf[:n]) {
-			if l.isDamage(m) || l.meshMisses(m) {
+			if matters(m) {
 				wake()
 			}
 		}
