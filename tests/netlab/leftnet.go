@@ -75,7 +75,7 @@ func (h *Host) gateways() (map[string]bool, error) {
 
 type bridge struct {
 	IfName   string
-	AddrInfo []struct{ Local string }
+	AddrInfo []struct{ Local string } `json:"addr_info"`
 }
 
 func (h *Host) bridges() (out []bridge) {
