@@ -125,12 +125,22 @@ func (m *Manager) adopt(ctx context.Context, s *space) error {
 
 // used returns the networks with sandboxes.
 func (m *Manager) used() (out []*network) {
+	for _, n := range m.all() {
+		m.mu.Lock()
+		if len(n.members) > 0 {
+			out = append(out, n)
+		}
+		m.mu.Unlock()
+	}
+	return out
+}
+
+// all also returns the networks that wait for their next sandbox.
+func (m *Manager) all() (out []*network) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, id := range sortedKeys(m.networks) {
-		if n := m.networks[id]; len(n.members) > 0 {
-			out = append(out, n)
-		}
+		out = append(out, m.networks[id])
 	}
 	return out
 }

@@ -3,6 +3,7 @@ package overlaynet
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -116,9 +117,10 @@ func (m *Manager) repair(ctx context.Context) error {
 	}
 	m.pending.mesh, m.sent.asked = true, false
 	m.mu.Unlock()
-	for _, n := range m.used() {
+	used := m.used()
+	for _, n := range m.all() { // a bridge that waits for its next container has to be whole when that comes
 		n.up.Lock()
-		if seg := m.segmentOf(n); n.begun && !n.made { // it went wrong
+		if seg := m.segmentOf(n); n.begun && !n.made && slices.Contains(used, n) { // it went wrong
 			errs = append(errs, m.establish(ctx, n))
 		} else if n.made {
 			err := m.opt.Links.SetSegment(ctx, seg)

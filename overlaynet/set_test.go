@@ -194,6 +194,41 @@ func TestRepair(t *testing.T) {
 	good("gateway deleted")
 }
 
+// A bridge that waits for its next container is repaired as well: that container
+// would start in a broken network, or not at all.
+func TestIdleNetworksAreRepaired(t *testing.T) {
+	if !inHost(t) {
+		return
+	}
+	n := newNode(t, t.TempDir(), newSource(bridgeNet("front", "10.70.1.0/24")))
+	n.connect(overlaynet.Sandbox{ID: "first", Attachments: on("front")})
+	must(t, n.Disconnect(context.Background(), "first"))
+	gateway := func() (bridge string) {
+		is, err := net.Interfaces()
+		must(t, err)
+		for _, i := range is {
+			addrs, _ := i.Addrs() // of one that has gone meanwhile: none
+			for _, a := range addrs {
+				if a.String() == "10.70.1.1/24" {
+					bridge = i.Name
+				}
+			}
+		}
+		return bridge
+	}
+	bridge := gateway()
+	if bridge == "" {
+		t.Fatal("the bridge does not wait for its next container: there is nothing to damage")
+	}
+	for _, damage := range [][]string{{"addr", "flush", "dev"}, {"link", "del"}} {
+		run(t, "ip", append(damage, bridge)...)
+		until(t, "the bridge is back after "+strings.Join(damage, " "), func() bool { return gateway() == bridge })
+	}
+	a, b := n.connect(overlaynet.Sandbox{ID: "a", Attachments: on("front")}), n.connect(overlaynet.Sandbox{ID: "b", Attachments: on("front")})
+	serve(t, a.NetNS, "a", "tcp", ":80")
+	wantAsk(t, "the next containers", b.NetNS, "tcp", ip(a, 0)+":80", "a "+ip(b, 0))
+}
+
 // Set alone, without the loop that watches, puts right what somebody deleted;
 // and says nothing to the kernel when nothing is wrong.
 func TestSetRepairs(t *testing.T) {
