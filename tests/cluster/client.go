@@ -28,7 +28,7 @@ func ask(h *netlab.Host, path string, out any) error {
 
 // askAt also says which state the answer is of.
 func askAt(h *netlab.Host, path string, out any) (index uint64, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(h.RunDir, "dhow.sock"))

@@ -40,6 +40,26 @@ func (w *world) goals(v stack.NetworkView) (out []goal) {
 	return out
 }
 
+// serving waits until the program in each task's container listens: one that has
+// just been started does so a moment later.
+func (w *world) serving() error {
+	for _, v := range w.networks {
+		for _, e := range v.Endpoints {
+			if !e.Up || e.Service == "" {
+				continue
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			conn, err := Asker{Namespace: w.namespace(e)}.dial(ctx, "tcp", "127.0.0.1:80")
+			cancel()
+			if err != nil {
+				return fmt.Errorf("%s on %s does not listen: %w", e.Name, w.nodes[e.Node].host.Name, err)
+			}
+			conn.Close()
+		}
+	}
+	return nil
+}
+
 // member tells whether a container is in a network.
 func (w *world) member(v stack.NetworkView, e stack.Endpoint) bool {
 	for _, x := range v.Endpoints {
@@ -75,7 +95,7 @@ func (w *world) reachesNot(e stack.Endpoint, to goal) error {
 // from asks the goal from a network namespace.
 func (g goal) from(who, namespace string) error {
 	a := Asker{Namespace: namespace}
-	client := &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: a.dial}}
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: a.dial}}
 	resp, err := client.Get(g.url)
 	if err != nil {
 		return fmt.Errorf("%s asks %s: %w", who, g.service, err)

@@ -78,6 +78,10 @@ func TestDependenciesAndJobsAcrossNodes(t *testing.T) {
 		go func() { up <- c.Try(worker, "up", "-d", "--wait") }()
 		waited := ""
 		netlab.Eventually(t, 30*time.Second, "all is up", func() error {
+			apps, err := c.Count("chain", "app") // first: what is seen to run has waited until then
+			if err != nil {
+				return err
+			}
 			st, err := c.Status(c.Hosts[1], "chain", false)
 			if err != nil {
 				return err
@@ -91,8 +95,8 @@ func TestDependenciesAndJobsAcrossNodes(t *testing.T) {
 					waited += task.Status.Message + "\n"
 				}
 			}
-			if got, err := c.Count("chain", "app"); err != nil || total(got) > 0 && !migrated {
-				t.Fatalf("app runs before migrate has completed: %v, %v", got, err)
+			if total(apps) > 0 && !migrated {
+				t.Fatalf("app runs before migrate has completed: %v", apps)
 			}
 			for _, s := range st.Services {
 				if !s.Ready {

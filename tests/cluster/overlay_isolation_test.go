@@ -115,9 +115,8 @@ func TestNetworksAreApart(t *testing.T) {
 			}
 			c.unreached(h, "shut", "7000", client.Addr)
 			c.unreached(h, "shut", "8080", c.addrs()...)
-			start := time.Now()
-			if got := c.addressesOf(h, "shut", "4", "www.example.org"); len(got) != 1 || got[0] != "none" || time.Since(start) > 3*time.Second {
-				t.Errorf("%s: www.example.org is %v after %s", h.Name, got, time.Since(start))
+			if got := c.addressesOf(h, "shut", "4", "www.example.org"); len(got) != 1 || got[0] != "none" {
+				t.Errorf("%s: www.example.org is %v", h.Name, got)
 			}
 		}
 	})

@@ -163,7 +163,7 @@ func (s *soak) change() {
 	}
 	h := s.host()
 	s.note("%s through %s: up %v, %d replicas, version %d, more %v", st.name, h.Name, st.up, st.replicas, st.version, st.more)
-	if err := s.bring(h, st, 20*time.Second); err != nil { // it may be done or not: again when all is well
+	if err := s.bring(h, st, 30*time.Second); err != nil { // it may be done or not: again when all is well
 		s.note("  %v", err)
 	}
 }
@@ -330,7 +330,7 @@ func (s *soak) recover() {
 func (s *soak) restore() {
 	s.Helper()
 	for _, st := range s.stacks {
-		netlab.Eventually(s, 40*time.Second, st.name+" is applied", func() error { return s.bring(s.host(), st, 30*time.Second) })
+		netlab.Eventually(s, 40*time.Second, st.name+" is applied", func() error { return s.bring(s.host(), st, time.Minute) })
 	}
 }
 
@@ -377,12 +377,21 @@ func (s *soak) check() {
 		}
 		return s.consistent(s.Hosts)
 	})
-	w, err := s.world(s.Hosts[0])
-	if err != nil {
-		s.Fatal(err)
-	}
+	w := s.servers()
 	asked := s.traffic(w)
 	s.note("right after %s; %d requests", time.Since(start).Round(10*time.Millisecond), asked)
+}
+
+// servers is what the managers hold, when all servers in it answer.
+func (s *soak) servers() (w *world) {
+	s.Helper()
+	netlab.Eventually(s, 20*time.Second, "all servers listen", func() (err error) {
+		if w, err = s.world(s.Hosts[0]); err != nil {
+			return err
+		}
+		return w.serving()
+	})
+	return w
 }
 
 // settled says what of stacks and containers is not yet as it should be.

@@ -228,7 +228,7 @@ func (v *verbs) leaderless() {
 		wg.Go(func() { v.says(h, 0, "Leader", "node", "ls") })
 	}
 	wg.Wait()
-	v.says(rest[0], 0, "", "restart", "-t", "0", "--wait-timeout", "4", "app")
+	v.says(rest[0], 0, "", "restart", "-t", "0", "--wait-timeout", "30", "app")
 	leader.Start()
 	v.back(rest[0], leader)
 }

@@ -18,8 +18,9 @@ import (
 	"github.com/dhow-project/dhow/tests/netlab"
 )
 
-// patience is how long a verb may take.
-const patience = 4 * time.Second
+// patience is how long a verb may take. One that waits for a machine that does
+// not answer would take two minutes, until the kernel gives the connection up.
+const patience = 40 * time.Second
 
 const verbsStack = `
 name: shop

@@ -151,8 +151,8 @@ func (h *Host) end(sig syscall.Signal) {
 	}
 	select {
 	case <-ended:
-	case <-time.After(30 * time.Second):
-		h.t.Error("the daemon did not end within 30 s")
+	case <-time.After(busy):
+		h.t.Errorf("the daemon did not end within %s", busy)
 		cmd.Process.Kill()
 		<-ended
 	}
@@ -289,17 +289,27 @@ func (h *Host) Get(url string) Result {
 	return h.Exec("curl", "-sS", "--max-time", "5", url)
 }
 
-// Eventually waits until f returns nil, looking often; it is for what has no event to wait on.
+// busy is how much longer than on a quiet machine something may take: tests end
+// what hangs, they measure nothing.
+const busy = time.Minute
+
+// Eventually waits until f returns nil, looking often; it is for what has no event
+// to wait on. The limit is that of a quiet machine: what takes longer is told, and
+// what is not there a minute later fails the test.
 func Eventually(t testing.TB, limit time.Duration, what string, f func() error) {
 	t.Helper()
-	deadline := time.Now().Add(limit)
+	start := time.Now()
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
 		err := f()
+		took := time.Since(start)
 		if err == nil {
+			if took > limit {
+				t.Logf("  slow: %s after %s, not within %s", what, took.Round(10*time.Millisecond), limit)
+			}
 			return
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %s: %v", limit, what, err)
+		if took > limit+busy {
+			t.Fatalf("not within %s: %s: %v", limit+busy, what, err)
 		}
 		time.Sleep(pause)
 	}

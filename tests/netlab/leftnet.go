@@ -18,7 +18,7 @@ func (h *Host) network() []string {
 
 // settle waits until the daemon has removed what no container uses any more.
 func (h *Host) settle() {
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(busy)
 	for len(h.network()) > 0 && time.Now().Before(deadline) {
 		time.Sleep(50 * time.Millisecond)
 	}
