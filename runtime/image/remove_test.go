@@ -225,8 +225,8 @@ func TestTwoStores(t *testing.T) {
 
 // Docker itself loads what Save writes, where it is running.
 func TestDockerLoadsSaved(t *testing.T) {
-	if out, err := exec.Command("docker", "info").CombinedOutput(); err != nil {
-		t.Skipf("no Docker daemon: %.80s", out)
+	if err := exec.Command("docker", "info").Run(); err != nil {
+		t.Skipf("NOT RUN: no Docker daemon that could load what was saved: docker info: %v", err)
 	}
 	s := newStore(t, nil)
 	load(t, s, imagetest.Busybox(t, "dhow-imagetest:save"))

@@ -171,6 +171,7 @@ func TestLogsAndExec(t *testing.T) {
 	d := New(t, "busybox:latest")
 	d.Args([]string{"run", "-d", "--name", "app", "busybox", "sh", "-c", "echo first; echo second >&2; read x < /tmp/f || mkfifo /tmp/f; read x < /tmp/f; echo later"})
 	d.waitLog("app", "second")
+	d.waitLog("app", "first") // another stream, of which nobody promises that it is read sooner
 	r := d.Docker("logs", "app")
 	if r.Stdout != "first\n" || !strings.Contains(r.Stderr, "second\n") {
 		t.Errorf("logs: %+v", r)
@@ -243,7 +244,7 @@ func (d *Docker) waitLog(name, want string) {
 
 func TestEvents(t *testing.T) {
 	d := New(t, "busybox:latest")
-	follow := d.follow("events", "--format", "{{json .}}", "--since", "1s")
+	follow := d.follow("events", "--format", "{{json .}}")
 	d.Run("network create enet")
 	d.Args([]string{"run", "--rm", "--name", "short", "--network", "enet", "-v", "evol:/v", "--health-cmd", "true", "--health-interval", "200ms", "busybox", "sleep", "1"})
 	d.Run("network rm enet")
@@ -309,10 +310,12 @@ type follower struct {
 	dec *json.Decoder
 }
 
-// follow starts docker with output that is one JSON object after the other.
+// follow starts docker with output that is one JSON object after the other:
+// `events` from this moment on, however late the client itself asks.
 func (d *Docker) follow(args ...string) *follower {
 	d.Helper()
-	cmd := d.Command(args...)
+	now := time.Now()
+	cmd := d.Command(append(args, "--since", fmt.Sprintf("%d.%09d", now.Unix(), now.Nanosecond()))...)
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		d.Fatal(err)

@@ -2,12 +2,14 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"sort"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -23,10 +25,21 @@ type event struct {
 	FailedBuild string
 }
 
+// slowest is how many of the slowest tests are listed.
+const slowest = 25
+
+// took is how long a test ran, in seconds of the clock. Packages run side by
+// side, so these do not add up to the whole.
+type took struct {
+	test    string
+	seconds float64
+}
+
 type totals struct {
 	passed, failed, skipped int
 	output                  map[string][]string // test or package -> lines, dropped when it passes
 	skips                   []string
+	took                    []took // of tests of the top level
 }
 
 func main() {
@@ -71,6 +84,9 @@ func (t *totals) read(r io.Reader, w io.Writer) {
 
 func (t *totals) add(e event, w io.Writer) {
 	key := e.Package + " " + e.Test
+	if (e.Action == "pass" || e.Action == "fail") && e.Test != "" && !strings.Contains(e.Test, "/") {
+		t.took = append(t.took, took{short(e.Package) + " " + e.Test, e.Elapsed})
+	}
 	switch e.Action {
 	case "output", "build-output":
 		if e.Action == "build-output" {
@@ -110,21 +126,31 @@ func (t *totals) flush(w io.Writer, key string) {
 	delete(t.output, key)
 }
 
-func (t *totals) print(w io.Writer, took time.Duration) {
+func (t *totals) print(w io.Writer, all time.Duration) {
+	slices.SortStableFunc(t.took, func(a, b took) int { return cmp.Compare(b.seconds, a.seconds) })
+	if len(t.took) > 1 {
+		fmt.Fprintln(w, "\nslowest:")
+	}
+	for _, x := range t.took[:min(len(t.took), slowest)] {
+		fmt.Fprintf(w, "  %7.1fs  %s\n", x.seconds, x.test)
+	}
 	if len(t.skips) > 0 {
-		sort.Strings(t.skips)
+		slices.Sort(t.skips)
 		fmt.Fprintf(w, "\nskipped:\n  %s\n", strings.Join(t.skips, "\n  "))
 	}
-	fmt.Fprintf(w, "\ntests took %s\n%d passed, %d failed, %d skipped\n", took.Round(time.Second), t.passed, t.failed, t.skipped)
+	fmt.Fprintf(w, "\ntests took %s\n%d passed, %d failed, %d skipped\n", all.Round(time.Second), t.passed, t.failed, t.skipped)
 }
 
 func short(pkg string) string { return strings.TrimPrefix(pkg, "github.com/dhow-project/dhow/") }
 
-// reason is what the test said when it skipped.
+// said is the beginning of what a test logs: where it stands.
+var said = regexp.MustCompile(`^\w+\.go:\d+: `)
+
+// reason is what the test said when it skipped: its last message, of which the
+// first line has to do.
 func reason(lines []string) string {
-	for i := len(lines) - 1; i >= 0; i-- {
-		s := strings.TrimSpace(lines[i])
-		if s != "" && !strings.HasPrefix(s, "---") && !strings.HasPrefix(s, "===") {
+	for _, line := range slices.Backward(lines) {
+		if s := strings.TrimSpace(line); said.MatchString(s) {
 			return s
 		}
 	}
