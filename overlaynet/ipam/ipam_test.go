@@ -3,6 +3,7 @@ package ipam
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -148,6 +149,41 @@ func TestFreedComeLast(t *testing.T) {
 	}
 	if len(order) != 13 || order[11] != a.Addr() || order[12] != b.Addr() {
 		t.Fatalf("got %v", order)
+	}
+}
+
+// An address that somebody has again and again costs no memory each time, and
+// the others keep their order.
+func TestComingsAndGoingsAreNotRemembered(t *testing.T) {
+	n, _ := NewNetwork("n", []stack.Subnet{{CIDR: "10.0.0.0/24"}})
+	var first []netip.Addr
+	for range 20 {
+		p, _ := n.Take(false, "a")
+		first = append(first, p.Addr())
+	}
+	for _, a := range first {
+		n.Free(a, "a")
+	}
+	for range 100_000 {
+		if _, err := n.TakeStatic(first[3], "b"); err != nil {
+			t.Fatal(err)
+		}
+		n.Free(first[3], "b")
+	}
+	if got := len(n.subnets[0].freed); got > 1000 {
+		t.Errorf("%d freed addresses are remembered of 20", got)
+	}
+	var again []netip.Addr
+	for {
+		p, err := n.Take(false, "c")
+		if err != nil {
+			break
+		}
+		again = append(again, p.Addr())
+	}
+	want := append(slices.Delete(slices.Clone(first), 3, 4), first[3])
+	if got := again[len(again)-20:]; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

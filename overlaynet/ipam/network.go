@@ -27,7 +27,8 @@ type subnet struct {
 	first, last netip.Addr // of what is handed out without being asked for
 	next        netip.Addr // the lowest that was never handed out; invalid: none is left
 	used        map[netip.Addr]string
-	freed       []netip.Addr // oldest first; may hold addresses that are in use again
+	freed       []netip.Addr // oldest first; may hold addresses that are in use again, or more than once
+	untidy      int          // length of freed at which what it holds in vain is dropped
 }
 
 // NewNetwork checks the subnets, which must be resolved (each with a CIDR).
@@ -261,8 +262,32 @@ func (n *Network) Free(a netip.Addr, owner string) {
 		inRange := !a.Less(s.first) && !s.last.Less(a)
 		if inRange && (!s.next.IsValid() || a.Less(s.next)) {
 			s.freed = append(s.freed, a)
+			s.tidy()
 		}
 	}
+}
+
+const fewFreed = 256 // not worth a look
+
+// tidy drops what is in freed in vain: who comes and goes at one address for
+// years, because a file names it, must not be remembered each time.
+func (s *subnet) tidy() {
+	if len(s.freed) < max(s.untidy, fewFreed) {
+		return
+	}
+	seen := make(map[netip.Addr]bool, len(s.freed))
+	keep := len(s.freed)
+	for i := len(s.freed) - 1; i >= 0; i-- { // of several the last one counts
+		a := s.freed[i]
+		if _, used := s.used[a]; used || seen[a] {
+			continue
+		}
+		seen[a] = true
+		keep--
+		s.freed[keep] = a
+	}
+	s.freed = append([]netip.Addr(nil), s.freed[keep:]...)
+	s.untidy = 2 * len(s.freed)
 }
 
 // Used returns how many addresses are taken, the gateways and reserved ones included.
