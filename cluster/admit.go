@@ -37,7 +37,9 @@ func (m *Manager) Admit(ctx context.Context, a Admission) (Papers, error) {
 	if err := m.preview(a); err != nil {
 		return Papers{}, err
 	}
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return Papers{}, fmt.Errorf("join: %w", err)
+	}
 	defer m.write.Unlock()
 	c, err := m.open()
 	if err != nil {
@@ -58,7 +60,7 @@ func (m *Manager) Admit(ctx context.Context, a Admission) (Papers, error) {
 	n := withFacts(joiner(snap, key, role), a.Node)
 	n.Availability, n.Issuer = a.Availability, c.CA.Digest
 	if n.Number == 0 {
-		if n.Number, err = pickNumber(snap.Nodes(), meshOf(snap)); err != nil {
+		if n.Number, err = pickNumber(snap.Cluster(), snap.Nodes(), meshOf(snap)); err != nil {
 			return Papers{}, fmt.Errorf("join: %w", err)
 		}
 	}
@@ -185,7 +187,9 @@ func (m *Manager) GossipKeys() ([][]byte, error) {
 
 // Depart forgets a node that leaves by itself. Its tasks have gone with it.
 func (m *Manager) Depart(ctx context.Context, node string) error {
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return err
+	}
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
 	n := snap.Node(node)

@@ -59,13 +59,22 @@ func vniRange(c *state.Cluster) (first, last int) {
 	return first, last
 }
 
-// pickVNI returns the lowest identifier that no network has.
+// pickVNI returns the identifier after the one that was given last, and the
+// lowest that is free when there are no more: on a node that is cut off a
+// network may live on that has been removed, and must not meet another one.
 func pickVNI(c *state.Cluster, used []stack.Network) (int, error) {
 	taken := make(map[int]bool, len(used))
 	for _, n := range used {
 		taken[n.VNI] = true
 	}
 	first, last := vniRange(c)
+	if c != nil && c.LastVNI >= first {
+		for vni := c.LastVNI + 1; vni <= last; vni++ {
+			if !taken[vni] {
+				return vni, nil
+			}
+		}
+	}
 	for vni := first; vni <= last; vni++ {
 		if !taken[vni] {
 			return vni, nil
@@ -110,7 +119,9 @@ func (m *Manager) allot(n *stack.Network, c *state.Cluster, all []stack.Network,
 // identifiers and virtual ranges, nodes of an open cluster their numbers, and
 // the cluster its ingress network. What cannot be given is said and left.
 func (m *Manager) complete(ctx context.Context) error {
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return err
+	}
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
 	c := snap.Cluster()
@@ -167,7 +178,7 @@ func (m *Manager) completeNodes(snap *state.Snapshot) (changes []state.Change) {
 		}
 		n := *old
 		var err error
-		if n.Number, err = pickNumber(nodes, meshOf(snap)); err != nil {
+		if n.Number, err = pickNumber(snap.Cluster(), nodes, meshOf(snap)); err != nil {
 			m.log.Error("node without a number: ports of the cluster do not reach tasks over it", "node", n.ID, "error", err)
 			continue
 		}
@@ -195,12 +206,15 @@ const MaxNumber = 1<<12 - 1
 
 // pickNumber returns a number that no node has, a new one while there are some:
 // what is left of a node that went is told apart from its successor.
-func pickNumber(nodes []*stack.Node, mesh netip.Prefix) (int, error) {
+func pickNumber(c *state.Cluster, nodes []*stack.Node, mesh netip.Prefix) (int, error) {
 	last := MaxNumber
 	if mesh.IsValid() && mesh.Bits() >= 16 {
 		last = min(last, 1<<(32-mesh.Bits())-2)
 	}
 	taken, highest := map[int]bool{}, 0
+	if c != nil {
+		highest = c.LastNumber
+	}
 	for _, n := range nodes {
 		taken[n.Number] = true
 		highest = max(highest, n.Number)

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -28,13 +29,21 @@ func TestIdentifiersRunOut(t *testing.T) {
 	if got, err := pickVNI(c, used[1:]); err != nil || got != 10 {
 		t.Errorf("got %d, %v, want the one that is free again", got, err)
 	}
+	c.LastVNI = 11
+	if got, err := pickVNI(c, nil); err != nil || got != 12 {
+		t.Errorf("got %d, %v, want the one after the last", got, err)
+	}
+	c.LastVNI = 12
+	if got, err := pickVNI(c, used[1:]); err != nil || got != 10 {
+		t.Errorf("got %d, %v, want the lowest after the end", got, err)
+	}
 }
 
 func TestNumbersOfNodesComeAgainLast(t *testing.T) {
 	mesh := netip.MustParsePrefix("10.0.0.0/29") // six addresses
 	var nodes []*stack.Node
 	for want := 1; want <= 6; want++ {
-		got, err := pickNumber(nodes, mesh)
+		got, err := pickNumber(nil, nodes, mesh)
 		if err != nil || got != want {
 			t.Fatalf("got %d, %v, want %d", got, err, want)
 		}
@@ -43,19 +52,63 @@ func TestNumbersOfNodesComeAgainLast(t *testing.T) {
 			nodes = nodes[1:] // number 1 is not given again as long as there are others
 		}
 	}
-	if got, err := pickNumber(nodes, mesh); err != nil || got != 1 {
+	if got, err := pickNumber(nil, nodes, mesh); err != nil || got != 1 {
 		t.Errorf("got %d, %v", got, err)
 	}
-	_, err := pickNumber(append(nodes, &stack.Node{Number: 1}), mesh)
+	_, err := pickNumber(nil, append(nodes, &stack.Node{Number: 1}), mesh)
 	if err == nil || !strings.Contains(err.Error(), "the numbers 1 to 6 are all taken by nodes: the ingress network 10.0.0.0/29") || !strings.Contains(err.Error(), "--default-addr-pool") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// The last node that came may be the first to go: its successor is told apart.
+func TestNumbersOfRemovedNodesAreNotGivenAgain(t *testing.T) {
+	s := state.New()
+	apply := func(index uint64, changes ...state.Change) {
+		t.Helper()
+		if err := s.Apply(index, state.Command{Changes: changes}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := func() int {
+		t.Helper()
+		snap := s.Snapshot()
+		n, err := pickNumber(snap.Cluster(), snap.Nodes(), netip.Prefix{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	apply(1, state.Change{Cluster: &state.Cluster{ID: "c", Open: true}})
+	for i := range uint64(3) {
+		apply(2+i, state.Change{Node: &stack.Node{ID: fmt.Sprint("n", i), Number: next()}})
+	}
+	c := *s.Snapshot().Cluster()
+	apply(5, state.Change{Delete: &state.Key{Table: state.TableNode, Name: "n2"}}, state.Change{Delete: &state.Key{Table: state.TableNode, Name: "n1"}})
+	if got := next(); got != 4 {
+		t.Errorf("after number 3 has gone the next is %d", got)
+	}
+	c.LastNumber = 0 // of who has read it before
+	apply(6, state.Change{Cluster: &c})
+	if got := next(); got != 4 {
+		t.Errorf("after a change of the settings the next is %d", got)
+	}
+	var buf bytes.Buffer
+	if err := s.Snapshot().Persist(&buf); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Restore(&buf); err != nil {
+		t.Fatal(err)
+	}
+	if got := next(); got != 4 {
+		t.Errorf("after a snapshot the next is %d", got)
 	}
 }
 
 // Whatever the mesh has room for, no number is too high for the marks on packets.
 func TestNumbersOfNodesFitIntoMarks(t *testing.T) {
 	for _, mesh := range []netip.Prefix{{}, netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/16")} {
-		got, err := pickNumber([]*stack.Node{{Number: 1}, {Number: overlaynet.MeshPeers}}, mesh)
+		got, err := pickNumber(nil, []*stack.Node{{Number: 1}, {Number: overlaynet.MeshPeers}}, mesh)
 		if err != nil || got != 2 {
 			t.Errorf("%v: got %d, %v, want 2", mesh, got, err)
 		}

@@ -57,7 +57,9 @@ func (m *Manager) Deploy(ctx context.Context, d Deployment) (*plan.Plan, uint64,
 		return nil, 0, err
 	}
 	notes := m.pinElsewhere(ctx, s, pins, d.Logins)
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return nil, 0, fmt.Errorf("stack %s: %w", s.Name, err)
+	}
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
 	s = pin(s, pins, snap)

@@ -123,7 +123,9 @@ func (m *Manager) content(snap *state.Snapshot, kind, name, sum string) ([]byte,
 // sealPlain seals contents that stand in clear in the state, as they did before
 // there was a seal.
 func (m *Manager) sealPlain(ctx context.Context) error {
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return err
+	}
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
 	var plain []*record

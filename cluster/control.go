@@ -14,7 +14,9 @@ import (
 // RemoveStack removes a stack, or some services of it, in reverse dependency
 // order. Its networks, secrets and configs go when the last container is gone.
 func (m *Manager) RemoveStack(ctx context.Context, name string, opt RemoveOptions) error {
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return fmt.Errorf("remove stack %s: %w", name, err)
+	}
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
 	chosen, err := choose(snap, name, opt.Services)
@@ -66,7 +68,9 @@ func choose(snap *state.Snapshot, stackName string, names []string) ([]*state.Se
 
 // Control does act to services of a stack. It returns when the wish is stored.
 func (m *Manager) Control(ctx context.Context, stackName string, act Action, opt ControlOptions) error {
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return fmt.Errorf("%s stack %s: %w", act, stackName, err)
+	}
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
 	chosen, err := choose(snap, stackName, opt.Services)
@@ -188,7 +192,9 @@ func (c *controller) anyUp(sv *state.Service) bool {
 
 // Scale sets the number of tasks of services.
 func (m *Manager) Scale(ctx context.Context, stackName string, counts map[string]int) error {
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return fmt.Errorf("scale stack %s: %w", stackName, err)
+	}
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
 	chosen, err := choose(snap, stackName, sortedKeys(counts))

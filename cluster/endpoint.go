@@ -21,12 +21,11 @@ import (
 // It may be repeated: who is in the network already keeps its addresses, unless
 // it names others.
 func (m *Manager) EnterNetwork(ctx context.Context, e stack.Endpoint) (stack.Endpoint, error) {
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return e, err
+	}
 	defer m.write.Unlock()
 	if m.books == nil { // the loop has not begun to keep them
-		if err := m.Verify(ctx); err != nil {
-			return e, err
-		}
 		m.books = address.New()
 	}
 	snap := m.store.Snapshot()
@@ -38,6 +37,8 @@ func (m *Manager) EnterNetwork(ctx context.Context, e stack.Endpoint) (stack.End
 		return e, fmt.Errorf("network %s: its addresses are each node's own business: %w", n.Name, runtime.ErrInvalid)
 	case snap.Node(e.Node) == nil:
 		return e, fmt.Errorf("node %s is not of this cluster: %w", e.Node, runtime.ErrForbidden)
+	case strings.Contains(e.ID, "/") || snap.Task(e.ID) != nil: // it would be taken for another record
+		return e, fmt.Errorf("network %s: %q is no ID of a container: %w", n.Name, e.ID, runtime.ErrInvalid)
 	}
 	if err := mayEnter(n, &e); err != nil {
 		return e, err
@@ -63,9 +64,7 @@ func (m *Manager) enterAnew(ctx context.Context, snap *state.Snapshot, e stack.E
 	m.books.Leave(e.ID, e.Network)
 	got, err := m.books.Take(e.ID, "", []stack.TaskAddress{{Network: e.Network, IPv4: e.IPv4, IPv6: e.IPv6}})
 	if err != nil {
-		if snap.Endpoint(e.ID, e.Network) != nil { // it stays where it was
-			m.books.Reset()
-		}
+		m.stay(snap.Endpoint(e.ID, e.Network))
 		if taken := (*address.Taken)(nil); errors.As(err, &taken) {
 			return e, fmt.Errorf("network %s: address %s is taken by %s: %w", taken.Network, taken.Addr, holder(snap, taken.Holder), runtime.ErrConflict)
 		}
@@ -85,6 +84,16 @@ func (m *Manager) enterAnew(ctx context.Context, snap *state.Snapshot, e stack.E
 	}
 	m.log.Info("container entered a network", "container", e.ID, "network", e.Network, "node", e.Node, "ipv4", e.IPv4, "ipv6", e.IPv6)
 	return e, nil
+}
+
+// stay writes down again what a container has that could not have another address.
+func (m *Manager) stay(old *state.Endpoint) {
+	if old == nil {
+		return
+	}
+	if _, err := m.books.Take(old.ID, "", []stack.TaskAddress{{Network: old.Network, IPv4: old.IPv4, IPv6: old.IPv6}}); err != nil {
+		m.books.Reset() // the records alone count
+	}
 }
 
 func (m *Manager) enter(ctx context.Context, e stack.Endpoint, created int64) error {
@@ -119,7 +128,9 @@ func holder(snap *state.Snapshot, id string) string {
 // LeaveNetwork takes a node's container out of a network; one that is not in it
 // is fine. The network may be gone.
 func (m *Manager) LeaveNetwork(ctx context.Context, node, id, network string) error {
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return err
+	}
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
 	if n := snap.Network(network); n != nil {
@@ -140,7 +151,9 @@ func leave(e *state.Endpoint) state.Change {
 // KeepEndpoints drops all endpoints of a node but those of the containers that
 // it still has.
 func (m *Manager) KeepEndpoints(ctx context.Context, node string, ids []string) error {
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return err
+	}
 	defer m.write.Unlock()
 	keep := make(map[string]bool, len(ids))
 	for _, id := range ids {

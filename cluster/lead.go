@@ -54,8 +54,10 @@ func (m *Manager) leadWhenever(ctx context.Context) error {
 				return ctx.Err()
 			}
 			if err != nil && !errors.Is(err, errDeposed) {
-				m.log.Error("lead", "error", err)
-				if !wait(ctx, changed, time.Now().Add(100*time.Millisecond)) {
+				if !errors.Is(err, ErrNotLeader) {
+					m.log.Error("lead", "error", err)
+				}
+				if !wait(ctx, changed, time.Now().Add(deposedPause)) {
 					return ctx.Err()
 				}
 			}
@@ -67,12 +69,15 @@ func (m *Manager) leadWhenever(ctx context.Context) error {
 	}
 }
 
+// deposedPause is how long who leads no more, or could not lead, waits for word of it.
+const deposedPause = 100 * time.Millisecond
+
 var errDeposed = errors.New("another manager leads")
 
 // lead does the leader's duties until leadership goes or one of them fails.
 // Everything it decides starts from the whole of what was committed before.
 func (m *Manager) lead(ctx context.Context) error {
-	if err := m.raft.Verify(ctx); err != nil {
+	if err := m.Verify(ctx); err != nil {
 		return fmt.Errorf("begin to lead: %w", err)
 	}
 	if err := m.bootstrap(ctx); err != nil {
@@ -161,7 +166,9 @@ func (m *Manager) watchLife(ctx context.Context) error {
 }
 
 func (m *Manager) judge(ctx context.Context, v vigil) (time.Time, error) {
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return time.Time{}, err
+	}
 	defer m.write.Unlock()
 	down, gone, again := v.judge(m.store.Snapshot().Nodes(), m.cfg.Life.Look(), time.Now())
 	var changes []state.Change

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/dhow-project/dhow/cluster/address"
@@ -19,7 +20,9 @@ func (m *Manager) reconcile(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err != nil {
+		if errors.Is(err, ErrNotLeader) { // ctx is about to end
+			next, changed, had = time.Now().Add(deposedPause), nil, nil
+		} else if err != nil {
 			backoff = min(max(2*backoff, 50*time.Millisecond), 5*time.Second)
 			m.log.Error("reconcile", "error", err, "retry", backoff)
 			next, changed, had = time.Now().Add(backoff), nil, nil
@@ -63,7 +66,9 @@ func (m *Manager) closeBooks() {
 
 // round keeps everybody else's commands away from what a round builds on.
 func (m *Manager) round(ctx context.Context, l *loop.Loop) (time.Time, error) {
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return time.Time{}, err
+	}
 	defer m.write.Unlock()
 	return l.Round(ctx, time.Now())
 }

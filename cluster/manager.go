@@ -28,8 +28,8 @@ type Manager struct {
 	contents contentCache
 
 	// write is held from reading what a command builds on until it is applied,
-	// so that no two commands build on the same past. Reports do not need it:
-	// they write fields of their own.
+	// so that no two commands build on the same past: turn takes it. Reports do
+	// not need it: they write fields of their own.
 	write sync.Mutex
 	books *address.Books // guarded by write; nil: this manager does not lead
 }
@@ -59,7 +59,7 @@ func Open(cfg Config) (*Manager, error) {
 	if !m.raft.Leading() {
 		return m, nil // the leader, once there is one, writes what is missing
 	}
-	if err := m.bootstrap(context.Background()); err != nil {
+	if err := m.bootstrap(context.Background()); err != nil && !errors.Is(err, ErrNotLeader) {
 		return nil, fmt.Errorf("bootstrap cluster: %w", errors.Join(err, m.raft.Close()))
 	}
 	return m, nil
@@ -68,7 +68,9 @@ func Open(cfg Config) (*Manager, error) {
 // bootstrap writes what the state lacks: the cluster's record, this node and
 // the network of containers that name none.
 func (m *Manager) bootstrap(ctx context.Context) error {
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return err
+	}
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
 	now := time.Now().UnixNano()
@@ -106,6 +108,19 @@ func (m *Manager) self(snap *state.Snapshot, now int64) *stack.Node {
 		return nil
 	}
 	return &n
+}
+
+// turn takes write when the state here is all that a command may be built on:
+// a leader that has just been elected may not have applied yet what the one
+// before it has acknowledged, and a command whose client has gone may be on its
+// way still. Whoever got no error unlocks write.
+func (m *Manager) turn(ctx context.Context) error {
+	m.write.Lock()
+	if err := m.raft.Settle(ctx); err != nil {
+		m.write.Unlock()
+		return leadership(err)
+	}
+	return nil
 }
 
 // propose stores changes as one command and returns its index. Without changes it does nothing.

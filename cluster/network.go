@@ -25,7 +25,9 @@ func (m *Manager) CreateNetwork(ctx context.Context, n stack.Network) (stack.Net
 	if n.Name == stack.IngressNetwork {
 		return n, fmt.Errorf("create network %s: the cluster has a network of this name for itself: %w", n.Name, runtime.ErrForbidden)
 	}
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return n, err
+	}
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
 	if old := snap.Network(n.Name); old != nil && old.Name == n.Name {
@@ -60,7 +62,9 @@ func (m *Manager) resolveBeside(snap *state.Snapshot, c *state.Cluster, all, use
 
 // RemoveNetwork removes a network that no stack made or uses.
 func (m *Manager) RemoveNetwork(ctx context.Context, nameOrID string) error {
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return err
+	}
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
 	n := snap.Network(nameOrID)

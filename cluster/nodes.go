@@ -106,7 +106,9 @@ func findNode(snap *state.Snapshot, ref, self string) (*stack.Node, error) {
 // UpdateNode makes spec what a person has decided about a node. Version is that
 // of the record which the decision builds on; 0: any.
 func (m *Manager) UpdateNode(ctx context.Context, ref string, version uint64, spec NodeSpec) error {
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return fmt.Errorf("node %s: %w", ref, err)
+	}
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
 	old, err := findNode(snap, ref, m.node)
@@ -171,7 +173,9 @@ func mayHaveRole(snap *state.Snapshot, n *stack.Node) error {
 // RemoveNode forgets a node; its certificate is refused from now on. One that
 // is up, or is a manager, goes only with force.
 func (m *Manager) RemoveNode(ctx context.Context, ref string, force bool) error {
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return fmt.Errorf("remove node %s: %w", ref, err)
+	}
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
 	n, err := findNode(snap, ref, m.node)
@@ -207,7 +211,9 @@ func (m *Manager) Hello(ctx context.Context, facts stack.Node) error {
 	if err := checkFacts(facts); err != nil {
 		return fmt.Errorf("node %s: what it says of itself: %w", facts.ID, err)
 	}
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return fmt.Errorf("node %s: %w", facts.ID, err)
+	}
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
 	old := snap.Node(facts.ID)

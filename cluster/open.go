@@ -44,7 +44,9 @@ func (m *Manager) open() (*state.Cluster, error) {
 // tokens and the keys of the gossip, unless they exist, and stores where this
 // node can be reached.
 func (m *Manager) OpenCluster(ctx context.Context, self stack.Node, set Settings) error {
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return err
+	}
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
 	c := *snap.Cluster()
@@ -70,7 +72,7 @@ func (m *Manager) OpenCluster(ctx context.Context, self stack.Node, set Settings
 	}
 	if n.Number == 0 {
 		var err error
-		if n.Number, err = pickNumber(snap.Nodes(), meshOf(snap)); err != nil {
+		if n.Number, err = pickNumber(snap.Cluster(), snap.Nodes(), meshOf(snap)); err != nil {
 			return err
 		}
 	}
@@ -207,7 +209,9 @@ func (m *Manager) RotateCA(ctx context.Context, opt RotateCA) error {
 
 // changeCluster stores a change of the cluster's record.
 func (m *Manager) changeCluster(ctx context.Context, version uint64, change func(*state.Cluster) error) error {
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return err
+	}
 	defer m.write.Unlock()
 	old, err := m.open()
 	if err != nil {

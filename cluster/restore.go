@@ -19,7 +19,9 @@ import (
 // of the archive that has a namesake here is taken for it; what is sealed is
 // sealed anew with this cluster's keys.
 func (m *Manager) RestoreSnapshot(ctx context.Context, r io.Reader) error {
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return fmt.Errorf("restore snapshot: %w", err)
+	}
 	defer m.write.Unlock()
 	now := m.store.Snapshot()
 	if now.Cluster() == nil {

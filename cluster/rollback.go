@@ -22,7 +22,9 @@ type RollbackOptions struct {
 // Rollback applies an earlier revision of a stack as a new one: the same images,
 // secrets and configs as then. It returns what Deploy returns.
 func (m *Manager) Rollback(ctx context.Context, name string, opt RollbackOptions) (*plan.Plan, uint64, error) {
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return nil, 0, fmt.Errorf("stack %s: %w", name, err)
+	}
 	defer m.write.Unlock()
 	snap := m.store.Snapshot()
 	r, err := revisionTo(snap, name, opt.To)

@@ -10,7 +10,9 @@ import (
 // ForgetVolume drops what is known of a volume's node: the volume was removed,
 // or its node will not come back. The next task that uses it binds it anew.
 func (m *Manager) ForgetVolume(ctx context.Context, name string) error {
-	m.write.Lock()
+	if err := m.turn(ctx); err != nil {
+		return fmt.Errorf("forget volume %s: %w", name, err)
+	}
 	defer m.write.Unlock()
 	if m.store.Snapshot().Volume(name) == nil {
 		return nil

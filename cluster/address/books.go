@@ -28,9 +28,9 @@ func (b *Books) Reset() { *b = Books{} }
 
 // Follow catches up with the store.
 func (b *Books) Follow(store *state.Store) {
-	list, now, known := store.Since(b.index)
+	list, now, known := store.Follow(b.index) // of one moment: an address may pass from one record to another
 	old := b.snap
-	b.snap, b.index = store.Snapshot(), now // has at least what the feed told of
+	b.snap, b.index = now, now.Index()
 	if !known || old == nil {
 		b.rebuild()
 		return

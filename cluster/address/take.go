@@ -37,7 +37,9 @@ func (b *Books) Move(from string, t *Taken) []stack.TaskAddress {
 }
 
 // TakeVirtual makes what a service has one address of each family in each of
-// these networks. What it has in the ranges of their networks it keeps.
+// these networks. What it has in the ranges of their networks it keeps, and that
+// alone, also when an error says that there are no others: what it returns is to
+// be stored in any case.
 func (b *Books) TakeVirtual(service string, networks []string) ([]stack.TaskAddress, error) {
 	var keep []stack.TaskAddress
 	for _, a := range b.services[service] {
@@ -55,7 +57,11 @@ func (b *Books) TakeVirtual(service string, networks []string) ([]stack.TaskAddr
 	if len(want) == 0 {
 		return keep, nil
 	}
-	return b.take(virtual, b.services, service, "", want)
+	got, err := b.take(virtual, b.services, service, "", want)
+	if err != nil {
+		return keep, err
+	}
+	return got, nil
 }
 
 func (b *Books) take(s space, to map[string][]stack.TaskAddress, owner, service string, want []stack.TaskAddress) ([]stack.TaskAddress, error) {

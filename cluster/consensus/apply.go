@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -20,8 +21,15 @@ func (l *Log) Apply(ctx context.Context, cmd state.Command) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	f, err := wait(ctx, l, func(timeout time.Duration) raft.ApplyFuture { return l.raft.Apply(data, timeout) })
+	if err := ctx.Err(); err != nil {
+		return 0, fmt.Errorf("store command: %w", l.outcome(err))
+	}
+	done := ask(ctx, func(timeout time.Duration) raft.ApplyFuture { return l.raft.Apply(data, timeout) })
+	f, err := await(ctx, l, done)
 	if err != nil {
+		if ctx.Err() != nil {
+			l.leaveFlying(done)
+		}
 		return 0, fmt.Errorf("store command: %w", l.outcome(err))
 	}
 	if err, ok := f.Response().(error); ok {
@@ -30,13 +38,79 @@ func (l *Log) Apply(ctx context.Context, cmd state.Command) (uint64, error) {
 	return f.Index(), nil
 }
 
+// leaveFlying notes a command that nobody waits for any more: it may still be applied.
+func (l *Log) leaveFlying(done <-chan raft.ApplyFuture) {
+	over := make(chan struct{})
+	go func() {
+		<-done // it has an end in any case: raft says so when it loses the lead or stops
+		close(over)
+	}()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.flying = append(l.flying, over)
+}
+
+// landed waits until it is known of every command that was left flying whether
+// it is applied.
+func (l *Log) landed(ctx context.Context) error {
+	for {
+		l.mu.Lock()
+		if len(l.flying) == 0 {
+			l.mu.Unlock()
+			return nil
+		}
+		over := l.flying[0]
+		l.mu.Unlock()
+		select {
+		case <-over:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-l.closed:
+			return errStopping
+		}
+		l.mu.Lock()
+		l.flying = slices.DeleteFunc(l.flying, func(c chan struct{}) bool { return c == over })
+		l.mu.Unlock()
+	}
+}
+
+// Settle returns when this manager leads, as far as it knows, and its store has
+// whatever a command may be built on: all that the leaders before it have
+// committed, and what it was given itself and nobody waited for to the end. An
+// ErrNotLeader says whom to ask instead.
+func (l *Log) Settle(ctx context.Context) error {
+	if err := l.landed(ctx); err != nil {
+		return fmt.Errorf("settle: %w", err)
+	}
+	for {
+		if !l.Leading() {
+			return fmt.Errorf("settle: %w", l.notLeader())
+		}
+		term := l.raft.CurrentTerm()
+		if l.settled.Load() == term {
+			return nil
+		}
+		if err := l.settle(ctx, term); err != nil {
+			return fmt.Errorf("settle: %w", err)
+		}
+	}
+}
+
+var errStopping = errors.New("this manager is closing")
+
 // wait starts what raft is asked for and waits until it is done, ctx ends or
 // the log is closed, as raft's own waiting ends for neither.
 func wait[F raft.Future](ctx context.Context, l *Log, start func(timeout time.Duration) F) (F, error) {
-	var none F
 	if err := ctx.Err(); err != nil {
+		var none F
 		return none, err
 	}
+	return await(ctx, l, ask(ctx, start))
+}
+
+// ask starts what raft is asked for; it is in the channel when it is done, which
+// is closed then.
+func ask[F raft.Future](ctx context.Context, start func(timeout time.Duration) F) <-chan F {
 	timeout := time.Duration(0)
 	if at, ok := ctx.Deadline(); ok {
 		timeout = max(time.Until(at), 1)
@@ -46,14 +120,20 @@ func wait[F raft.Future](ctx context.Context, l *Log, start func(timeout time.Du
 		f := start(timeout)
 		_ = f.Error() // kept in f
 		done <- f
+		close(done)
 	}()
+	return done
+}
+
+func await[F raft.Future](ctx context.Context, l *Log, done <-chan F) (F, error) {
+	var none F
 	select {
 	case f := <-done:
 		return f, f.Error()
 	case <-ctx.Done():
 		return none, ctx.Err()
 	case <-l.closed:
-		return none, errors.New("this manager is closing")
+		return none, errStopping
 	}
 }
 

@@ -50,7 +50,8 @@ type Log struct {
 	settled atomic.Uint64             // the term in which this leader has applied all of the past
 
 	mu      sync.Mutex
-	changed chan struct{} // guarded by mu; closed and replaced when the leader changes
+	changed chan struct{}   // guarded by mu; closed and replaced when the leader changes
+	flying  []chan struct{} // guarded by mu: of commands that nobody waits for any more; closed when their fate is known
 	watched sync.WaitGroup
 }
 

@@ -118,7 +118,6 @@ func (p *placer) give(services []*state.Service) (changes []state.Change) {
 		got, err := p.view.books.TakeVirtual(key, p.virtualNetworks(sv))
 		if err != nil {
 			p.given[sv.Name] = fmt.Errorf("service %s: %w", sv.Name, err)
-			got = sv.Addresses
 		}
 		ports, err := p.ports(key, sv)
 		if err != nil {

@@ -73,14 +73,14 @@ func (b *batch) task(p *placer, c *taskChange) {
 		return
 	}
 	t, binds, changed := p.task(c.change)
+	b.add(p.yielded...) // also when the task itself stays as it was: the books say so already
+	p.yielded = nil
 	if !changed {
 		return
 	}
 	if c.change.Place && t.Node != "" {
 		b.placed = append(b.placed, t.ID)
 	}
-	b.add(p.yielded...)
-	p.yielded = nil
 	for _, v := range binds { // before the task: who has one has the other
 		b.binds = append(b.binds, v.Name)
 		b.add(state.Change{Volume: v})

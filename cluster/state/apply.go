@@ -23,7 +23,7 @@ func (t *tx) apply(c Change) error {
 	switch {
 	case c.Cluster != nil:
 		t.touch(Touched{Table: TableCluster})
-		t.cluster = c.Cluster
+		t.putCluster(*c.Cluster)
 	case c.Node != nil:
 		t.node(c.Node)
 	case c.Stack != nil:
@@ -58,9 +58,11 @@ func (t *tx) applyMore(c Change) error {
 	switch {
 	case c.Network != nil:
 		t.touch(Touched{Table: TableNetwork, Key: c.Network.Name, Stack: c.Network.Network.Stack})
-		if old := t.networks.byName.get(c.Network.Name); old != nil && old.ID != c.Network.ID {
+		old := t.networks.byName.get(c.Network.Name)
+		if old != nil && old.ID != c.Network.ID {
 			t.forgetEndpoints(t.networkEnds.list(old.Name)) // of the one before
 		}
+		t.spendVNI(c.Network, old)
 		t.putNetwork(t.edit, c.Network)
 	case c.Enter != nil:
 		return t.enter(c.Enter)
@@ -94,6 +96,7 @@ func (t *tx) touch(what Touched) {
 }
 
 func (t *tx) node(n *stack.Node) {
+	t.spend(n.Number, 0)
 	old := t.nodes.put(t.edit, n)
 	t.touch(Touched{Table: TableNode, Key: n.ID, Node: n.ID, Life: old == nil || old.Down != n.Down})
 }

@@ -1,6 +1,10 @@
 package state
 
-import "time"
+import (
+	"time"
+
+	"github.com/dhow-project/dhow/stack"
+)
 
 // Cluster is the one record about the cluster itself.
 type Cluster struct {
@@ -14,6 +18,10 @@ type Cluster struct {
 	Tokens   Tokens   `json:"tokens,omitzero"`  // sealed
 	Gossip   [][]byte `json:"gossip,omitempty"` // keys of the gossip, the one in use first; each sealed
 	SumKey   []byte   `json:"sumKey,omitempty"` // of the sums of secrets and configs, sealed; nil until there is one
+
+	// Kept by the state, as what was given last must not be given again at once.
+	LastNumber int `json:"lastNumber,omitempty"` // the highest that a node was given
+	LastVNI    int `json:"lastVNI,omitempty"`    // that a network was given
 }
 
 // Settings of a cluster that a person may change. The zero value of each means its default.
@@ -50,3 +58,34 @@ type Tokens struct {
 
 // DefaultVNIFirst is above what other managers of overlays use by default.
 const DefaultVNIFirst = 0x10000
+
+// putCluster stores the cluster's record; what is kept by the state stays.
+func (t *tx) putCluster(c Cluster) {
+	if old := t.cluster; old != nil {
+		c.LastNumber, c.LastVNI = max(c.LastNumber, old.LastNumber), old.LastVNI
+	}
+	t.cluster = &c
+}
+
+// spend notes a number and an identifier that were given; 0: none.
+func (t *tx) spend(number, vni int) {
+	if t.cluster == nil || number <= t.cluster.LastNumber && vni == 0 {
+		return
+	}
+	c := *t.cluster
+	c.LastNumber = max(c.LastNumber, number)
+	if vni != 0 {
+		c.LastVNI = vni
+	}
+	t.cluster = &c
+}
+
+// spendVNI notes the identifiers of a network that it had not before.
+func (t *tx) spendVNI(n, old *Network) {
+	for _, v := range []*stack.Network{&n.Network, n.Next} {
+		if v == nil || v.VNI == 0 || old != nil && (old.VNI == v.VNI || old.Next != nil && old.Next.VNI == v.VNI) {
+			continue
+		}
+		t.spend(0, v.VNI)
+	}
+}

@@ -62,7 +62,19 @@ func (f *history) reset(index uint64) { *f = history{base: index, now: index} }
 func (s *Store) Since(index uint64) (touched []Touched, now uint64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f := &s.feed
+	return s.feed.since(index)
+}
+
+// Follow is Since with the state of that moment: it has what the commands did
+// that were told of, and nothing of later ones.
+func (s *Store) Follow(index uint64) (touched []Touched, now *Snapshot, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	touched, _, ok = s.feed.since(index)
+	return touched, &Snapshot{tables: s.tables}, ok
+}
+
+func (f *history) since(index uint64) (touched []Touched, now uint64, ok bool) {
 	if index < f.base || index > f.now {
 		return nil, f.now, false
 	}
