@@ -29,7 +29,7 @@ func (r *registry) explain(err error) error {
 	var plain tls.RecordHeaderError
 	switch {
 	case errors.As(err, &dial):
-		return fmt.Errorf("registry %s does not answer: %w; check the network, or bring the image as a file with `dhow load`", r.where(dial.addr), dial)
+		return fmt.Errorf("registry %s does not answer: %w; check the network, or bring the image as a file with `dhow load -i FILE`", r.where(dial.addr), dial)
 	case errors.As(err, &unknown):
 		return fmt.Errorf("registry %s: %w; put the authority that signed its certificate into %s/%s/ca.crt", r.domain, unknown, append(r.store.certsDirs(), defaultCertsDirs...)[0], r.domain)
 	case errors.As(err, &hostname):

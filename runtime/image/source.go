@@ -87,7 +87,7 @@ func (s *source) nowhere(nodes error) error {
 	if nodes == nil {
 		nodes = &nobodyError{kind: runtime.ErrNotFound}
 	}
-	return fmt.Errorf("it is not on this node, and %w; load it with `dhow load`, or allow the registry by its pull_policy", nodes)
+	return fmt.Errorf("it is not on this node, and %w; load it with `dhow load -i FILE`, or allow the registry by its pull_policy", nodes)
 }
 
 func (s *source) resolver() remotes.Resolver {
