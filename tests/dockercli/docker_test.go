@@ -373,7 +373,7 @@ func TestVolumesAndNetworks(t *testing.T) {
 	d.Run("volume create data", "data")
 	d.Run("volume ls --filter label=a=b", "local", "data")
 	d.Run("volume inspect data", `"a": "b"`, "Mountpoint")
-	d.Fails(1, "volume inspect none", "no such volume")
+	d.Fails(1, "volume inspect none", "o such volume")
 	d.Run("run -d --name user -v data:/d busybox sleep 1000")
 	d.Fails(1, "volume rm data", "in use")
 	d.Run("rm -f user")
@@ -443,7 +443,7 @@ func TestCopy(t *testing.T) {
 	if got, err := os.ReadFile(filepath.Join(back, "f1")); err != nil || string(got) != "content" {
 		t.Errorf("copied back: %q, %v", got, err)
 	}
-	d.Fails(1, "cp app:/missing "+dir, "Could not find the file /missing in container app")
+	d.Fails(1, "cp app:/missing "+dir, "app", "/missing")
 	d.Run("stop -t 0 app")
 	d.Args([]string{"cp", filepath.Join(dir, "f0"), "app:/stopped"})
 	d.Args([]string{"cp", "app:/stopped", filepath.Join(dir, "g")})
