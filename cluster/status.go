@@ -38,15 +38,21 @@ func (m *Manager) StackSince(name string, index uint64) (StackStatus, bool, erro
 	switch {
 	case s == nil:
 		return StackStatus{}, false, fmt.Errorf("stack %s: %w", name, runtime.ErrNotFound)
-	case s.Index <= index:
+	case changedAt(snap, s) <= index:
 		return StackStatus{}, false, nil
 	}
 	return stackStatus(snap, s, index), true, nil
 }
 
+// changedAt is when a stack's status changed last. It also tells how many tasks
+// there should be, which may run and which are lost: that is a matter of the
+// nodes. One that dies need not change a task, when its tasks are to go anyhow
+// for example, and who waits for their end must hear of it.
+func changedAt(snap *state.Snapshot, s *state.Stack) uint64 { return max(s.Index, snap.Fleet()) }
+
 // stackStatus leaves out what was applied when it is older than since; 0: never.
 func stackStatus(snap *state.Snapshot, s *state.Stack, since uint64) StackStatus {
-	st := StackStatus{Removing: s.Removing, Index: s.Index, Created: s.Created, Updated: s.Updated}
+	st := StackStatus{Removing: s.Removing, Index: changedAt(snap, s), Created: s.Created, Updated: s.Updated}
 	if since == 0 || s.Defined > since {
 		st.Stack = definition(snap, s)
 	}

@@ -83,6 +83,13 @@ func TestStackSince(t *testing.T) {
 	if now, news := since(before.Index); !news || now.Stack.Services["web"].Replicas != 1 {
 		t.Errorf("scaled: %v %+v", news, now.Stack)
 	}
+	all, err := w.m.Nodes(ctx)
+	must(t, err)
+	before, _ = since(0)
+	must(t, w.m.UpdateNode(ctx, all[0].ID, 0, cluster.NodeSpec{Role: stack.RoleManager, Availability: stack.Paused}))
+	if now, news := since(before.Index); !news || now.Index <= before.Index {
+		t.Error("a node has changed: what is wanted of the stack, and what of it can be counted on, is a matter of the nodes")
+	}
 	if _, _, err := w.m.StackSince("none", 0); !errors.Is(err, runtime.ErrNotFound) {
 		t.Errorf("no stack: %v", err)
 	}

@@ -103,7 +103,7 @@ type StackStatus struct {
 	Services []ServiceStatus `json:"services"`
 	Tasks    []stack.Task    `json:"tasks"` // sorted by service, slot
 	Removing bool            `json:"removing,omitempty"`
-	Index    uint64          `json:"index"`   // of the last change to any of this
+	Index    uint64          `json:"index"`   // of the last change to any of this, or to a node
 	Created  int64           `json:"created"` // Unix nanoseconds
 	Updated  int64           `json:"updated"` // of the last apply, Unix nanoseconds
 }

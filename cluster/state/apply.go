@@ -98,6 +98,7 @@ func (t *tx) touch(what Touched) {
 func (t *tx) node(n *stack.Node) {
 	t.spend(n.Number, 0)
 	old := t.nodes.put(t.edit, n)
+	t.fleet = t.index
 	t.touch(Touched{Table: TableNode, Key: n.ID, Node: n.ID, Life: old == nil || old.Down != n.Down})
 }
 
@@ -230,6 +231,7 @@ func (t *tx) delete(k Key) {
 	t.touch(what)
 	switch k.Table {
 	case TableNode:
+		t.fleet = t.index
 		t.nodes.remove(t.edit, k.Name)
 		t.forgetEndpoints(t.nodeEnds.list(k.Name))
 	case TableStack:

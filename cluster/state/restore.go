@@ -40,7 +40,7 @@ func (t *tables) load(r io.Reader) error {
 	if h.Magic != magic || h.Format != format {
 		return fmt.Errorf("not a state of this format: %q %d", h.Magic, h.Format)
 	}
-	t.index = h.Index
+	t.index, t.fleet = h.Index, h.Index
 	if count, err := t.loadRecords(in); err != nil {
 		return fmt.Errorf("record %d: %w", count+1, err)
 	}

@@ -10,6 +10,7 @@ import (
 // tables is the whole state at one index. Copying the struct copies the state.
 type tables struct {
 	index    uint64 // of the last command
+	fleet    uint64 // of the last command that changed a node; not persisted: after a restore, index
 	cluster  *Cluster
 	nodes    tree[string, stack.Node]
 	stacks   tree[string, Stack]

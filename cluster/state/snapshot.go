@@ -15,6 +15,9 @@ type Snapshot struct {
 // Index is that of the last command applied.
 func (s *Snapshot) Index() uint64 { return s.tables.index }
 
+// Fleet is the index of the last command that changed a node, or one after it.
+func (s *Snapshot) Fleet() uint64 { return s.tables.fleet }
+
 // Cluster returns the cluster's record, nil before it was made.
 func (s *Snapshot) Cluster() *Cluster { return s.tables.cluster }
 
