@@ -100,6 +100,9 @@ func parseEntry(b []byte) (e entry, ok bool) {
 	return e, ok || e.family != unix.AF_BRIDGE
 }
 
+// isNeighbour tells whether a neighbour is as we make them.
+func (e entry) isNeighbour(to mac) bool { return e.mac == to && e.state&unix.NUD_PERMANENT != 0 }
+
 // neighboursOf lists the permanent neighbours of a bridge.
 func (s *sock) neighboursOf(bridge int) (map[netip.Addr]mac, error) {
 	out := map[netip.Addr]mac{}

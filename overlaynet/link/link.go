@@ -32,6 +32,7 @@ type Links struct {
 	reaper reaper
 	mesh   mesh
 
+	closeOnce  sync.Once
 	filterOnce sync.Once
 	filter     bool // set by filterOnce
 
@@ -69,7 +70,7 @@ func New(c Config) (*Links, error) {
 // Close closes the socket and drops the spare namespaces.
 func (l *Links) Close() error {
 	l.pool.drain()
-	l.host.close()
+	l.closeOnce.Do(l.host.close) // a second time it would be somebody else's descriptor
 	return nil
 }
 
@@ -125,7 +126,14 @@ func (l *Links) SetSandbox(ctx context.Context, id string, plugs []overlaynet.Pl
 			return "", fmt.Errorf("network %s: %w", p.Segment.Name, err)
 		}
 	}
-	return path, nil
+	if fresh {
+		return path, nil
+	}
+	late, ok := l.intact(path, plugs) // those that were left untouched
+	if !ok {
+		return "", fmt.Errorf("%s: something else takes away what was made", id)
+	}
+	return path, l.furnish(path, late)
 }
 
 // intact tells whether everything is there, and puts ports back into their
@@ -179,6 +187,8 @@ func (l *Links) plug(sp *space, p overlaynet.Plug) error {
 		return err
 	}
 	if err := sp.configure(p); err != nil {
+		l.note(p.Host, false)
+		_ = l.host.do(step{"", delLink(p.Host), nil}) // or the next call would take it for a whole one
 		return err
 	}
 	l.furnished(p)

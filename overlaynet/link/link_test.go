@@ -259,6 +259,7 @@ func TestBadPlugLeavesNothing(t *testing.T) {
 		"gateway": func(p *overlaynet.Plug) { p.Gateway4 = netip.MustParseAddr("203.0.113.1") },
 		"bridge":  func(p *overlaynet.Plug) { p.Segment.Bridge = "none" },
 		"sysctl":  func(p *overlaynet.Plug) { p.Sysctls = map[string]string{"net.ipv4.conf.eth0.nonsense": "1"} },
+		"machine": func(p *overlaynet.Plug) { p.Sysctls = map[string]string{"kernel.printk_ratelimit": "5"} }, // as it is
 	}
 	for name, spoil := range bad {
 		good, p := plug(seg, mark, 7), plug(seg, mark, 8)

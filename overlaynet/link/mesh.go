@@ -20,6 +20,8 @@ type mesh struct {
 	index int       // guarded by mu: of the device; 0: not looked for yet
 	have  meshState // guarded by mu: what the kernel was told
 	sure  bool      // guarded by mu: have is what it has, as far as we have done it
+
+	harmed bool // guarded by mu: somebody has taken something of it, and it has not been looked at since
 }
 
 // SetMesh makes the link between nodes as m says; nil removes it. Another
@@ -50,7 +52,7 @@ func (l *Links) SetMesh(_ context.Context, m *overlaynet.Mesh) error {
 
 // repairMesh makes what the kernel has what is wanted; l.mesh.mu is held.
 func (l *Links) repairMesh(m *overlaynet.Mesh, want meshState) error {
-	l.mesh.sure = false
+	l.mesh.sure, l.mesh.harmed = false, false
 	if err := l.meshSysctls(m, want); err != nil {
 		return fmt.Errorf("mesh: %w", err)
 	}

@@ -2,7 +2,7 @@ package link
 
 import (
 	"errors"
-	"hash/fnv"
+	"slices"
 	"sync"
 
 	"github.com/vishvananda/netlink/nl"
@@ -68,14 +68,16 @@ func (l *Links) removeTogether(names []string) error {
 	if len(names) == 1 {
 		return l.host.do(step{"remove " + names[0], delLink(names[0]), gone})
 	}
-	h := fnv.New32()
-	h.Write([]byte(l.mark))
-	group := h.Sum32() | 1<<31 // links of nobody else are in it: 0 is the default
-	var steps []step
-	for _, n := range names {
-		steps = append(steps, step{"remove " + n, setGroup(n, group), gone})
+	group := markHash(l.mark) | 1<<31 // links of nobody else are in it: 0 is the default
+	var errs []error
+	for some := range slices.Chunk(names, most-1) { // in one write: a process that is killed leaves no link in the group
+		var steps []step
+		for _, n := range some {
+			steps = append(steps, step{"remove " + n, setGroup(n, group), gone})
+		}
+		errs = append(errs, l.host.do(append(steps, step{"remove links", delGroup(group), gone})...))
 	}
-	return l.host.do(append(steps, step{"remove links", delGroup(group), gone})...)
+	return errors.Join(errs...)
 }
 
 func setGroup(name string, group uint32) *nl.NetlinkRequest {

@@ -162,7 +162,7 @@ func (sp *space) configure(p overlaynet.Plug) error {
 			sys["net.ipv6.conf."+p.Interface+".disable_ipv6"] = "0"
 		}
 	}
-	if err := sp.writeSysctls(sys); err != nil {
+	if err := sp.writeSysctls(p.Interface, sys); err != nil {
 		return err
 	}
 	steps := []step{{"bring up " + p.Interface, upLink(index), nil}}
@@ -173,7 +173,7 @@ func (sp *space) configure(p overlaynet.Plug) error {
 	if err := sp.sock.do(steps...); err != nil {
 		return err
 	}
-	return sp.writeSysctls(p.Sysctls)
+	return sp.writeSysctls(p.Interface, p.Sysctls)
 }
 
 func (sp *space) routes(p overlaynet.Plug, index int, ignore []unix.Errno) (steps []step) {
@@ -185,8 +185,10 @@ func (sp *space) routes(p overlaynet.Plug, index int, ignore []unix.Errno) (step
 	return steps
 }
 
-// writeSysctls writes "net.ipv4.x" keys in the namespace.
-func (sp *space) writeSysctls(kv map[string]string) error {
+// writeSysctls writes "net.ipv4.x" keys in the namespace. The name of the
+// interface may have dots of its own. Other keys than those of the network are
+// the whole machine's.
+func (sp *space) writeSysctls(iface string, kv map[string]string) error {
 	if len(kv) == 0 {
 		return nil
 	}
@@ -195,7 +197,12 @@ func (sp *space) writeSysctls(kv map[string]string) error {
 			return err
 		}
 		for k, v := range kv {
-			if err := writeSysctl(strings.ReplaceAll(k, ".", "/"), v); err != nil {
+			if !strings.HasPrefix(k, "net.") {
+				return fmt.Errorf("sysctl %s is not one of a network: its name must begin with net", k)
+			}
+			path := strings.ReplaceAll(k, ".", "/")
+			path = strings.Replace(path, "/"+strings.ReplaceAll(iface, ".", "/")+"/", "/"+iface+"/", 1)
+			if err := writeSysctl(path, v); err != nil {
 				return fmt.Errorf("sysctl %s: %w", k, err)
 			}
 		}

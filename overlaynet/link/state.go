@@ -15,6 +15,7 @@ import (
 // state is what is looked at before something is repaired.
 type state struct {
 	index  int // 0: there is no such link
+	name   string
 	master int
 	mtu    int
 	up     bool
@@ -26,11 +27,14 @@ type state struct {
 
 // link reads one link by name.
 func (s *sock) link(name string) state {
-	b := s.get(unix.RTM_GETLINK, unix.RTM_NEWLINK, nl.NewIfInfomsg(unix.AF_UNSPEC), nl.NewRtAttr(unix.IFLA_IFNAME, nul(name)))
-	if len(b) < unix.SizeofIfInfomsg {
-		return state{}
-	}
-	return parseLink(b)
+	return parseLink(s.get(unix.RTM_GETLINK, unix.RTM_NEWLINK, nl.NewIfInfomsg(unix.AF_UNSPEC), nl.NewRtAttr(unix.IFLA_IFNAME, nul(name))))
+}
+
+// linkAt reads one link by its index.
+func (s *sock) linkAt(index int) state {
+	m := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	m.Index = int32(index)
+	return parseLink(s.get(unix.RTM_GETLINK, unix.RTM_NEWLINK, m))
 }
 
 // entry reads one neighbour or way.
@@ -71,25 +75,27 @@ func (s *sock) get(kind, answer int, data ...nl.NetlinkRequestData) []byte {
 	}
 }
 
+// parseLink reads what the kernel says of a link; what is too short is no link.
 func parseLink(b []byte) (st state) {
-	info := nl.DeserializeIfInfomsg(b)
-	st.index, st.up = int(info.Index), info.Flags&unix.IFF_UP != 0
-	attrs, err := nl.ParseRouteAttr(b[unix.SizeofIfInfomsg:])
-	if err != nil {
+	if len(b) < unix.SizeofIfInfomsg {
 		return state{}
 	}
-	for _, a := range attrs {
-		switch a.Attr.Type {
-		case unix.IFLA_ADDRESS:
-			copy(st.address[:], a.Value)
-		case unix.IFLA_MASTER:
-			st.master = int(nl.NativeEndian().Uint32(a.Value))
-		case unix.IFLA_IFALIAS:
-			st.alias = strings.TrimRight(string(a.Value), "\x00")
-		case unix.IFLA_MTU:
-			st.mtu = int(nl.NativeEndian().Uint32(a.Value))
-		case unix.IFLA_LINKINFO:
-			st.linkInfo = parseInfo(a.Value)
+	info := nl.DeserializeIfInfomsg(b)
+	st.index, st.up = int(info.Index), info.Flags&unix.IFF_UP != 0
+	for _, a := range nested(b[unix.SizeofIfInfomsg:]) {
+		switch {
+		case a.kind == unix.IFLA_IFNAME:
+			st.name = strings.TrimRight(string(a.value), "\x00")
+		case a.kind == unix.IFLA_ADDRESS:
+			copy(st.address[:], a.value)
+		case a.kind == unix.IFLA_MASTER && len(a.value) == 4:
+			st.master = int(nl.NativeEndian().Uint32(a.value))
+		case a.kind == unix.IFLA_IFALIAS:
+			st.alias = strings.TrimRight(string(a.value), "\x00")
+		case a.kind == unix.IFLA_MTU && len(a.value) == 4:
+			st.mtu = int(nl.NativeEndian().Uint32(a.value))
+		case a.kind == unix.IFLA_LINKINFO:
+			st.linkInfo = parseInfo(a.value)
 		}
 	}
 	return st

@@ -22,8 +22,8 @@ func (l *Links) Sweep(_ context.Context, segments []overlaynet.Segment, sandboxe
 	unsure := map[int]bool{}                                     // bridges whose tunnels are not known yet
 	for _, s := range segments {
 		keep[s.Bridge] = true
-		if s.Keep {
-			unsure[l.host.index(s.Bridge)] = true
+		if index := l.host.index(s.Bridge); s.Keep && index != 0 {
+			unsure[index] = true
 		}
 		if s.Tunnel != nil {
 			keep[s.Tunnel.Device] = true

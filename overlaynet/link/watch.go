@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"strings"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sync/errgroup"
@@ -41,15 +39,13 @@ func (l *Links) refill(ctx context.Context) error {
 	}
 }
 
+var allGroups = append([]int{unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE}, hostGroups...)
+
 // watch hears of every change in the host's namespace, ours too, and wakes
 // when something that should be there is there no more. A burst that it cannot
 // keep up with is one look at everything.
 func (l *Links) watch(ctx context.Context, wake func()) error {
-	groups := []int{
-		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
-		unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
-	}
-	if err := hear(ctx, groups, func(m message) bool { return l.isDamage(m) || l.meshMisses(m) }, wake); err != nil {
+	if err := hear(ctx, allGroups, func(m message) bool { return l.isDamage(m) || l.meshMisses(m) }, wake); err != nil {
 		return fmt.Errorf("watch links: %w", err)
 	}
 	return nil
@@ -106,17 +102,15 @@ func listen(groups ...int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "netlink"), nil
 }
 
-// isDamage tells whether a change takes away what should be there.
+// isDamage tells whether a change takes away what should be there. News of what
+// we have done ourselves come late, when more has been done since: what they
+// tell of is looked at.
 func (l *Links) isDamage(m message) bool {
 	switch m.kind {
 	case unix.RTM_DELLINK:
-		return l.expects(linkName(m.body))
+		return l.isGone(m.body)
 	case unix.RTM_NEWLINK:
-		if len(m.body) < unix.SizeofIfInfomsg {
-			return false
-		}
-		info := nl.DeserializeIfInfomsg(m.body)
-		return info.Flags&unix.IFF_UP == 0 && l.observes(int(info.Index)) != nil
+		return l.isDown(m.body)
 	case unix.RTM_DELADDR:
 		return len(m.body) >= unix.SizeofIfAddrmsg && l.expectsIndex(int(nl.NativeEndian().Uint32(m.body[4:])))
 	case unix.RTM_DELROUTE:
@@ -127,21 +121,46 @@ func (l *Links) isDamage(m message) bool {
 			return false
 		}
 		r := l.observes(e.index)
-		return r != nil && l.misses(r, e)
+		return r != nil && l.misses(r, e, m.kind == unix.RTM_DELNEIGH)
 	}
 	return false
 }
 
-func linkName(b []byte) string {
+// isGone tells whether a link is no more, or no port of the bridge that it has
+// left (of which a message of the bridge's family tells).
+func (l *Links) isGone(b []byte) bool {
+	left := parseLink(b)
+	if left.index == 0 || !l.expects(left.name) {
+		return false
+	}
+	is := l.host.link(left.name)
+	switch {
+	case is.index == 0:
+		return true
+	case is.index != left.index: // made again: by us?
+		return is.master == 0 && is.alias != l.alias()
+	}
+	return b[0] == unix.AF_BRIDGE && is.master != left.master
+}
+
+// isDown tells whether a bridge or a tunnel is down. It waits for a change of
+// ours to end: both begin so.
+func (l *Links) isDown(b []byte) bool {
 	if len(b) < unix.SizeofIfInfomsg {
-		return ""
+		return false
 	}
-	for _, a := range nested(b[unix.SizeofIfInfomsg:]) {
-		if a.kind == unix.IFLA_IFNAME {
-			return strings.TrimRight(string(a.value), "\x00")
-		}
+	info := nl.DeserializeIfInfomsg(b)
+	if info.Flags&unix.IFF_UP != 0 {
+		return false
 	}
-	return ""
+	r := l.observes(int(info.Index))
+	if r == nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	is := l.host.linkAt(int(info.Index))
+	return is.index != 0 && !is.up
 }
 
 // routeLink is the link that a route of the main table leads to; 0: of no interest.
@@ -149,12 +168,8 @@ func routeLink(b []byte) int {
 	if len(b) < unix.SizeofRtMsg || nl.DeserializeRtMsg(b).Table != unix.RT_TABLE_MAIN {
 		return 0
 	}
-	for _, a := range nested(b[unix.SizeofRtMsg:]) {
-		if a.kind == unix.RTA_OIF && len(a.value) == 4 {
-			return int(nl.NativeEndian().Uint32(a.value))
-		}
-	}
-	return 0
+	_, hop := parseRoute(b)
+	return hop.index
 }
 
 func (l *Links) expects(name string) bool {
@@ -164,11 +179,7 @@ func (l *Links) expects(name string) bool {
 }
 
 func (l *Links) expectsIndex(index int) bool {
-	if index == 0 {
-		return false
-	}
-	i, err := net.InterfaceByIndex(index)
-	return err == nil && l.expects(i.Name)
+	return index != 0 && l.expects(l.host.linkAt(index).name)
 }
 
 func (l *Links) observes(index int) *remotes {
@@ -177,22 +188,21 @@ func (l *Links) observes(index int) *remotes {
 	return l.observed[index]
 }
 
-// misses tells whether an entry that is wanted is not as it should be. It waits
-// for a change of ours to end. News of earlier ones come late: they may tell of
-// an entry that has been made again, so the entry is looked at.
-func (l *Links) misses(r *remotes, e entry) bool {
+// misses tells whether an entry that is wanted is gone or another. It waits
+// for a change of ours to end.
+func (l *Links) misses(r *remotes, e entry, gone bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if e.family != unix.AF_BRIDGE {
 		want, ok := r.hosts[e.dst]
-		if !ok || e.index != r.bridge {
+		if !ok || e.index != r.bridge || !gone && e.isNeighbour(want.to) {
 			return false
 		}
 		have, ok := l.host.entry(&ndMsg{family: e.family, index: r.bridge}, nl.NewRtAttr(unix.NDA_DST, e.dst.AsSlice()))
-		return !ok || have.mac != want.to || have.state&unix.NUD_PERMANENT == 0
+		return !ok || !have.isNeighbour(want.to)
 	}
 	want, ok := r.ways[e.mac]
-	if !ok {
+	if !ok || !gone && (e.flags&unix.NTF_MASTER != 0 || e.dst == want.to) {
 		return false
 	}
 	for _, flags := range []byte{unix.NTF_SELF, unix.NTF_MASTER} {
