@@ -63,7 +63,7 @@ func asked(t testing.TB, s *Server, q *dns.Msg, from, at string, tcp bool) *dns.
 	out, e := s.answer(packet, netip.MustParseAddr(from), gateway, tcp, nil)
 	if e != nil {
 		done := make(chan []byte, 1)
-		if out = s.upstream.start(e, func(r []byte) { done <- r }); out == nil {
+		if out = s.upstream.start(t.Context(), e, func(r []byte) { done <- r }); out == nil {
 			out = <-done
 		}
 	}

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -28,6 +29,7 @@ type listener struct {
 	port    uint16
 	udp     *net.UDPConn
 	tcp     *net.TCPListener
+	stop    context.CancelFunc // ends its errands
 
 	mu    sync.Mutex
 	conns map[*net.TCPConn]netip.Addr // guarded by mu; nil: closed
@@ -52,9 +54,10 @@ func (s *Server) open(a netip.Addr) (*listener, error) {
 			continue
 		}
 		deepen(pc)
-		l := &listener{server: s, at: a, port: port, udp: pc, tcp: ln, conns: map[*net.TCPConn]netip.Addr{}}
-		s.closed.Go(l.serveUDP)
-		s.closed.Go(l.serveTCP)
+		ctx, stop := context.WithCancel(context.Background())
+		l := &listener{server: s, at: a, port: port, udp: pc, tcp: ln, stop: stop, conns: map[*net.TCPConn]netip.Addr{}}
+		s.closed.Go(func() { l.serveUDP(ctx) })
+		s.closed.Go(func() { l.serveTCP(ctx) })
 		return l, nil
 	}
 	return nil, last
@@ -78,7 +81,7 @@ func deepen(pc *net.UDPConn) {
 
 // serveUDP answers in turn: what is ours takes a few microseconds, the rest is
 // left to errands.
-func (l *listener) serveUDP() {
+func (l *listener) serveUDP(ctx context.Context) {
 	in, out := make([]byte, ednsSize), make([]byte, 0, plainSize)
 	for {
 		n, from, err := l.udp.ReadFromUDPAddrPort(in)
@@ -93,7 +96,7 @@ func (l *listener) serveUDP() {
 		reply, e := l.server.answer(in[:n], from.Addr().Unmap().WithZone(""), l.at, false, out)
 		if e != nil {
 			e.packet = slices.Clone(e.packet)
-			reply = l.server.upstream.start(e, func(reply []byte) { _, _ = l.udp.WriteToUDPAddrPort(reply, from) })
+			reply = l.server.upstream.start(ctx, e, func(reply []byte) { _, _ = l.udp.WriteToUDPAddrPort(reply, from) })
 		} else if cap(reply) > cap(out) {
 			out = reply
 		}
@@ -103,7 +106,7 @@ func (l *listener) serveUDP() {
 	}
 }
 
-func (l *listener) serveTCP() {
+func (l *listener) serveTCP(ctx context.Context) {
 	for {
 		c, err := l.tcp.AcceptTCP()
 		if errors.Is(err, net.ErrClosed) {
@@ -120,7 +123,7 @@ func (l *listener) serveTCP() {
 		}
 		l.server.closed.Go(func() {
 			defer l.drop(c)
-			l.serveConn(c, from)
+			l.serveConn(ctx, c, from)
 		})
 	}
 }
@@ -155,7 +158,7 @@ func (l *listener) drop(c *net.TCPConn) {
 }
 
 // serveConn answers the questions of one connection in turn.
-func (l *listener) serveConn(c *net.TCPConn, from netip.Addr) {
+func (l *listener) serveConn(ctx context.Context, c *net.TCPConn, from netip.Addr) {
 	var in, out []byte
 	for {
 		_ = c.SetReadDeadline(time.Now().Add(idleTime))
@@ -166,7 +169,7 @@ func (l *listener) serveConn(c *net.TCPConn, from netip.Addr) {
 		reply, e := l.server.answer(in, from, l.at, true, out)
 		if e != nil {
 			done := make(chan []byte, 1)
-			if reply = l.server.upstream.start(e, func(r []byte) { done <- r }); reply == nil {
+			if reply = l.server.upstream.start(ctx, e, func(r []byte) { done <- r }); reply == nil {
 				reply = <-done
 			}
 		} else {
@@ -182,9 +185,9 @@ func (l *listener) serveConn(c *net.TCPConn, from netip.Addr) {
 	}
 }
 
-// close ends the listener's goroutines; those of connections go on until the
-// answer that they are at.
+// close ends the listener's goroutines and what they have asked the world.
 func (l *listener) close() {
+	l.stop()
 	l.udp.Close()
 	l.tcp.Close()
 	l.mu.Lock()

@@ -2,6 +2,7 @@ package dns
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
@@ -19,28 +20,38 @@ var packets = sync.Pool{New: func() any { b := make([]byte, messageSize); return
 // put asks one server, which has askTime: over UDP, and whole over TCP when
 // that is truncated and the asker came over TCP himself. To one that came over
 // UDP the truncated answer is passed on: he comes back over TCP if he minds.
-func (e *errand) put(server string) ([]byte, error) {
-	deadline := time.Now().Add(askTime)
+func (e *errand) put(ctx context.Context, server string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
 	ask := slices.Clone(e.packet)
 	binary.BigEndian.PutUint16(ask, uint16(rand.Uint32())) //nolint:gosec // the generator is seeded by the system and cannot be predicted
-	m, err := e.overUDP(server, ask, deadline)
+	m, err := e.overUDP(ctx, server, ask)
 	if err == nil && m[2]&(flagTrunc>>8) != 0 && e.tcp {
-		if whole, err := e.overTCP(server, ask, deadline); err == nil {
+		if whole, err := e.overTCP(ctx, server, ask); err == nil {
 			return whole, nil
 		}
 	}
 	return m, err
 }
 
+// dial connects, until ctx ends.
+func dial(ctx context.Context, network, server string) (net.Conn, func(), error) {
+	c, err := new(net.Dialer).DialContext(ctx, network, server)
+	if err != nil {
+		return nil, nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	return c, func() { stop(); c.Close() }, nil
+}
+
 // overUDP takes the first packet that answers the question; each has a socket
 // and thereby a port of its own, which somebody who makes up answers must guess.
-func (e *errand) overUDP(server string, ask []byte, deadline time.Time) ([]byte, error) {
-	c, err := net.DialTimeout("udp", server, time.Until(deadline))
+func (e *errand) overUDP(ctx context.Context, server string, ask []byte) ([]byte, error) {
+	c, end, err := dial(ctx, "udp", server)
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
-	_ = c.SetDeadline(deadline)
+	defer end()
 	if _, err := c.Write(ask); err != nil {
 		return nil, err
 	}
@@ -57,13 +68,12 @@ func (e *errand) overUDP(server string, ask []byte, deadline time.Time) ([]byte,
 	}
 }
 
-func (e *errand) overTCP(server string, ask []byte, deadline time.Time) ([]byte, error) {
-	c, err := net.DialTimeout("tcp", server, time.Until(deadline))
+func (e *errand) overTCP(ctx context.Context, server string, ask []byte) ([]byte, error) {
+	c, end, err := dial(ctx, "tcp", server)
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
-	_ = c.SetDeadline(deadline)
+	defer end()
 	if err := writeTCP(c, ask); err != nil {
 		return nil, err
 	}

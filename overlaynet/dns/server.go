@@ -100,7 +100,8 @@ func (s *Server) RemoveHost(sandbox, network string) {
 	s.records.removeHost(sandbox, network)
 }
 
-// Close stops serving and waits for answers that are under way.
+// Close stops serving and waits for all that it has begun; what the world has
+// not answered yet, nobody waits for any more.
 func (s *Server) Close() error {
 	s.listenMu.Lock()
 	for a, l := range s.listen {
@@ -108,6 +109,7 @@ func (s *Server) Close() error {
 		delete(s.listen, a)
 	}
 	s.listenMu.Unlock()
-	s.closed.Wait()
+	s.closed.Wait() // nobody begins an errand now
+	s.upstream.errands.Wait()
 	return nil
 }

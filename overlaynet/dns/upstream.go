@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"context"
 	"encoding/binary"
 	"slices"
 	"strings"
@@ -18,7 +19,8 @@ const (
 
 // upstream asks the world.
 type upstream struct {
-	host *hostFile
+	host    *hostFile
+	errands sync.WaitGroup // under way
 
 	mu      sync.Mutex
 	under   map[*box]int         // guarded by mu: errands under way by container
@@ -31,15 +33,17 @@ type upstream struct {
 type flight struct {
 	done  chan struct{}
 	reply []byte // nil: nobody answered; set before done is closed
+	cut   bool   // the asker's network went before anybody could answer; set before done is closed
 }
 
 func newUpstream(path string) *upstream {
 	return &upstream{host: &hostFile{path: path}, under: map[*box]int{}, flights: map[string]*flight{}, bad: map[string]time.Time{}}
 }
 
-// start asks and hands the reply to done, later and from another goroutine. It
-// returns a reply itself, and does not ask, when too much is under way.
-func (u *upstream) start(e *errand, done func([]byte)) []byte {
+// start asks, until ctx ends, and hands the reply to done, later and from
+// another goroutine. It returns a reply itself, and does not ask, when too much
+// is under way.
+func (u *upstream) start(ctx context.Context, e *errand, done func([]byte)) []byte {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.total >= askMost || u.under[e.who] >= askOne {
@@ -47,11 +51,11 @@ func (u *upstream) start(e *errand, done func([]byte)) []byte {
 	}
 	u.total++
 	u.under[e.who]++
-	go func() {
-		reply := u.exchange(e)
+	u.errands.Go(func() {
+		reply := u.exchange(ctx, e)
 		u.ended(e.who)
 		done(reply)
-	}()
+	})
 	return nil
 }
 
@@ -66,25 +70,26 @@ func (u *upstream) ended(who *box) {
 
 // exchange always returns a reply. The same question of several askers, or of
 // one that asks again, is put once.
-func (u *upstream) exchange(e *errand) []byte {
+func (u *upstream) exchange(ctx context.Context, e *errand) []byte {
 	servers := e.servers
 	if len(servers) == 0 {
 		servers = u.host.servers()
 	}
-	key := strings.Join(servers, " ") + "\x00" + string(e.packet[2:])
-	if e.tcp {
-		key += "\x00tcp"
+	key := e.key(servers)
+	f, leads := u.board(key)
+	for ; !leads; f, leads = u.board(key) { // and again if the first one may not go on
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return e.fail(nil, codeFailed)
+		}
+		if !f.cut {
+			break
+		}
 	}
-	u.mu.Lock()
-	f := u.flights[key]
-	if f != nil {
-		u.mu.Unlock()
-		<-f.done
-	} else {
-		f = &flight{done: make(chan struct{})}
-		u.flights[key] = f
-		u.mu.Unlock()
-		f.reply = u.ask(e, servers)
+	if leads {
+		f.reply = u.ask(ctx, e, servers)
+		f.cut = ctx.Err() != nil && f.reply == nil
 		u.mu.Lock()
 		delete(u.flights, key)
 		u.mu.Unlock()
@@ -96,6 +101,26 @@ func (u *upstream) exchange(e *errand) []byte {
 	return e.fit(e.own(f.reply))
 }
 
+// key is what makes a question the same as another.
+func (e *errand) key(servers []string) string {
+	network := "udp "
+	if e.tcp {
+		network = "tcp "
+	}
+	return network + strings.Join(servers, " ") + "\x00" + string(e.packet[2:])
+}
+
+// board returns the flight of a question; leads: it is new, and the caller's.
+func (u *upstream) board(key string) (f *flight, leads bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if f = u.flights[key]; f == nil {
+		f, leads = &flight{done: make(chan struct{})}, true
+		u.flights[key] = f
+	}
+	return f, leads
+}
+
 // own is a copy of a reply with the asker's number, and its way to write the name.
 func (e *errand) own(reply []byte) []byte {
 	reply = slices.Clone(reply)
@@ -105,9 +130,12 @@ func (e *errand) own(reply []byte) []byte {
 }
 
 // ask puts the question to the servers in turn; nil: nobody answered.
-func (u *upstream) ask(e *errand, servers []string) (refused []byte) {
+func (u *upstream) ask(ctx context.Context, e *errand, servers []string) (refused []byte) {
 	for _, s := range u.goodFirst(servers) {
-		m, err := e.put(s)
+		m, err := e.put(ctx, s)
+		if err != nil && ctx.Err() != nil {
+			return nil // which says nothing of the server
+		}
 		u.answered(s, err == nil)
 		if err != nil {
 			continue

@@ -2,6 +2,7 @@ package dns
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -225,7 +226,7 @@ func TestOneAskerCannotTakeAllPlaces(t *testing.T) {
 	for i := range askOne + 1 {
 		b, _ := newQuestion(fmt.Sprintf("n%d.example", i), dns.TypeA).Pack()
 		_, e := s.answer(b, netip.MustParseAddr("10.0.1.9"), netip.Addr{}, false, nil)
-		if r := s.upstream.start(e, func(r []byte) { done <- r }); (r != nil) != (i == askOne) {
+		if r := s.upstream.start(t.Context(), e, func(r []byte) { done <- r }); (r != nil) != (i == askOne) {
 			t.Fatalf("question %d: %x", i, r)
 		}
 	}
@@ -378,4 +379,89 @@ func FuzzUpstream(f *testing.F) {
 			}
 		}
 	})
+}
+
+// When its network goes, nobody waits for what a container has asked the world,
+// and the server that had no time to answer is not taken for a bad one.
+func TestCloseWaitsForNobody(t *testing.T) {
+	silent := rawServer(t, func([]byte) [][]byte { return nil })
+	s, addr := served(t, 1, silent)
+	c, err := net.Dial("udp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	b, _ := newQuestion("example.com", dns.TypeA).Pack()
+	if _, err := c.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	under := func() int {
+		s.upstream.mu.Lock()
+		defer s.upstream.mu.Unlock()
+		return s.upstream.total
+	}
+	for under() == 0 {
+		runtime.Gosched()
+	}
+	s.Close()
+	if n := under(); n != 0 {
+		t.Errorf("closed, but %d questions are under way", n)
+	}
+	if len(s.upstream.bad) != 0 {
+		t.Errorf("blamed: %v", s.upstream.bad)
+	}
+}
+
+// A question that was put for one asker, who goes before it is answered, is put
+// again for the other who waits for the same.
+func TestTheFirstAskerGoes(t *testing.T) {
+	var came atomic.Int32
+	truth := saying("192.0.2.1")
+	s := fixture(t, rawServer(t, func(q []byte) [][]byte {
+		if came.Add(1) == 1 {
+			return nil
+		}
+		return truth(q)
+	}))
+	ctx, cancel := context.WithCancel(t.Context())
+	ask := func(ctx context.Context, from string) chan []byte {
+		done := make(chan []byte, 1)
+		b, _ := newQuestion("example.com", dns.TypeA).Pack()
+		b[0], b[1] = 0, 0
+		_, e := s.answer(b, netip.MustParseAddr(from), netip.Addr{}, false, nil)
+		s.upstream.start(ctx, e, func(r []byte) { done <- r })
+		return done
+	}
+	first := ask(ctx, "10.0.1.2")
+	for came.Load() == 0 {
+		runtime.Gosched()
+	}
+	second := ask(t.Context(), "10.0.1.4")
+	cancel()
+	if r := <-first; r[3]&15 != codeFailed {
+		t.Errorf("the first: %x", r)
+	}
+	if r := <-second; r[3]&15 != codeOK {
+		t.Errorf("the second: %x", r)
+	}
+}
+
+// Bytes behind a question over UDP do not make it one over TCP.
+func TestTheSameQuestionOverTCP(t *testing.T) {
+	b, _ := newQuestion("example.com", dns.TypeA).Pack()
+	seen := map[bool]string{}
+	for _, tcp := range []bool{false, true} {
+		p := slices.Clone(b)
+		if !tcp {
+			p = append(p, "\x00tcp"...)
+		}
+		q, code := readQuestion(p)
+		if code != codeOK {
+			t.Fatal(code)
+		}
+		seen[tcp] = (&errand{question: q, tcp: tcp}).key([]string{"192.0.2.1:53"})
+	}
+	if seen[true] == seen[false] {
+		t.Errorf("both are %q", seen[true])
+	}
 }
