@@ -8,9 +8,9 @@
 // not at all. Concurrent changes share a transaction.
 //
 //	raw                        127.0.0.0/8 and tunnels are guarded; what tunnels carry is not tracked
-//	prerouting (dnat)          (bridge . virtual address) -> chain of the service -> dnat; nobody there: refuse
+//	prerouting (dnat)          forged senders are dropped; (bridge . virtual address) -> chain of the service -> dnat; nobody there: refuse
 //	prerouting, output (dnat)  fib daddr type local -> map (address . proto . port) or (proto . port) -> chain of the port -> dnat
-//	forward                    what is known passes at the first rule; same bridge and translated connections too; the rest between bridges is dropped
+//	forward                    same bridge and translated connections pass, what is known first; the rest between bridges is dropped, known or not
 //	postrouting (srcnat)       masquerade: 127.0.0.0/8 into bridges, a container to itself, outgoing
 //
 // Frames inside our bridges pass these chains too (br_netfilter, per bridge),

@@ -64,6 +64,10 @@ func daddr4(reg uint32) expr.Any { return network(reg, 16, 4) }
 func saddr6(reg uint32) expr.Any { return network(reg, 8, 16) }
 func daddr6(reg uint32) expr.Any { return network(reg, 24, 16) }
 
+func sport(reg uint32) expr.Any {
+	return &expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 2}
+}
+
 func dport(reg uint32) expr.Any {
 	return &expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}
 }
@@ -94,8 +98,11 @@ func inLoopback(load expr.Any) []expr.Any {
 	return rule(family(unix.NFPROTO_IPV4), &first, &expr.Cmp{Op: expr.CmpOpEq, Register: reg1, Data: []byte{127}})
 }
 
-func ofTCP() []expr.Any {
-	return []expr.Any{l4proto(reg1), &expr.Cmp{Op: expr.CmpOpEq, Register: reg1, Data: []byte{unix.IPPROTO_TCP}}}
+func ofTCP() []expr.Any { return ofProtocol(unix.IPPROTO_TCP) }
+func ofUDP() []expr.Any { return ofProtocol(unix.IPPROTO_UDP) }
+
+func ofProtocol(number byte) []expr.Any {
+	return []expr.Any{l4proto(reg1), &expr.Cmp{Op: expr.CmpOpEq, Register: reg1, Data: []byte{number}}}
 }
 
 // tcpFIN matches a segment that ends its sender's half of a connection.
@@ -140,3 +147,19 @@ func ctKnown() []expr.Any {
 const ipsDstNAT = 1 << 5 // IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h
 
 func ctDNAT() []expr.Any { return ctBits(expr.CtKeySTATUS, ipsDstNAT) }
+
+func ctNoDNAT() []expr.Any {
+	exprs := ctDNAT()
+	exprs[2].(*expr.Cmp).Op = expr.CmpOpEq
+	return exprs
+}
+
+// wayBack matches a packet whose answer would leave by the link that it came in
+// through, wayOn one that would itself; with CmpOpEq those that would not.
+func wayBack(op expr.CmpOp) []expr.Any { return onSameLink(&expr.Fib{FlagSADDR: true}, op) }
+func wayOn(op expr.CmpOp) []expr.Any   { return onSameLink(&expr.Fib{FlagDADDR: true}, op) }
+
+func onSameLink(fib *expr.Fib, op expr.CmpOp) []expr.Any {
+	fib.Register, fib.ResultOIF, fib.FlagIIF = reg1, true, true
+	return []expr.Any{fib, &expr.Cmp{Op: op, Register: reg1, Data: make([]byte, 4)}}
+}

@@ -45,13 +45,19 @@ func (b *batch) inbound(old, next overlaynet.Inbound) {
 
 // toTunnel matches what goes to the port of the tunnels.
 func (b *batch) toTunnel() []expr.Any {
-	return rule(l4proto(reg1), &expr.Cmp{Op: expr.CmpOpEq, Register: reg1, Data: []byte{unix.IPPROTO_UDP}}, dport(reg1), inSet(b.tunnels(), false))
+	return rule(ofUDP(), dport(reg1), inSet(b.tunnels(), false))
+}
+
+// fromTunnel matches what comes from that port.
+func (b *batch) fromTunnel() []expr.Any {
+	return rule(ofUDP(), sport(reg1), inSet(b.tunnels(), false))
 }
 
 // tunnelChains: what comes to the tunnels from outside, and what they send.
 func (b *batch) tunnelChains() []fixedChain {
 	return []fixedChain{
 		{&nftables.Chain{Table: b.t, Name: tunnel}, [][]expr.Any{
+			rule(ifIn(b.bridges(), false), verdict(expr.VerdictReturn)), // input and forward have rules for those
 			rule(family(unix.NFPROTO_IPV4), saddr4(reg1), inSet(b.peers4(), false), &expr.Notrack{}, verdict(expr.VerdictAccept)),
 			rule(family(unix.NFPROTO_IPV6), saddr6(reg1), inSet(b.peers6(), false), &expr.Notrack{}, verdict(expr.VerdictAccept)),
 			rule(fibType(expr.CmpOpEq, unix.RTN_LOCAL), verdict(expr.VerdictDrop)),
@@ -65,7 +71,7 @@ func (b *batch) tunnelChains() []fixedChain {
 			rule(family(unix.NFPROTO_IPV6), daddr6(reg1), inSet(b.meshNodes6(), false), verdict(expr.VerdictDrop)),
 		),
 		b.base("rawout", nftables.ChainTypeFilter, nftables.ChainHookOutput, *nftables.ChainPriorityRaw,
-			rule(b.toTunnel(), family(unix.NFPROTO_IPV4), daddr4(reg1), inSet(b.peers4(), false), &expr.Notrack{}),
+			rule(b.toTunnel(), family(unix.NFPROTO_IPV4), daddr4(reg1), inSet(b.peers4(), false), &expr.Notrack{}, verdict(expr.VerdictAccept)),
 			rule(b.toTunnel(), family(unix.NFPROTO_IPV6), daddr6(reg1), inSet(b.peers6(), false), &expr.Notrack{}),
 		),
 	}

@@ -137,12 +137,14 @@ func senderMAC() expr.Any {
 	return &expr.Payload{DestRegister: reg1, Base: expr.PayloadBaseLLHeader, Offset: 6, Len: 6}
 }
 
-// restored are the rules that mark later packets of a connection like its
-// first: those on their way to another node's task, and answers of tasks here
-// that another node was asked for.
-func restored() [][]expr.Any {
+// restored is the rule that leads later packets of a marked connection to
+// where they are marked like its first. All others leave the chain with it.
+func restored() []expr.Any { return rule(ours(ctMark(), expr.CmpOpNeq), goTo(meshMarked)) }
+
+// marked are the rules that do it: for packets on their way to another node's
+// task, and for answers of tasks here that another node was asked for.
+func marked() [][]expr.Any {
 	return [][]expr.Any{
-		rule(ours(ctMark(), expr.CmpOpEq), verdict(expr.VerdictAccept)),
 		rule(direction(original), forward(ctMark(), expr.CmpOpEq), metaMark(), meshBits(), storeMetaMark(), verdict(expr.VerdictAccept)),
 		rule(direction(reply), forward(ctMark(), expr.CmpOpNeq), ctMark(), bits(overlaynet.MeshMask, 0), storeMetaMark()),
 	}
@@ -152,13 +154,14 @@ const (
 	meshed  = "mesh"     // forward, from or to the mesh
 	meshNAT = "mesh_nat" // postrouting, to the mesh
 
-	meshRaw   = "mesh_raw"   // raw, from the mesh
-	meshInput = "mesh_input" // input, from the mesh
+	meshRaw    = "mesh_raw"    // raw, with a source in 127.0.0.0/8
+	meshInput  = "mesh_input"  // input, from the mesh
+	meshMarked = "mesh_marked" // of a connection that has our mark
 )
 
 // meshHooks are the chains that others jump to: always there, empty without a mesh.
 func (b *batch) meshHooks() []fixedChain {
-	return []fixedChain{b.regular(meshed), b.regular(meshNAT), b.regular(meshRaw), b.regular(meshInput)}
+	return []fixedChain{b.regular(meshed), b.regular(meshNAT), b.regular(meshRaw), b.regular(meshInput), b.regular(meshMarked)}
 }
 
 func jumpTo(chain string) []expr.Any { return rule(jump(chain)) }
@@ -198,8 +201,8 @@ func (b *batch) meshBase(device string) []fixedChain {
 	drop := verdict(expr.VerdictDrop)
 	return []fixedChain{
 		b.base("mesh_mark", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle,
-			append([][]expr.Any{known}, restored()...)...),
-		b.base("mesh_output", nftables.ChainTypeRoute, nftables.ChainHookOutput, *nftables.ChainPriorityMangle, restored()...),
+			known, restored()),
+		b.base("mesh_output", nftables.ChainTypeRoute, nftables.ChainHookOutput, *nftables.ChainPriorityMangle, restored()),
 		// Marks end here: the outer packets of tunnels would inherit them.
 		b.base("mesh_end", nftables.ChainTypeFilter, nftables.ChainHookPostrouting, *nftables.ChainPriorityLast,
 			rule(ours(metaMark(), expr.CmpOpNeq), metaMark(), bits(^uint32(overlaynet.MeshMask), 0), storeMetaMark()),
@@ -233,7 +236,8 @@ func (b *batch) meshFilled(device string, bridged bool) []fixedChain {
 			rule(out, ours(metaMark(), expr.CmpOpEq), drop),
 		),
 		b.regular(meshNAT, append(nat, rule(out, accept))...), // the client's own address stays
-		b.regular(meshRaw, rule(in, inLoopback(saddr4(reg1)), drop)),
+		b.regular(meshRaw, rule(in, drop)),
+		b.regular(meshMarked, marked()...),
 		b.regular(meshInput, rule(in, drop)), // what is known has left input before
 	}
 }

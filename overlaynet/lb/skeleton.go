@@ -104,7 +104,7 @@ func (b *batch) regular(name string, rules ...[]expr.Any) fixedChain {
 const (
 	published = "published" // ports of the node's own addresses
 	refuse    = "refuse"    // a service with nobody behind it
-	inside    = "inside"    // raw, from a bridge
+	martian   = "martian"   // raw, with a source in 127.0.0.0/8
 	tunnel    = "tunnel"    // raw, to the port of the tunnels
 	smuggled  = "smuggled"  // forward, from a bridge to the port of the tunnels
 	invalid   = "invalid"   // forward, of no connection
@@ -112,11 +112,11 @@ const (
 
 // skeleton is the fixed part of the table, in the order in which it must be
 // made. A packet between two containers passes raw and forward with each hop,
-// and all of a connection but its first leaves forward at the first rule; the
+// and all of a connection but its first leaves forward after two rules; the
 // chains of addresses see the first only.
 func (b *batch) skeleton(m model) []fixedChain {
 	out := append(b.leads(), b.tunnelChains()...)
-	out = append(out, b.meshHooks()...)
+	out = append(append(out, b.forgedChains()...), b.meshHooks()...)
 	return append(out, b.raw(), b.prerouting(), b.output(), b.input(), b.forward(m.lasting), b.postrouting(m.bridged))
 }
 
@@ -133,10 +133,7 @@ func (b *batch) leads() []fixedChain {
 			rule(ofTCP(), &expr.Reject{Type: unix.NFT_REJECT_TCP_RST}),
 			rule(&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH}),
 		),
-		b.regular(inside,
-			rule(inLoopback(daddr4(reg1)), verdict(expr.VerdictDrop)),
-			rule(inLoopback(saddr4(reg1)), verdict(expr.VerdictDrop)),
-		),
+		b.regular(martian, rule(ifIn(b.bridges(), false), verdict(expr.VerdictDrop)), jumpTo(meshRaw)),
 		b.regular(invalid,
 			// The end of a connection that was forgotten meanwhile: nobody else would answer it.
 			rule(family(unix.NFPROTO_IPV4), daddr4(reg1), inSet(b.virtual4(), false), ofTCP(), tcpFIN(), goTo(refuse)),
@@ -151,13 +148,13 @@ func (b *batch) leads() []fixedChain {
 
 // raw guards 127.0.0.0/8: route_localnet is on for our bridges, and may be for
 // others. Nothing may use it but answers to ourselves, or a neighbour reaches
-// what listens there.
+// what listens there. All packets pass this chain, most of them twice (bare,
+// and in a tunnel): links are looked up only when the packet itself gives cause.
 func (b *batch) raw() fixedChain {
 	return b.base("raw", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw,
-		rule(ifIn(b.bridges(), false), goTo(inside)),
+		rule(inLoopback(daddr4(reg1)), iifname(reg1), &expr.Cmp{Op: expr.CmpOpNeq, Register: reg1, Data: ifname("lo")}, verdict(expr.VerdictDrop)),
 		rule(b.toTunnel(), jump(tunnel)),
-		rule(iifname(reg1), &expr.Cmp{Op: expr.CmpOpNeq, Register: reg1, Data: ifname("lo")}, inLoopback(daddr4(reg1)), verdict(expr.VerdictDrop)),
-		jumpTo(meshRaw),
+		rule(inLoopback(saddr4(reg1)), jump(martian)),
 	)
 }
 
@@ -167,6 +164,8 @@ func (b *batch) raw() fixedChain {
 func (b *batch) prerouting() fixedChain {
 	return b.base("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, *nftables.ChainPriorityNATDest,
 		rule(inLoopback(daddr4(reg1)), verdict(expr.VerdictReturn)), // from outside: never ours
+		rule(b.fromTunnel(), jump(posing)),
+		rule(ifIn(b.bridges(), false), wayBack(expr.CmpOpEq), jump(stranger)),
 		rule(family(unix.NFPROTO_IPV4), iifname(reg1), daddr4(reg2), vmap(b.vip4())),
 		rule(family(unix.NFPROTO_IPV6), iifname(reg1), daddr6(reg2), vmap(b.vip6())),
 		rule(b.toVirtual4(), ifIn(b.bridges(), false), goTo(refuse)),
@@ -197,18 +196,18 @@ func (b *batch) output() fixedChain {
 
 func (b *batch) input() fixedChain {
 	return b.base("input", nftables.ChainTypeFilter, nftables.ChainHookInput, *nftables.ChainPriorityFilter,
-		rule(ctKnown(), verdict(expr.VerdictAccept)),
-		jumpTo(meshInput),
 		// A container has no tunnel to the node, whatever source it writes on it.
 		rule(b.toTunnel(), ifIn(b.bridges(), false), verdict(expr.VerdictDrop)),
 		// From an internal network only the gateway itself is reached, no other address of the node.
 		rule(ifIn(b.internal(), false), fibIifType(expr.CmpOpEq, unix.RTN_UNICAST), verdict(expr.VerdictDrop)),
+		rule(ctKnown(), verdict(expr.VerdictAccept)),
+		jumpTo(meshInput),
 	)
 }
 
 func (b *batch) forward(lasting bool) fixedChain {
 	rules := [][]expr.Any{
-		rule(ctKnown(), verdict(expr.VerdictAccept)),
+		rule(ctKnown(), goTo(known)),
 		rule(ctBits(expr.CtKeySTATE, expr.CtStateBitINVALID), jump(invalid)),
 	}
 	if lasting {
