@@ -79,6 +79,29 @@ func (e *epoch) peers() []cluster.Peer {
 	return out
 }
 
+// heard are the peers for those who ask them something on a person's behalf.
+// While nobody leads, or this node is cut off from who does, nobody tells it who
+// is down: then it goes by the gossip that reaches it, so that on the smaller
+// side of a partition no command waits for the nodes of the other.
+func (e *epoch) heard() []cluster.Peer {
+	peers, g := e.peers(), e.gossiping()
+	if g == nil || e.leader() != "" {
+		return peers
+	}
+	return silenced(peers, func(node string) bool {
+		m, ok := g.Member(node)
+		return ok && !m.Alive
+	})
+}
+
+// silenced takes peers for down that are dead.
+func silenced(peers []cluster.Peer, dead func(node string) bool) []cluster.Peer {
+	for i := range peers {
+		peers[i].Down = peers[i].Down || dead(peers[i].ID)
+	}
+	return peers
+}
+
 // managers are the IDs of all managers that this node has heard of, itself among them.
 func (e *epoch) managers() []string {
 	ids := map[string]bool{}

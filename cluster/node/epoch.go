@@ -30,18 +30,20 @@ type epoch struct {
 	port    *port.Port
 	stock   inventory // of the nodes, while this one leads
 
-	mu      sync.Mutex       // guards what follows
-	client  *dispatch.Client // set once, by openEpoch
-	member  *member          // nil: solo
-	manager *cluster.Manager // nil on a worker
-	server  *dispatch.Server // of manager
-	gossip  *gossip.Gossip   // nil: solo
-	group   *errgroup.Group  // of run; nil while it does not run
-	ctx     context.Context  // of run
-	began   chan struct{}    // closed and replaced when manager or gossip change
-	trouble string           // why others cannot reach this machine; "": they can
-	entered map[place]bool   // by containers without a task
-	leaving map[place]bool   // that no leader could be told of
+	mu      sync.Mutex                // guards what follows
+	client  *dispatch.Client          // set once, by openEpoch
+	member  *member                   // nil: solo
+	manager *cluster.Manager          // nil on a worker
+	server  *dispatch.Server          // of manager
+	gossip  *gossip.Gossip            // nil: solo
+	group   *errgroup.Group           // of run; nil while it does not run
+	ctx     context.Context           // of run
+	began   chan struct{}             // closed and replaced when manager or gossip change
+	trouble string                    // why others cannot reach this machine; "": they can
+	entered map[place]*stack.Endpoint // by containers without a task; nil: on its way
+	leaving map[place]bool            // that no leader could be told of
+	facts   stack.Node                // of its links and troubles, as it last said them
+	telling chan struct{}             // closed when the leader has been told of all of them; nil: it is not being told
 
 	stopManaging context.CancelFunc // ends what goManage started; nil: nothing
 	managed      chan struct{}      // closed when that has ended
@@ -49,7 +51,7 @@ type epoch struct {
 
 // openEpoch opens what a machine needs as a member, or as a machine alone.
 func (n *Node) openEpoch(ctx context.Context, m *member) (_ *epoch, err error) {
-	e := &epoch{n: n, log: n.log, member: m, began: make(chan struct{}), entered: map[place]bool{}, leaving: map[place]bool{}}
+	e := &epoch{n: n, log: n.log, member: m, began: make(chan struct{}), entered: map[place]*stack.Endpoint{}, leaving: map[place]bool{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.close())
@@ -289,6 +291,9 @@ func (e *epoch) describe() dispatch.Description {
 		}
 	}
 	e.groundwork(&d.Node)
+	e.mu.Lock()
+	e.facts = d.Node
+	e.mu.Unlock()
 	if e.n.cfg.Inventory != nil {
 		var err error
 		if d.Images, d.Volumes, err = e.n.cfg.Inventory(); err != nil {

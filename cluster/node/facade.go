@@ -37,7 +37,7 @@ func (n *Node) Local() cluster.LocalStatus {
 	if st.Error != "" {
 		st.State = cluster.Broken
 	}
-	for _, p := range e.peers() {
+	for _, p := range e.heard() {
 		if p.Role == stack.RoleManager {
 			st.Managers = append(st.Managers, p)
 		}
@@ -60,8 +60,10 @@ func (n *Node) LeaderChanged() <-chan struct{} {
 	return e.client.Changed()
 }
 
-// Peers are all nodes but this one, by ID.
-func (n *Node) Peers() []cluster.Peer { return n.now().peers() }
+// Peers are all nodes but this one, by ID. Down are those that the cluster holds
+// for dead; while no manager is known to lead, also those that this node takes
+// for dead itself.
+func (n *Node) Peers() []cluster.Peer { return n.now().heard() }
 
 // Index of the last change applied here; 0 without a copy of the state.
 func (n *Node) Index() uint64 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -44,20 +43,54 @@ func (e *epoch) enterNetwork(ctx context.Context, ep stack.Endpoint) (stack.Endp
 		return ep, err
 	}
 	at := place{ep.ID, ep.Network}
+	before, err := e.claim(ctx, at)
+	if err != nil {
+		return ep, err
+	}
+	out, err := e.tellEntered(ctx, ep)
 	e.mu.Lock()
-	e.entered[at] = true
-	delete(e.leaving, at)
-	e.mu.Unlock()
-	var out stack.Endpoint
-	err := e.onLeader(ctx, enterPath, ep, &out, func(ctx context.Context, m *cluster.Manager) (err error) {
+	defer e.mu.Unlock()
+	switch _, here := e.entered[at]; {
+	case !here: // it has left meanwhile
+	case err == nil:
+		e.entered[at] = &out
+	case before != nil:
+		e.entered[at] = before
+	default:
+		delete(e.entered, at)
+	}
+	return out, err
+}
+
+// claim notes that a container is about to enter a network, and returns what it
+// has there already. While the managers are told of all containers it waits: the
+// word that has not got it must not come after the one that it enters, or it
+// would be taken out again and its address given to another.
+func (e *epoch) claim(ctx context.Context, at place) (before *stack.Endpoint, err error) {
+	for {
+		e.mu.Lock()
+		telling := e.telling
+		if telling == nil {
+			before, e.entered[at] = e.entered[at], nil
+			delete(e.leaving, at)
+		}
+		e.mu.Unlock()
+		if telling == nil {
+			return before, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("network %s: the managers have not answered yet which containers this machine has: %w", at.Network, ctx.Err())
+		case <-telling:
+		}
+	}
+}
+
+func (e *epoch) tellEntered(ctx context.Context, ep stack.Endpoint) (out stack.Endpoint, err error) {
+	err = e.onLeader(ctx, enterPath, ep, &out, func(ctx context.Context, m *cluster.Manager) (err error) {
 		out, err = m.EnterNetwork(ctx, ep)
 		return err
 	})
-	if err != nil {
-		e.mu.Lock()
-		delete(e.entered, at)
-		e.mu.Unlock()
-	}
 	return out, err
 }
 
@@ -193,55 +226,4 @@ func addressOf(s string, family func(netip.Addr) bool) bool {
 	}
 	a, err := netip.ParseAddr(s)
 	return err == nil && family(a) && a.Zone() == ""
-}
-
-// keepPlain tells the leader of each session which containers without a task
-// this machine has in networks: those that it knows of besides have gone while it
-// was not reached.
-func (e *epoch) keepPlain(ctx context.Context) error {
-	if e.n.cfg.Plain == nil {
-		return nil
-	}
-	told := uint64(0)
-	for {
-		seen := e.client.Changed()
-		now := e.client.Sessions()
-		var retry <-chan time.Time
-		if now != told && e.client.Leader() != "" {
-			if err := e.tellPlain(ctx); err == nil {
-				told = now
-			} else if ctx.Err() == nil {
-				e.log.Warn("tell which containers are still in networks", "error", err)
-				retry = time.After(bindPause)
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-seen:
-		case <-retry:
-		}
-	}
-}
-
-func (e *epoch) tellPlain(ctx context.Context) error {
-	ids := map[string]bool{}
-	var left []place
-	e.mu.Lock() // before the list is asked for: what enters meanwhile is in one of them
-	for at := range e.entered {
-		ids[at.ID] = true
-	}
-	for at := range e.leaving {
-		left = append(left, at)
-	}
-	e.mu.Unlock()
-	for _, id := range e.n.cfg.Plain() {
-		ids[id] = true
-	}
-	for _, at := range left {
-		if err := e.leaveNetwork(ctx, at.ID, at.Network); err != nil {
-			return err
-		}
-	}
-	return e.keepEndpoints(ctx, slices.Sorted(maps.Keys(ids)))
 }

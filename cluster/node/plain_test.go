@@ -36,15 +36,26 @@ type host struct {
 	node *Node
 	stop func()
 
-	mu    sync.Mutex
-	plain []string // guarded by mu
-	mtu   int      // guarded by mu
+	mu     sync.Mutex
+	plain  []string // guarded by mu
+	listed func()   // guarded by mu: before plain is told; nil: nothing
+	mtu    int      // guarded by mu
 }
 
 func newHost(t *testing.T, addr string) *host {
 	h := &host{t: t, addr: addr, mtu: 1400, cfg: config(t.TempDir())}
 	h.cfg.Manager = cluster.Config{Subnets: ranges{}}
-	h.cfg.Plain = func() []string { h.mu.Lock(); defer h.mu.Unlock(); return slices.Clone(h.plain) }
+	h.cfg.Plain = func() []string {
+		h.mu.Lock()
+		listed := h.listed
+		h.mu.Unlock()
+		if listed != nil {
+			listed()
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return slices.Clone(h.plain)
+	}
 	h.cfg.MTU = func(a netip.Addr) int {
 		h.mu.Lock()
 		defer h.mu.Unlock()

@@ -160,7 +160,6 @@ const factsRest = 500 * time.Millisecond
 // keepFacts tells the leader when this machine's links, routes or troubles are
 // others than it was told.
 func (e *epoch) keepFacts(ctx context.Context) error {
-	told := e.factsNow()
 	for {
 		select {
 		case <-ctx.Done():
@@ -171,8 +170,11 @@ func (e *epoch) keepFacts(ctx context.Context) error {
 			}
 		case <-time.After(factsPause):
 		}
-		if now := e.factsNow(); !sameFacts(&told, &now) {
-			told = now
+		now := e.factsNow()
+		e.mu.Lock()
+		told := e.facts
+		e.mu.Unlock()
+		if !sameFacts(&told, &now) {
 			e.client.Refresh()
 		}
 	}
