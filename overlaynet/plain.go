@@ -36,6 +36,7 @@ func (m *Manager) enter(ctx context.Context, r Restored) (addresses, error) {
 		}
 		e, err := m.opt.Source.Enter(ctx, m.endpointOf(r.Sandbox, at, def))
 		if err != nil {
+			given[def.Name] = e // it may have been let in, and the answer lost
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			m.tellLocked(r.ID, given)

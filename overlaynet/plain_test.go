@@ -69,6 +69,14 @@ func TestPlainContainers(t *testing.T) {
 	must(t, m.Disconnect(t.Context(), "p"))
 	eventually(t, "it has left", func() bool { return len(src.inside()) == 0 && len(m.Problems()) == 0 })
 
+	src.losing(errors.New("the answer was lost"))
+	_, err = m.Connect(t.Context(), overlaynet.Sandbox{ID: "s", Attachments: on("front")})
+	src.losing(nil)
+	if err == nil || !strings.Contains(err.Error(), "answer was lost") {
+		t.Errorf("an answer was lost: %v", err)
+	}
+	eventually(t, "who does not know that it is in the network has left", func() bool { return len(src.inside()) == 0 })
+
 	src.refusing("no address is free")
 	if _, err := m.Connect(t.Context(), overlaynet.Sandbox{ID: "r", Attachments: on("front")}); err == nil || !strings.Contains(err.Error(), "no address is free") {
 		t.Errorf("refused: %v", err)

@@ -22,6 +22,7 @@ type source struct {
 	entered map[[2]string]stack.Endpoint // by container and network
 	next    map[string]netip.Addr        // by network: what Enter gives
 	refuse  error                        // of Enter and Leave
+	lost    error                        // of Enter, when it is done
 	ch      chan struct{}
 }
 
@@ -124,7 +125,7 @@ func (s *source) Enter(_ context.Context, e stack.Endpoint) (stack.Endpoint, err
 		e.IPv4 = s.next[e.Network].String()
 	}
 	s.entered[k] = e
-	return e, nil
+	return e, s.lost
 }
 
 func (s *source) Leave(_ context.Context, id, network string) error {
@@ -153,6 +154,12 @@ func (s *source) refusing(why string) {
 	if s.refuse = nil; why != "" {
 		s.refuse = errors.New(why)
 	}
+}
+
+func (s *source) losing(answer error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost = answer
 }
 
 // cluster makes this node n1 of so many.
