@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/netip"
@@ -71,8 +72,9 @@ func fabric(self string, v dispatch.View, member bool) overlaynet.Fabric {
 			}
 		}
 		f.Peers[n.ID] = p
-		if fits := n.MTU - overhead(addr); n.MTU > 0 && (f.MTU == 0 || fits < f.MTU) {
-			f.MTU = fits
+		if n.MTU > 0 {
+			fits := max(n.MTU-overhead(addr), 1) // 0 would mean that it is not known
+			f.MTU = min(cmp.Or(f.MTU, fits), fits)
 		}
 	}
 	return f

@@ -33,6 +33,10 @@ func TestFabricOfAView(t *testing.T) {
 			dispatch.View{Port: 4790, Nodes: []dispatch.Node{{ID: "a", Addr: "[fd00::2]:2377", Number: 1, MTU: 1500}, {ID: "b", Number: 2, MTU: 1280}}}, true,
 			overlaynet.Fabric{Known: true, Node: "a", Port: 4790, MTU: 1430, Peers: map[string]overlaynet.Peer{"a": {Addr: six, Number: 1, Control: netip.MustParseAddrPort("[fd00::2]:2377")}}},
 		},
+		"a link that nothing fits into": {
+			nodes(dispatch.Node{ID: "a", DataAddr: "10.0.0.1", MTU: 50}, dispatch.Node{ID: "b", MTU: 1500, DataAddr: "fd00::2"}), true,
+			overlaynet.Fabric{Known: true, Node: "a", Port: 4789, MTU: 1, Peers: map[string]overlaynet.Peer{"a": {Addr: four}, "b": {Addr: six}}},
+		},
 		"nobody says an MTU": {
 			nodes(dispatch.Node{ID: "a", DataAddr: "::ffff:10.0.0.1", Number: 70000}), true,
 			overlaynet.Fabric{Known: true, Node: "a", Port: 4789, Peers: map[string]overlaynet.Peer{"a": {Addr: four}}},
