@@ -130,9 +130,7 @@ func (s *server) leadOnce(w http.ResponseWriter, r *http.Request, body *kept, re
 	case local.State == cluster.Broken && !known:
 		return say(cluster.ErrInSwarm, "%s", local.Error)
 	case !known:
-		return fmt.Errorf("no manager leads the cluster at the moment: a majority of its managers (%s) has to be up and connected. "+
-			"If most of them are lost for good, `dhow swarm init --force-new-cluster` on one that is left goes on with what it has; "+
-			"--stale reads what the nearest manager has: %w", s.managersByName(local), cluster.ErrNotLeader)
+		return s.noLeader(local)
 	case leader != s.Cluster.Self():
 		return s.pass(w, r, leader, passing{body: body, toLeader: true, maybe: maybe, inspect: s.settle(r)})
 	}
@@ -141,6 +139,15 @@ func (s *server) leadOnce(w http.ResponseWriter, r *http.Request, body *kept, re
 		return noContent(w, nil) // the attempt before has done it
 	}
 	return err
+}
+
+// noLeader says what it takes to have a leader. Others may have one: a node that
+// is cut off from it alone cannot tell.
+func (s *server) noLeader(local cluster.LocalStatus) error {
+	return fmt.Errorf("no manager leads the cluster, as far as this node hears: a majority of its managers (%s) has to be up and connected. "+
+		"Another node may hear more: ask there, and look at this one's network. "+
+		"If most of them are lost for good, `dhow swarm init --force-new-cluster` on one that is left goes on with what it has; "+
+		"--stale reads what the nearest manager has: %w", s.managersByName(local), cluster.ErrNotLeader)
 }
 
 // managersByName lists the managers, and which are down.
@@ -202,6 +209,9 @@ func begun(w http.ResponseWriter) bool {
 
 // wait returns at the next change or after a moment; false when ctx is over first.
 func wait(ctx context.Context, changed <-chan struct{}) bool {
+	if ctx.Err() != nil { // also when both have come
+		return false
+	}
 	timer := time.NewTimer(leaderPause)
 	defer timer.Stop()
 	select {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,7 +18,13 @@ import (
 // ask sends a request to a node's socket.
 func (m *member) ask(t *testing.T, method, path, body string) (*http.Response, string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, "http://d"+path, strings.NewReader(body))
+	return m.askWithin(t, t.Context(), method, path, body)
+}
+
+// askWithin fails the test when there is no answer before ctx ends.
+func (m *member) askWithin(t *testing.T, ctx context.Context, method, path, body string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, method, "http://d"+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,6 +139,27 @@ func TestNoLeader(t *testing.T) {
 	resp, body := f.nodes[2].ask(t, "PUT", "/dhow/v1/stacks/shop", shop)
 	if took := time.Since(start); resp.StatusCode != 503 || !strings.Contains(body, "majority") || took < 4*time.Second || took > 7*time.Second {
 		t.Errorf("after %s: %s %s", took, resp.Status, body)
+	}
+}
+
+// A node that loses its way to the leader midway closes no connection, and hears
+// of no other leader: the smaller side of a partition. Who waits there is told
+// so, and that nobody knows whether it has been done.
+func TestTheLeaderIsOutOfReach(t *testing.T) {
+	f := newFleet(t, 3)
+	f.mark(f.silent, "node1")
+	for method, ask := range map[string]struct{ path, answer string }{
+		http.MethodPut: {"/dhow/v1/stacks/shop", "look whether it has been done"},
+		http.MethodGet: {"/dhow/v1/stacks/shop/watch", "as far as this node hears"},
+	} {
+		f.lead("node1")
+		time.AfterFunc(300*time.Millisecond, func() { f.lead("") })
+		ctx, cancel := context.WithTimeout(t.Context(), 3*leaderPatience)
+		resp, body := f.nodes[2].askWithin(t, ctx, method, ask.path, shop)
+		cancel()
+		if resp.StatusCode != 503 || !strings.Contains(body, ask.answer) {
+			t.Errorf("%s %s: %s %s", method, ask.path, resp.Status, body)
+		}
 	}
 }
 

@@ -212,35 +212,51 @@ const (
 
 // whileUp is ctx until the node is down: a machine that is cut off or stopped
 // closes no connection. With leader it also ends when another node has led for
-// a while and this one has not answered.
+// a while and this one has not answered, or when none has been known to lead for
+// as long as a request waits for one: then it is this node that is cut off.
 func (s *server) whileUp(ctx context.Context, node string, leader bool) (context.Context, context.CancelCauseFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
 		tick := time.NewTicker(lookAround)
 		defer tick.Stop()
-		doubt, limit := time.Duration(0), time.Duration(0)
+		first := time.Duration(0)
 		if s.down(node) {
-			limit = downTime // it may be up again: others have not heard of it yet
+			first = downTime // it may be up again: others have not heard of it yet
 		}
+		doubt, before := time.Duration(0), time.Duration(0)
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
 			}
-			now, known := s.Cluster.Leader()
-			other := leader && known && now != node
-			if down := s.down(node); !down && !other {
-				doubt, limit = 0, 0
-				continue
+			limit := s.doubted(node, leader)
+			if limit == 0 {
+				first = 0
 			}
-			if doubt += lookAround; doubt >= max(limit, deposed) {
+			if limit != before { // for another reason
+				doubt, before = 0, limit
+			}
+			if doubt += lookAround; limit > 0 && doubt >= max(limit, first) {
 				cancel(errNodeGone)
 				return
 			}
 		}
 	}()
 	return ctx, cancel
+}
+
+// doubted is for how long a node may give no answer, given what is known of it
+// now; 0: for as long as it likes.
+func (s *server) doubted(node string, leader bool) time.Duration {
+	now, known := s.Cluster.Leader()
+	switch {
+	case s.down(node), leader && known && now != node:
+		return deposed
+	case leader && !known:
+		return leaderPatience
+	}
+	return 0
 }
 
 // down reports whether the cluster holds a node for dead.

@@ -152,7 +152,7 @@ func (s *server) watchPatiently(w http.ResponseWriter, r *http.Request, out *lin
 	for {
 		changed := s.Cluster.LeaderChanged()
 		leader, known := s.Cluster.Leader()
-		err := fmt.Errorf("no manager leads the cluster at the moment, a majority of them has to be up: %w", cluster.ErrNotLeader)
+		err := s.noLeader(s.Cluster.Local())
 		switch {
 		case known && leader == s.Cluster.Self():
 			s.sayConsistency(w, "consistent")
@@ -163,9 +163,13 @@ func (s *server) watchPatiently(w http.ResponseWriter, r *http.Request, out *lin
 		if retry, _ := undone(err, read); !retry || out.lines > before {
 			return err
 		}
-		if !wait(patience, changed) {
-			return err
+		if wait(patience, changed) {
+			continue
 		}
+		if _, known := s.Cluster.Leader(); !known {
+			return s.noLeader(s.Cluster.Local())
+		}
+		return err
 	}
 }
 
@@ -176,6 +180,9 @@ func (s *server) watchThere(r *http.Request, node string, out *lineWriter) error
 	body, err := s.open(ctx, node, "/dhow/v1/stacks/"+url.PathEscape(r.PathValue("name"))+"/watch")
 	if errors.Is(err, runtime.ErrNotFound) {
 		return err
+	}
+	if err != nil && errors.Is(context.Cause(ctx), errNodeGone) {
+		err = fmt.Errorf("%s does not answer", s.nameOf(node))
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, cluster.ErrNotLeader) // a watch changes nothing
