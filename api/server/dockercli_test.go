@@ -317,7 +317,7 @@ func TestDockerCLIVolumesAndNetworks(t *testing.T) {
 	c.run(words("volume create data"), "data")
 	c.run(words("volume ls"), "local", "data")
 	c.run(words("volume inspect data"), `"a": "b"`, "Mountpoint")
-	c.fails(words("volume inspect none"), "no such volume")
+	c.fails(words("volume inspect none"), "o such volume") // clients before 23 have words of their own
 	c.run(words("volume rm data"), "data")
 	c.run(words("volume prune -f"), "Total reclaimed space")
 
@@ -348,5 +348,5 @@ func TestDockerCLICopy(t *testing.T) {
 	if got, err := os.ReadFile(filepath.Join(dir, "g")); err != nil || string(got) != "content" {
 		t.Errorf("copied back: %q, %v", got, err)
 	}
-	c.fails([]string{"cp", "app:/missing", dir}, "Could not find the file /missing in container app")
+	c.fails([]string{"cp", "app:/missing", dir}, "app", "/missing")
 }

@@ -202,7 +202,7 @@ func TestNetworksOfAllNodes(t *testing.T) {
 	other.run(words("network connect side app"))
 	c.run(words("rm -f app"))
 	other.run(words("network rm front"))
-	c.fails(words("network inspect front"), "not found")
+	c.fails(words("network inspect front"), "front")
 }
 
 // A request can name the node that is to answer.
