@@ -23,6 +23,7 @@ func (b *batch) forgedChains() []fixedChain {
 		// From one of our networks to another lead published ports only; out of, or
 		// into, an internal one nothing.
 		b.regular(known,
+			unmarked(),
 			rule(iifname(reg1), oifname(reg2), inSet(b.same(), false), accept),
 			rule(ifIn(b.internal(), false), drop),
 			rule(ifIn(b.internal(), true), drop),

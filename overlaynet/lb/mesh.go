@@ -150,6 +150,13 @@ func marked() [][]expr.Any {
 	}
 }
 
+// unmarked takes our mark off, when it has led the packet: in forward, and last
+// in output. The outer packets of tunnels inherit marks, and an answer's would
+// lead them into the mesh again, also when the answer itself stays in its bridge.
+func unmarked() []expr.Any {
+	return rule(ours(metaMark(), expr.CmpOpNeq), metaMark(), bits(^uint32(overlaynet.MeshMask), 0), storeMetaMark())
+}
+
 const (
 	meshed  = "mesh"     // forward, from or to the mesh
 	meshNAT = "mesh_nat" // postrouting, to the mesh
@@ -193,20 +200,18 @@ func (b *batch) meshDevice(old, next string, bridged bool) {
 // meshBase are chains of their own. Packets of others get no further than a
 // look at the name of a link or at a mark. All packets of all networks pass
 // each of them twice, bare and in a tunnel, so what can be a part of a chain
-// that is there anyway is.
+// that is there anyway is: what leaves by the mesh needs no look at its source,
+// since masquerading or dropping it is the first thing that mesh_nat does, and
+// other nodes drop 127.0.0.0/8.
 func (b *batch) meshBase(device string) []fixedChain {
 	in := onLinkOf(iifname, device)
 	known := rule(in, direction(original), ctBits(expr.CtKeySTATE, expr.CtStateBitNEW), senderMAC(),
 		&expr.Lookup{SourceRegister: reg1, DestRegister: reg1, IsDestRegSet: true, SetName: b.meshMarks().Name}, storeCtMark())
-	drop := verdict(expr.VerdictDrop)
 	return []fixedChain{
 		b.base("mesh_mark", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle,
 			known, restored()),
 		b.base("mesh_output", nftables.ChainTypeRoute, nftables.ChainHookOutput, *nftables.ChainPriorityMangle, restored()),
-		// Marks end here: the outer packets of tunnels would inherit them.
-		b.base("mesh_end", nftables.ChainTypeFilter, nftables.ChainHookPostrouting, *nftables.ChainPriorityLast,
-			rule(ours(metaMark(), expr.CmpOpNeq), metaMark(), bits(^uint32(overlaynet.MeshMask), 0), storeMetaMark()),
-			rule(onLinkOf(oifname, device), inLoopback(saddr4(reg1)), drop)),
+		b.base("mesh_end", nftables.ChainTypeFilter, nftables.ChainHookOutput, *nftables.ChainPriorityLast, unmarked()),
 	}
 }
 
@@ -234,6 +239,7 @@ func (b *batch) meshFilled(device string, bridged bool) []fixedChain {
 			rule(in, ifIn(b.bridges(), true), family(unix.NFPROTO_IPV6), daddr6(reg1), l4proto(reg32s+4), dport(reg32s+5), inSet(b.meshIn6(), false), accept),
 			rule(in, drop),
 			rule(out, ours(metaMark(), expr.CmpOpEq), drop),
+			unmarked(),
 		),
 		b.regular(meshNAT, append(nat, rule(out, accept))...), // the client's own address stays
 		b.regular(meshRaw, rule(in, drop)),

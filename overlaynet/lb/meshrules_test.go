@@ -73,7 +73,7 @@ func TestMeshRules(t *testing.T) {
 	tab := "inet " + table()
 	for _, damage := range []string{
 		"flush chain " + tab + " mesh", "flush chain " + tab + " mesh_nat", "flush chain " + tab + " mesh_mark",
-		"delete chain " + tab + " mesh_end", "insert rule " + tab + " mesh accept",
+		"flush chain " + tab + " mesh_marked", "delete chain " + tab + " mesh_end", "insert rule " + tab + " mesh accept",
 		"delete element " + tab + " mesh_marks { 02:42:0a:ff:00:03 }",
 		"delete element " + tab + " mesh_marks { 02:42:0a:ff:00:03 }; add element " + tab + " mesh_marks { 02:42:0a:ff:00:03 : 0x1009 }",
 		"add element " + tab + " mesh_in4 { 10.1.0.2 . tcp . 81 }", "delete element " + tab + " mesh_nodes4 { 192.0.2.3 }",

@@ -115,8 +115,8 @@ const (
 // and all of a connection but its first leaves forward after two rules; the
 // chains of addresses see the first only.
 func (b *batch) skeleton(m model) []fixedChain {
-	out := append(b.leads(), b.tunnelChains()...)
-	out = append(append(out, b.forgedChains()...), b.meshHooks()...)
+	out := append(b.meshHooks(), b.leads()...)
+	out = append(append(out, b.tunnelChains()...), b.forgedChains()...)
 	return append(out, b.raw(), b.prerouting(), b.output(), b.input(), b.forward(m.lasting), b.postrouting(m.bridged))
 }
 
