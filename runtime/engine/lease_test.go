@@ -26,9 +26,10 @@ func TestTheEndOfALeaseIsNoEndToRestartAfter(t *testing.T) {
 	if err := n.Start(n.ctx(), id); err == nil || !strings.Contains(err.Error(), lease.Ended) {
 		t.Errorf("start without a lease: %v", err)
 	}
-	n.lease(2 * time.Second)
+	n.lease(time.Minute)
 	n.ok(n.Start(n.ctx(), id))
 	plain := n.start("plain", sh("sleep 1000"))
+	n.lease(0) // noticed within seconds, whatever was read before
 	if code := n.exit(id); code != 137 {
 		t.Errorf("exit code %d", code)
 	}

@@ -83,7 +83,8 @@ func killShim(ctx context.Context, dir string) error {
 	return ctx.Err()
 }
 
-// deleteLimit is how long the runtime may take to forget a container.
+// deleteLimit is how long the runtime may take to forget a container, and the
+// kernel to end what was killed.
 const deleteLimit = 30 * time.Second
 
 // Delete ends a container in its runtime and makes the runtime forget it,
@@ -126,10 +127,14 @@ func globQuote(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(s)
 }
 
+// removeCgroup kills who is in a group and removes it when they have ended. One
+// that waits inside the kernel ends no sooner than the kernel lets it: a runtime
+// that makes a network namespace while many others go waits for seconds.
 func removeCgroup(ctx context.Context, dir string) error {
-	for d := time.Millisecond; ; d *= 2 {
+	deadline := time.Now().Add(deleteLimit)
+	for d := time.Millisecond; ; d = min(2*d, 50*time.Millisecond) {
 		err := unix.Rmdir(dir)
-		if err != unix.EBUSY || d > time.Second {
+		if err != unix.EBUSY || time.Now().After(deadline) {
 			if err == unix.ENOENT || err == unix.ENOTDIR {
 				err = nil
 			}
