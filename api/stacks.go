@@ -69,6 +69,12 @@ type StackStatus struct {
 	Nodes   map[string]StackNode `json:"nodes,omitempty"`   // those that tasks are on, by ID; empty for one node alone
 }
 
+// WatchEnd is the last line of a watch that cannot go on, as when no manager
+// leads any more. The answer is cut off after it.
+type WatchEnd struct {
+	Failed string `json:"failed,omitempty"`
+}
+
 // StackNode is a node that tasks of a stack are on.
 type StackNode struct {
 	Hostname string `json:"hostname"`

@@ -41,12 +41,22 @@ func (c *Client) Stack(ctx context.Context, name string) (api.StackStatus, error
 	return out, err
 }
 
+// watched is a line of a watch.
+type watched struct {
+	api.StackStatus
+	api.WatchEnd
+}
+
 // WatchStack calls each with the stack's status now and after every change. It
 // returns nil when the stack is gone, and the error of each.
 func (c *Client) WatchStack(ctx context.Context, name string, each func(api.StackStatus) error) error {
 	var applied stack.Stack
 	removing := false
-	err := lines(ctx, c, request{method: http.MethodGet, path: stackPath(name, "/watch")}, func(st api.StackStatus) error {
+	err := lines(ctx, c, request{method: http.MethodGet, path: stackPath(name, "/watch")}, func(line watched) error {
+		if line.Failed != "" {
+			return &Error{Status: http.StatusServiceUnavailable, Message: line.Failed}
+		}
+		st := line.StackStatus
 		if st.Stack.Name == "" { // not sent again
 			st.Stack = applied
 		}

@@ -113,14 +113,19 @@ func (s *server) lead(w http.ResponseWriter, r *http.Request, rep repeat, h hand
 		changed := s.Cluster.LeaderChanged()
 		err := s.leadOnce(w, r, body, rep, h, maybe)
 		retry, unknown := undone(err, rep)
-		if err == nil || begun(w) || !retry || !body.whole {
-			return err
+		if err == nil || begun(w) || !retry || !body.whole || !wait(ctx, changed) {
+			return toLookAt(err)
 		}
 		maybe = maybe || unknown
-		if !wait(ctx, changed) {
-			return err
-		}
 	}
+}
+
+// toLookAt says what to do when nobody knows whether a request has been carried out.
+func toLookAt(err error) error {
+	if !errors.Is(err, cluster.ErrLeaderLost) {
+		return err
+	}
+	return fmt.Errorf("%w; look whether it has been done before you try again", err)
 }
 
 func (s *server) leadOnce(w http.ResponseWriter, r *http.Request, body *kept, rep repeat, h handler, maybe bool) error {

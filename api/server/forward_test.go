@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dhow-project/dhow/api"
+	"github.com/dhow-project/dhow/api/client"
 	"github.com/dhow-project/dhow/cluster"
 )
 
@@ -234,6 +235,26 @@ func TestWatchOutlivesTheLeader(t *testing.T) {
 	}
 	if resp, _ := f.nodes[2].ask(t, "GET", "/dhow/v1/stacks/none/watch", ""); resp.StatusCode != 404 {
 		t.Error(resp.Status)
+	}
+}
+
+// A watch that cannot go on says why, and is not taken for the end of the stack
+// or of the daemon.
+func TestWatchSaysWhyItEnds(t *testing.T) {
+	f := newFleet(t, 3)
+	applied(t, f.stacks, "shop", "/one")
+	for _, m := range []*member{f.nodes[2], f.nodes[0]} {
+		f.lead("node1")
+		c, err := client.Dial("unix://" + m.socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := 0
+		err = c.WatchStack(t.Context(), "shop", func(api.StackStatus) error { seen++; f.lead(""); return nil })
+		if seen != 1 || !client.IsUnavailable(err) || !strings.Contains(err.Error(), "as far as this node hears") {
+			t.Errorf("%s: %d states, %v", m.id, seen, err)
+		}
+		c.Close()
 	}
 }
 

@@ -112,7 +112,7 @@ func (s *server) unanswered(ctx context.Context, node string, toLeader bool, err
 	case toLeader && nothing:
 		return fmt.Errorf("%s cannot be reached: %w", s.nameOf(node), cluster.ErrNotLeader)
 	case toLeader:
-		return fmt.Errorf("%s did not answer, look whether it has been done before you try again: %w", s.nameOf(node), cluster.ErrLeaderLost)
+		return fmt.Errorf("%s did not answer: %w", s.nameOf(node), cluster.ErrLeaderLost)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s does not answer: %w", s.nameOf(node), cluster.ErrUnreachable)
 	case nothing, gone:

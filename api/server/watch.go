@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/dhow-project/dhow/api"
 	"github.com/dhow-project/dhow/cluster"
 	"github.com/dhow-project/dhow/runtime"
 )
@@ -47,6 +48,9 @@ func (s *server) watchStack(w http.ResponseWriter, r *http.Request) error {
 	if out.begun && r.Context().Err() != nil {
 		panic(http.ErrAbortHandler) // the daemon ends: a good end would say that the stack is gone
 	}
+	if out.begun && err != nil && !forwarded(r) { // a leader that leads no more is followed by another
+		return errors.Join(err, out.last(api.WatchEnd{Failed: wordsOf(err)}))
+	}
 	return err
 }
 
@@ -68,6 +72,15 @@ func (l *lineWriter) line(data []byte) error {
 		return err
 	}
 	return http.NewResponseController(l.w).Flush()
+}
+
+// last sends why there are no more lines.
+func (l *lineWriter) last(end api.WatchEnd) error {
+	data, err := json.Marshal(end)
+	if err != nil {
+		return err
+	}
+	return l.line(append(data, '\n'))
 }
 
 // watchHere sends lines from this node's state. Its end without an error is that of ctx or of the client.
