@@ -26,13 +26,13 @@ func TestMissedNewsAreCaughtUp(t *testing.T) {
 		}
 	}
 	for _, g := range all {
-		await(t, g, "eight nodes", 20*time.Second, func() bool { return count(g) == len(all) })
+		await(t, g, "eight nodes", func() bool { return count(g) == len(all) })
 	}
 	if err := all[3].SetMeta(Meta{Hostname: "four"}); err != nil {
 		t.Fatal(err)
 	}
 	for _, g := range all {
-		await(t, g, "n4's host name", 20*time.Second, func() bool { m, _ := g.Member("n4"); return m.Meta.Hostname == "four" })
+		await(t, g, "n4's host name", func() bool { m, _ := g.Member("n4"); return m.Meta.Hostname == "four" })
 	}
 }
 

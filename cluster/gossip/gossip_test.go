@@ -26,7 +26,7 @@ func five(t *testing.T, n *memNet) []*Gossip {
 		}
 	}
 	for _, g := range all {
-		await(t, g, "five nodes", 5*time.Second, func() bool { return count(g) == 5 })
+		await(t, g, "five nodes", func() bool { return count(g) == 5 })
 	}
 	return all
 }
@@ -41,7 +41,7 @@ func TestADeadNodeIsNoticedInTwoSeconds(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, g := range all[:4] {
-		await(t, g, "n5 dead", 5*time.Second, func() bool { return !alive(g, "n5") })
+		await(t, g, "n5 dead", func() bool { return !alive(g, "n5") })
 		m, _ := g.Member("n5")
 		t.Logf("%s noticed after %v", g.cfg.Node, m.Since.Sub(died).Round(time.Millisecond))
 		if m.Left {
@@ -62,7 +62,7 @@ func TestWhoSaysGoodbyeIsNotWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, g := range []*Gossip{all[0], all[1], all[3], all[4]} {
-		await(t, g, "n3 left", time.Second, func() bool { m, _ := g.Member("n3"); return !m.Alive && m.Left })
+		await(t, g, "n3 left", func() bool { m, _ := g.Member("n3"); return !m.Alive && m.Left })
 	}
 }
 
@@ -72,25 +72,30 @@ func TestOneBrokenWayKillsNobody(t *testing.T) {
 	all := five(t, n)
 	n.sever(all[0].Addr(), all[1].Addr())
 	n.sever(all[1].Addr(), all[0].Addr())
-	watch(t, all, 4*time.Second)
+	died := ""
+	if still := steady(func() { died = watch(all, 4*time.Second) }); still > tooBusy {
+		t.Skipf("SKIPPED: this machine is too busy to tell: the test stood still for %v", still)
+	}
+	if died != "" {
+		t.Error(died)
+	}
 }
 
-// watch fails when anybody is taken for dead within d.
-func watch(t *testing.T, all []*Gossip, d time.Duration) {
-	t.Helper()
+// watch says who was taken for dead within d.
+func watch(all []*Gossip, d time.Duration) string {
 	end := time.After(d)
 	for {
 		changed := all[0].Changed()
 		for _, g := range all {
 			if count(g) != len(all) {
-				t.Fatalf("%s sees %+v", g.cfg.Node, g.Members())
+				return fmt.Sprintf("%s sees %+v", g.cfg.Node, g.Members())
 			}
 		}
 		select {
 		case <-changed:
 		case <-time.After(100 * time.Millisecond):
 		case <-end:
-			return
+			return ""
 		}
 	}
 }
@@ -106,11 +111,11 @@ func TestAPartitionHealsByItself(t *testing.T) {
 			n.sever(b.Addr(), a.Addr())
 		}
 	}
-	await(t, all[0], "two nodes", 10*time.Second, func() bool { return count(all[0]) == 2 })
-	await(t, all[4], "three nodes", 10*time.Second, func() bool { return count(all[4]) == 3 })
+	await(t, all[0], "two nodes", func() bool { return count(all[0]) == 2 })
+	await(t, all[4], "three nodes", func() bool { return count(all[4]) == 3 })
 	n.mend()
 	for _, g := range all {
-		await(t, g, "five nodes", 15*time.Second, func() bool { return count(g) == 5 })
+		await(t, g, "five nodes", func() bool { return count(g) == 5 })
 	}
 }
 
@@ -131,12 +136,12 @@ func TestANodeIsFoundAtItsNewAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, g := range all[:4] {
-		await(t, g, "n5 at its new address", 8*time.Second, func() bool {
+		await(t, g, "n5 at its new address", func() bool {
 			m, _ := g.Member("n5")
 			return m.Alive && m.Gossip == again.Addr() && m.Meta.Addr == "10.0.0.6:2377"
 		})
 	}
-	await(t, again, "five nodes", 2*time.Second, func() bool { return count(again) == 5 })
+	await(t, again, "five nodes", func() bool { return count(again) == 5 })
 }
 
 func TestANodeThatRestartsAloneCallsTheOthers(t *testing.T) {
@@ -145,8 +150,8 @@ func TestANodeThatRestartsAloneCallsTheOthers(t *testing.T) {
 	b := start(t, Config{Node: "n2", Transport: n.host()})
 	a.Know([]string{b.Addr()})
 	a.SetMeta(Meta{Hostname: "a"}) // any change wakes Run
-	await(t, a, "n2", 5*time.Second, func() bool { return alive(a, "n2") })
-	await(t, b, "n1's host name", 5*time.Second, func() bool { m, _ := b.Member("n1"); return m.Meta.Hostname == "a" })
+	await(t, a, "n2", func() bool { return alive(a, "n2") })
+	await(t, b, "n1's host name", func() bool { m, _ := b.Member("n1"); return m.Meta.Hostname == "a" })
 }
 
 func TestKeysAreRotatedUnderTheTalk(t *testing.T) {
@@ -162,7 +167,7 @@ func TestKeysAreRotatedUnderTheTalk(t *testing.T) {
 		if err := all[0].SetMeta(Meta{Hostname: fmt.Sprint(len(keys), keys[0][0])}); err != nil {
 			t.Fatal(err)
 		}
-		await(t, all[3], "news under the new keys", 5*time.Second, func() bool {
+		await(t, all[3], "news under the new keys", func() bool {
 			m, _ := all[3].Member("n1")
 			return m.Meta.Hostname == fmt.Sprint(len(keys), keys[0][0])
 		})
@@ -220,14 +225,14 @@ func TestOverTheKernel(t *testing.T) {
 				}
 			}
 			for _, g := range all {
-				await(t, g, "five nodes", 5*time.Second, func() bool { return count(g) == 5 })
+				await(t, g, "five nodes", func() bool { return count(g) == 5 })
 			}
 			died := time.Now()
 			if err := all[4].Close(); err != nil {
 				t.Fatal(err)
 			}
 			for _, g := range all[:4] {
-				await(t, g, "n5 dead", 6*time.Second, func() bool { return !alive(g, "n5") })
+				await(t, g, "n5 dead", func() bool { return !alive(g, "n5") })
 				m, _ := g.Member("n5")
 				t.Logf("%s noticed after %v", g.cfg.Node, m.Since.Sub(died).Round(time.Millisecond))
 			}

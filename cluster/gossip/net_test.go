@@ -156,10 +156,13 @@ func start(t *testing.T, cfg Config) *Gossip {
 	return g
 }
 
+// patience is longer than anything takes, also on a busy machine.
+const patience = time.Minute
+
 // await waits until ok, looked at after each change.
-func await(t *testing.T, g *Gossip, what string, limit time.Duration, ok func() bool) {
+func await(t *testing.T, g *Gossip, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(limit)
+	deadline := time.After(patience)
 	for {
 		changed := g.Changed()
 		if ok() {
@@ -168,10 +171,41 @@ func await(t *testing.T, g *Gossip, what string, limit time.Duration, ok func() 
 		select {
 		case <-changed:
 		case <-deadline:
-			t.Fatalf("%s: after %v still not: %s; members %+v", g.cfg.Node, limit, what, g.Members())
+			t.Fatalf("%s: still not: %s; members %+v", g.cfg.Node, what, g.Members())
 		}
 	}
 }
+
+// steady does something that takes its time and returns the longest that this
+// process stood still meanwhile: one that does not run for long takes others
+// for dead, and is taken for dead, with good reason.
+func steady(do func()) (longest time.Duration) {
+	const tick = 5 * time.Millisecond
+	over, done := make(chan struct{}), make(chan time.Duration)
+	go func() {
+		ticker := time.NewTicker(tick)
+		defer ticker.Stop()
+		last, longest := time.Now(), time.Duration(0)
+		for {
+			select {
+			case <-over:
+				done <- longest
+				return
+			case <-ticker.C:
+				now := time.Now()
+				longest = max(longest, now.Sub(last)-tick)
+				last = now
+			}
+		}
+	}()
+	do()
+	close(over)
+	return <-done
+}
+
+// tooBusy is how long this process may stand still before what its nodes think
+// of each other says nothing about them.
+const tooBusy = 150 * time.Millisecond
 
 func alive(g *Gossip, node string) bool {
 	m, ok := g.Member(node)

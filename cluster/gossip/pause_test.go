@@ -71,37 +71,56 @@ func TestAPauseIsSurvived(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, g := range all {
-		await(t, g, "five nodes", 5*time.Second, func() bool { return count(g) == 5 })
+		await(t, g, "five nodes", func() bool { return count(g) == 5 })
 	}
-	for range 3 {
-		cmd.Process.Signal(syscall.SIGSTOP)
-		time.AfterFunc(300*time.Millisecond, func() { cmd.Process.Signal(syscall.SIGCONT) })
-		watchNode(t, all, 2500*time.Millisecond)
+	judged := 0
+	for range 10 {
+		if pauseOnce(t, cmd, all) {
+			judged++
+		}
+		if judged == 3 {
+			break
+		}
+	}
+	if judged == 0 {
+		t.Log("SKIPPED: this machine is too busy to tell what a short pause does")
 	}
 	cmd.Process.Signal(syscall.SIGSTOP)
 	for _, g := range all {
-		await(t, g, "a long pause noticed", 6*time.Second, func() bool { return !alive(g, "other") })
+		await(t, g, "a long pause noticed", func() bool { return !alive(g, "other") })
 	}
 	cmd.Process.Signal(syscall.SIGCONT)
 	for _, g := range all {
-		await(t, g, "its end noticed", 6*time.Second, func() bool { return alive(g, "other") })
+		await(t, g, "its end noticed", func() bool { return alive(g, "other") })
 	}
 }
 
-// watchNode fails when the other process is taken for dead within d.
-func watchNode(t *testing.T, all []*Gossip, d time.Duration) {
+// pauseOnce lets the other process stand still for a moment, and fails when it is
+// taken for dead within a time in which it would be. On a machine that stands
+// still itself that says nothing: false.
+func pauseOnce(t *testing.T, cmd *exec.Cmd, all []*Gossip) bool {
 	t.Helper()
 	since := map[*Gossip]time.Time{}
 	for _, g := range all {
+		await(t, g, "the other process", func() bool { return alive(g, "other") })
 		m, _ := g.Member("other")
 		since[g] = m.Since
 	}
-	<-time.After(d) // the time itself is what is tested
+	still := steady(func() {
+		cmd.Process.Signal(syscall.SIGSTOP)
+		<-time.After(300 * time.Millisecond)
+		cmd.Process.Signal(syscall.SIGCONT)
+		<-time.After(2200 * time.Millisecond)
+	})
+	if still > tooBusy {
+		return false
+	}
 	for _, g := range all {
 		if m, _ := g.Member("other"); !m.Alive || m.Since != since[g] {
 			t.Errorf("%s took a pause for a death: %+v", g.cfg.Node, m)
 		}
 	}
+	return true
 }
 
 // TestIdleTraffic measures what five idle nodes send.
@@ -121,10 +140,13 @@ func TestIdleTraffic(t *testing.T) {
 		}
 		return sum
 	}
-	before := total()
-	<-time.After(4 * time.Second)
-	perNode := (total() - before) / 4 / len(all)
+	before, began := total(), time.Now()
+	still := steady(func() { <-time.After(4 * time.Second) })
+	perNode := int(float64(total()-before)/time.Since(began).Seconds()) / len(all)
 	t.Logf("%d bytes per second and node, with IP and UDP headers", perNode)
+	if still > tooBusy {
+		t.Skipf("SKIPPED: this machine is too busy to tell: the test stood still for %v", still)
+	}
 	if perNode > 3000 {
 		t.Errorf("that is more than 3 kB")
 	}
