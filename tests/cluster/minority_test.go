@@ -81,8 +81,8 @@ func TestTheSmallerSideOfAPartitionSaysSo(t *testing.T) {
 				c.Run(h, "node", "ls")
 			}
 			c.Lab.Isolate(side...)
-			c.outvoted(side...) // right after the cut
-			c.outvoted(side...) // when all know who is out of reach
+			c.outvoted("look", side...)   // at the network, or when nobody knows yet whether it has been done
+			c.outvoted("(down)", side...) // who is out of reach is named
 			c.Lab.Heal()
 			for _, h := range side {
 				netlab.Eventually(t, 20*time.Second, h.Name+" takes commands again", func() error { return c.Try(h, "up", "-d", "--wait-timeout", "15").Err() })
@@ -91,15 +91,15 @@ func TestTheSmallerSideOfAPartitionSaysSo(t *testing.T) {
 	}
 }
 
-// outvoted runs commands on hosts that are cut off from the majority.
-func (c *C) outvoted(hosts ...*netlab.Host) {
+// outvoted runs commands on hosts that are cut off from the majority; each must say some words.
+func (c *C) outvoted(words string, hosts ...*netlab.Host) {
 	c.Helper()
 	var wg sync.WaitGroup
 	for _, h := range hosts {
 		for _, args := range [][]string{
 			{"up", "-d"}, {"ps"}, {"node", "ls"}, {"restart", "web"}, {"network", "create", "net-of-" + h.Name}, {"ls"}, {"swarm", "join-token", "worker"},
 		} {
-			wg.Go(func() { c.bounded(cutOff, 1, "look", h, args...) }) // where the fault is, or whether it has been done
+			wg.Go(func() { c.bounded(cutOff, 1, words, h, args...) })
 		}
 	}
 	wg.Wait()
