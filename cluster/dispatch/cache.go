@@ -10,11 +10,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
 // cache keeps a mirror on disk, so that a node which starts while no manager
-// can be reached runs what it ran before. Secrets are not written: a
+// can be reached runs what it ran before. Secrets and logins are not written: a
 // container that exists needs none of them, and one that has to be made waits.
 type cache struct {
 	path    string // "": none
@@ -56,8 +57,27 @@ func (c *cache) load() {
 	}
 	if err != nil {
 		c.log.Warn("the tasks of the last run are not known until a manager answers", "file", c.path, "error", err)
+		return
+	}
+	c.written = c.mirror.now()
+}
+
+// sweep removes what a process before this one left that was killed while it
+// wrote. Nobody else writes the file: see run.
+func (c *cache) sweep() {
+	list, err := os.ReadDir(filepath.Dir(c.path))
+	for _, f := range list {
+		if strings.HasPrefix(f.Name(), unfinished(c.path)) {
+			err = errors.Join(err, os.Remove(filepath.Join(filepath.Dir(c.path), f.Name())))
+		}
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.log.Warn("remove what an interrupted write left", "error", err)
 	}
 }
+
+// unfinished is what the names begin with under which path is written.
+func unfinished(path string) string { return "." + filepath.Base(path) + "." }
 
 func (c *cache) parse(data []byte) error {
 	var f cached
@@ -97,29 +117,30 @@ const (
 	writeRare  = time.Second
 )
 
-// run writes the file when the mirror has changed, not too often.
+// run writes the file when the mirror has changed, not too often, and before it ends.
 func (c *cache) run(ctx context.Context) {
 	if c.path == "" {
 		return
 	}
-	for {
+	c.sweep()
+	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-			return
 		case <-c.dirty:
 		}
 		start := time.Now()
-		if err := c.write(); err != nil {
-			c.log.Warn("keep the tasks for the next start", "error", err)
-		}
+		c.keep()
 		select {
 		case <-ctx.Done():
-			if err := c.write(); err != nil {
-				c.log.Warn("keep the tasks for the next start", "error", err)
-			}
-			return
 		case <-time.After(min(max(20*time.Since(start), writeOften), writeRare)):
 		}
+	}
+	c.keep()
+}
+
+func (c *cache) keep() {
+	if err := c.write(); err != nil {
+		c.log.Warn("keep the tasks for the next start", "error", err)
 	}
 }
 
@@ -147,7 +168,7 @@ func (c *cache) write() error {
 // replace writes a file that only root reads, so that at any moment the old or the new one is there.
 func replace(path string, data []byte) (err error) {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
+	f, err := os.CreateTemp(dir, unfinished(path)+"*")
 	if err != nil {
 		return err
 	}

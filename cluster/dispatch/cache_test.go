@@ -2,13 +2,13 @@ package dispatch
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -24,6 +24,7 @@ func kept(t *testing.T) (path string, want []stack.Assignment) {
 	st, svc := &stack.Stack{Name: "shop"}, &stack.Service{Name: "web", Container: stack.ContainerSpec{Image: "web:1"}}
 	a := task("t1", svc, st)
 	a.Secrets, a.Configs = map[string][]byte{"key": []byte("hush-hush")}, map[string][]byte{"conf": []byte("open")}
+	a.Auth = &stack.RegistryAuth{Username: "ann", Password: "open-sesame"}
 	core.place("n1", a, task("t2", svc, st))
 	core.setView(View{Cluster: "c1", Keys: [][]byte{[]byte("gossip-key")}, Networks: []stack.Network{{Name: "front"}}, Nodes: []Node{{ID: "m1", Role: stack.RoleManager}}})
 	w.lead("m1", core)
@@ -32,12 +33,12 @@ func kept(t *testing.T) (path string, want []stack.Assignment) {
 	if err := c.Report(t.Context(), []stack.TaskReport{{Task: "t2", Status: stack.TaskStatus{State: stack.TaskRunning, ContainerID: "abc"}}}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the status in the file", 5*time.Second, func() bool {
+	eventually(t, "the status in the file", func() bool {
 		data, err := os.ReadFile(path)
 		return err == nil && bytes.Contains(data, []byte("abc"))
 	})
 	want = c.Assignments("n1")
-	want[0].Secrets = map[string][]byte{}
+	want[0].Secrets, want[0].Auth = map[string][]byte{}, nil
 	return path, want
 }
 
@@ -47,7 +48,7 @@ func TestTheTasksAreKeptForAStartWithoutManagers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range []string{"hush-hush", "aHVzaC1odXNo", "Z29zc2lwLWtleQ"} { // plain, and as JSON has bytes
+	for _, s := range []string{"hush-hush", "open-sesame", "aHVzaC1odXNo", "Z29zc2lwLWtleQ"} { // plain, and as JSON has bytes
 		if bytes.Contains(data, []byte(s)) {
 			t.Errorf("%q stands in the file", s)
 		}
@@ -116,6 +117,41 @@ func TestAFileThatCannotBeUsedIsAsGoodAsNone(t *testing.T) {
 		if !strings.Contains(log.String(), "not known until a manager answers") {
 			t.Errorf("%s: no warning in %q", name, log.String())
 		}
+	}
+}
+
+// TestWhatIsKnownAtTheEndIsKept, however soon after it was told the end comes.
+func TestWhatIsKnownAtTheEndIsKept(t *testing.T) {
+	for i := range 20 {
+		m := newMirror()
+		c := newCache(filepath.Join(t.TempDir(), "f"), "c1", "n1", m, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
+		m.set(told{index: uint64(i + 1), view: &View{Cluster: "c1"}})
+		c.poke()
+		cancel()
+		c.run(ctx)
+		next := newMirror()
+		newCache(c.path, "c1", "n1", next, slog.New(slog.DiscardHandler)).load()
+		if v, at := next.shown(); v.Cluster != "c1" || at != uint64(i+1) {
+			t.Fatalf("kept: %+v at %d", v, at)
+		}
+	}
+}
+
+// TestAKilledWriteLeavesNothing for ever.
+func TestAKilledWriteLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{".f.123", ".f.x", "g", ".g.1"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	newCache(filepath.Join(dir, "f"), "c1", "n1", newMirror(), slog.New(slog.DiscardHandler)).run(ctx)
+	list, err := os.ReadDir(dir)
+	if err != nil || len(list) != 2 || list[0].Name() != ".g.1" || list[1].Name() != "g" {
+		t.Errorf("%v, %v", list, err)
 	}
 }
 

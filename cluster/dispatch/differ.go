@@ -83,7 +83,7 @@ func roughSize(t *taskItem) int {
 
 // item makes the message of a task, and the specs that it refers to.
 func (d *differ) item(a *stack.Assignment) (taskItem, []spec, error) {
-	item := taskItem{Task: a.Task, Hash: a.Hash}
+	item := taskItem{Task: a.Task, Hash: a.Hash, Auth: a.Auth}
 	var specs []spec
 	add := func(s spec, err error) (string, error) {
 		if err == nil {

@@ -9,7 +9,7 @@ import (
 )
 
 // dump makes one update of all that a mirror shows, without the content of
-// secrets; false before there was a complete answer.
+// secrets and without logins; false before there was a complete answer.
 func (m *mirror) dump() (*update, uint64, bool) {
 	m.mu.Lock()
 	list, view, index, version := m.list, m.view, m.index, m.version
@@ -23,6 +23,7 @@ func (m *mirror) dump() (*update, uint64, bool) {
 	copy(bare, list)
 	names := map[string]map[string]string{}
 	for i := range bare {
+		bare[i].Auth = nil
 		if bare[i].Secrets == nil {
 			continue
 		}

@@ -134,7 +134,7 @@ func TestASilentCallEnds(t *testing.T) {
 			} else if strings.Contains(err.Error(), "too many calls") {
 				refused++
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("a call that says nothing does not end")
 		}
 	}
@@ -160,7 +160,7 @@ func TestDescriptionsAreStoredNowAndThen(t *testing.T) {
 		r.say(&fromClient{Describe: &Description{Node: stack.Node{Hostname: fmt.Sprint("h", i)}}})
 	}
 	last := ""
-	eventually(t, "the last description is stored", 5*time.Second, func() bool {
+	eventually(t, "the last description is stored", func() bool {
 		select {
 		case last = <-calls:
 		default:

@@ -137,6 +137,8 @@ type taskItem struct {
 	Hash    string            `json:"hash,omitempty"`
 	Secrets map[string]string `json:"secrets,omitzero"` // key to reference
 	Configs map[string]string `json:"configs,omitzero"`
+
+	Auth *stack.RegistryAuth `json:"auth,omitempty"` // for the image; never kept on disk
 }
 
 // news is what changed on the board: what all nodes know of the cluster.

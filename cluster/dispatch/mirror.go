@@ -233,7 +233,7 @@ type secretData []byte
 
 // assignment puts a task together with what it refers to.
 func (t *taskItem) assignment(find func(ref string) (any, bool)) (stack.Assignment, error) {
-	a := stack.Assignment{Task: t.Task, Hash: t.Hash}
+	a := stack.Assignment{Task: t.Task, Hash: t.Hash, Auth: t.Auth}
 	if t.Task.ID == "" {
 		return a, errors.New("task without ID")
 	}
@@ -384,6 +384,13 @@ func (m *mirror) changed() <-chan struct{} {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.change
+}
+
+// now is the version of what is shown.
+func (m *mirror) now() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.version
 }
 
 func (m *mirror) shown() (View, uint64) {

@@ -97,6 +97,9 @@ func TestTheMirrorShowsTheState(t *testing.T) {
 				if rapid.Bool().Draw(t, "config") {
 					a.Configs = map[string][]byte{"k": []byte(rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "data"))}
 				}
+				if rapid.Bool().Draw(t, "login") {
+					a.Auth = &stack.RegistryAuth{Username: "ann", Password: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "password")}
+				}
 				if old, ok := state[id]; ok {
 					a.Task.Status = old.Task.Status
 				}

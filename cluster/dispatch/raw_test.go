@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/dhow-project/dhow/stack"
 )
@@ -197,13 +196,13 @@ func TestASlowNodeHoldsNobodyUp(t *testing.T) {
 	w.lead("m1", core)
 	r := w.raw(t.Context(), "slow", "m1", &hello{Protocol: protocol})
 	c := w.client("n1", nil)
-	eventually(t, "a session", 5*time.Second, func() bool { return c.Leader() == "m1" })
+	eventually(t, "a session", func() bool { return c.Leader() == "m1" })
 	for i := range 10 { // far more than the connection holds
 		other := *big
 		core.place("slow", task(string(rune('a'+i)), &other, st))
 	}
 	core.place("n1", task("t1", small, st))
-	eventually(t, "its task", time.Second, func() bool { return ids(c) == "t1" })
+	eventually(t, "its task", func() bool { return ids(c) == "t1" })
 	for { // and the slow one gets what counts in the end
 		u := r.update()
 		if last := u[len(u)-1]; last.Index >= 11 && len(last.Tasks) > 0 && last.Tasks[0].Task.ID == "j" {
@@ -225,12 +224,12 @@ func TestOnlyWhoIsConcernedIsLookedAt(t *testing.T) {
 	for _, c := range all {
 		<-c.Ready()
 	}
-	eventually(t, "quiet", 5*time.Second, func() bool { return all[3].Leader() == "m1" })
+	eventually(t, "quiet", func() bool { return all[3].Leader() == "m1" })
 	core.mu.Lock()
 	core.calls = 0
 	core.mu.Unlock()
 	core.place("d", task("t1", svc, st))
-	eventually(t, "the task", 5*time.Second, func() bool { return ids(all[3]) == "t1" })
+	eventually(t, "the task", func() bool { return ids(all[3]) == "t1" })
 	core.mu.Lock()
 	defer core.mu.Unlock()
 	if core.calls != 1 {

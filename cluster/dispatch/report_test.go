@@ -86,12 +86,12 @@ func TestASlowStateStopsNoHeartbeat(t *testing.T) {
 	}
 	w.lead("m1", core)
 	c := w.client("n1", nil)
-	eventually(t, "a lease", 5*time.Second, func() bool { ok, _ := c.Lease(); return ok })
+	eventually(t, "a lease", func() bool { ok, _ := c.Lease(); return ok })
 	gaveUp, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 2)
 	go func() { done <- c.Report(gaveUp, running(1)) }()
 	_, first := c.Lease()
-	eventually(t, "leases while a report waits", 5*time.Second, func() bool {
+	eventually(t, "leases while a report waits", func() bool {
 		ok, until := c.Lease()
 		return ok && until.Sub(first) > time.Second
 	})
@@ -152,9 +152,9 @@ func TestADescriptionIsTold(t *testing.T) {
 			return len(d.Images) == 1 && d.Images[0] == want && len(s.Images) == 1 && s.Images[0] == want
 		}
 	}
-	eventually(t, "the first image", 5*time.Second, told("sha256:1"))
+	eventually(t, "the first image", told("sha256:1"))
 	<-images
 	images <- []string{"sha256:2"}
 	c.Refresh()
-	eventually(t, "the second image", 5*time.Second, told("sha256:2"))
+	eventually(t, "the second image", told("sha256:2"))
 }

@@ -24,7 +24,7 @@ func TestANodeGetsItsTasksAndReports(t *testing.T) {
 	c := w.client("n1", nil)
 	select {
 	case <-c.Ready():
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("no answer")
 	}
 	if diff := cmp.Diff(core.Assignments("n1"), c.Assignments("n1")); diff != "" {
@@ -40,8 +40,8 @@ func TestANodeGetsItsTasksAndReports(t *testing.T) {
 		t.Errorf("the leader has container %q", got)
 	}
 	core.place("n1", task("t2", svc, st), task("t3", svc, st))
-	eventually(t, "t2 t3", 5*time.Second, func() bool { return ids(c) == "t2 t3" })
-	eventually(t, "a lease", 5*time.Second, func() bool { ok, _ := c.Lease(); return ok })
+	eventually(t, "t2 t3", func() bool { return ids(c) == "t2 t3" })
+	eventually(t, "a lease", func() bool { ok, _ := c.Lease(); return ok })
 	s := w.hosts["m1"].server.Sessions()["n1"]
 	if !s.Connected || s.Description.Node.Hostname != "n1" {
 		t.Errorf("session %+v", s)
@@ -59,12 +59,12 @@ func TestARecalledNodeCallsAgain(t *testing.T) {
 		t.Helper()
 		select {
 		case <-calls:
-		case <-time.After(5 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("no call")
 		}
 	}
 	heard()
-	eventually(t, "a lease", 5*time.Second, func() bool { ok, _ := c.Lease(); return ok })
+	eventually(t, "a lease", func() bool { ok, _ := c.Lease(); return ok })
 	srv := w.hosts["m1"].server
 	before := srv.Sessions()["n1"]
 	srv.Recall("nobody")

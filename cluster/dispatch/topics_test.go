@@ -50,7 +50,7 @@ func TestDirectoriesFollowTheState(t *testing.T) {
 			same := func(topic string, want *stack.Directory) func() bool {
 				return func() bool { return cmp.Equal(want, c.Directory(topic)) }
 			}
-			eventually(t, "the directory is there", 5*time.Second, same("shop_front", d))
+			eventually(t, "the directory is there", same("shop_front", d))
 			if c.Directory("other") != nil {
 				t.Error("a network that the node has nothing in is told of")
 			}
@@ -58,19 +58,19 @@ func TestDirectoriesFollowTheState(t *testing.T) {
 
 			d = with(d, 7, func(e *stack.Endpoint) { e.Ready = false })
 			at := core.file("shop_front", d, EndpointKey("t0007"))
-			eventually(t, "one container's change is told", time.Second, same("shop_front", d))
+			eventually(t, "one container's change is told", same("shop_front", d))
 			if shown.Endpoints[7].Ready != true {
 				t.Error("a directory was changed in place")
 			}
-			eventually(t, "the index is that of the change", time.Second, func() bool { return c.Index() >= at })
+			eventually(t, "the index is that of the change", func() bool { return c.Index() >= at })
 
 			shown = c.Directory("shop_front")
 			core.subscribe("n1", "", "other", "shop_front")
-			eventually(t, "another network's directory is there", time.Second, same("other", directory(3)))
+			eventually(t, "another network's directory is there", same("other", directory(3)))
 			core.setView(View{Cluster: "c1"})
 			core.file("shop_front", d) // all of it may have changed, and has not
 			core.place("n1", task("x", &stack.Service{Name: "s"}, &stack.Stack{Name: "st"}))
-			eventually(t, "the task is there", time.Second, func() bool { return ids(c) == "x" })
+			eventually(t, "the task is there", func() bool { return ids(c) == "x" })
 			if c.Directory("shop_front") != shown {
 				t.Error("what has not changed is another pointer")
 			}
@@ -78,9 +78,9 @@ func TestDirectoriesFollowTheState(t *testing.T) {
 			d = directory(39)
 			d.Services, d.Published = nil, []stack.Published{{Service: "shop/web", Ports: []stack.Port{{HostPort: 80, ContainerPort: 80}}}}
 			core.file("shop_front", d, EndpointKey("t0007"), EndpointKey("t0039"), ServiceKey("shop/web"), PublishedKey("shop/web"))
-			eventually(t, "what goes is gone", time.Second, same("shop_front", d))
+			eventually(t, "what goes is gone", same("shop_front", d))
 			core.subscribe("n1", "other")
-			eventually(t, "the network that the node has left is forgotten", time.Second, func() bool { return c.Directory("shop_front") == nil })
+			eventually(t, "the network that the node has left is forgotten", func() bool { return c.Directory("shop_front") == nil })
 			if !same("other", directory(3))() {
 				t.Error("the other one went too")
 			}
@@ -99,7 +99,7 @@ func TestDirectoriesOutliveTheLeader(t *testing.T) {
 	stop := w.lead("m1", core)
 	file := filepath.Join(t.TempDir(), "cache")
 	c := w.client("n1", func(cfg *ClientConfig) { cfg.Cache = file })
-	eventually(t, "both directories are there", 5*time.Second, func() bool {
+	eventually(t, "both directories are there", func() bool {
 		return cmp.Equal(d, c.Directory("shop_front")) && cmp.Equal(directory(2), c.Directory("idle"))
 	})
 	idle := c.Directory("idle")
@@ -110,14 +110,14 @@ func TestDirectoriesOutliveTheLeader(t *testing.T) {
 	d = with(d, 9, func(e *stack.Endpoint) { e.IPv4 = "10.1.9.9" })
 	core.file("shop_front", d, EndpointKey("t0009"))
 	w.lead("m2", core)
-	eventually(t, "the next leader tells what has changed", 10*time.Second, func() bool { return cmp.Equal(d, c.Directory("shop_front")) })
+	eventually(t, "the next leader tells what has changed", func() bool { return cmp.Equal(d, c.Directory("shop_front")) })
 	if c.Directory("idle") != idle {
 		t.Error("what has not changed is another pointer")
 	}
 	fresh := func() *Client {
 		return NewClient(ClientConfig{Node: "n1", Cluster: "c1", Cache: file, Managers: func() []string { return nil }, Describe: func() Description { return Description{} }})
 	}
-	eventually(t, "the file has it", 10*time.Second, func() bool { return cmp.Equal(d, fresh().Directory("shop_front")) })
+	eventually(t, "the file has it", func() bool { return cmp.Equal(d, fresh().Directory("shop_front")) })
 	if !cmp.Equal(directory(2), fresh().Directory("idle")) {
 		t.Error("the file lacks a directory")
 	}
@@ -175,7 +175,7 @@ func TestAChangeIsToldToItsReadersOnly(t *testing.T) {
 	core.subscribe("n2", "other")
 	w.lead("m1", core)
 	c1, c2 := w.client("n1", nil), w.client("n2", nil)
-	eventually(t, "both are told", 5*time.Second, func() bool { return c1.Directory("shop_front") != nil && c2.Directory("other") != nil })
+	eventually(t, "both are told", func() bool { return c1.Directory("shop_front") != nil && c2.Directory("other") != nil })
 	quiet := c2.Changed()
 	var longest time.Duration
 	for i := range 20 {
