@@ -87,7 +87,7 @@ func (ct Container) Place() string {
 
 // On lists the running containers of a stack that a host's own daemon has.
 func (c *C) On(h *netlab.Host, stackName string) ([]Container, error) {
-	r := h.Exec("curl", "-sS", "--max-time", "3", "--unix-socket", filepath.Join(h.RunDir, "dhow.sock"), "http://dhow/containers/json")
+	r := h.Exec("curl", "-sS", "--max-time", "20", "--unix-socket", filepath.Join(h.RunDir, "dhow.sock"), "http://dhow/containers/json")
 	if err := r.Err(); err != nil {
 		return nil, err
 	}

@@ -244,12 +244,12 @@ func (s *soak) byHand() {
 }
 
 func post(h *netlab.Host, path, body string) error {
-	return h.Exec("curl", "-sS", "--max-time", "10", "--fail-with-body", "--unix-socket", filepath.Join(h.RunDir, "dhow.sock"),
+	return h.Exec("curl", "-sS", "--max-time", "30", "--fail-with-body", "--unix-socket", filepath.Join(h.RunDir, "dhow.sock"),
 		"-X", "POST", "-H", "Content-Type: application/json", "-d", body, "http://dhow"+path).Err()
 }
 
 func (s *soak) remove(h *netlab.Host, name string) error {
-	err := h.Exec("curl", "-sS", "--max-time", "10", "--fail-with-body", "--unix-socket", filepath.Join(h.RunDir, "dhow.sock"),
+	err := h.Exec("curl", "-sS", "--max-time", "30", "--fail-with-body", "--unix-socket", filepath.Join(h.RunDir, "dhow.sock"),
 		"-X", "DELETE", "http://dhow/containers/"+name+"?force=1").Err()
 	if err == nil {
 		delete(s.plain, name)
