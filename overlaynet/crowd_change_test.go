@@ -58,7 +58,7 @@ func (w *throng) change() {
 		w.end(mine, "")
 	case k < 88 && mine != "":
 		w.end(mine, w.elsewhere())
-	case k < 94 && other && e.Up && e.Service == a.service(int(e.Service[len(e.Service)-1]-'0')): // it is of this network
+	case k < 94 && other && !a.unseen && e.Up && e.Service == a.service(int(e.Service[len(e.Service)-1]-'0')): // it is of this network
 		w.bringHere(a, id)
 	case mine != "":
 		w.ready(mine, !w.here[mine].Ready)

@@ -38,6 +38,7 @@ type area struct {
 	services map[string]stack.ServiceAddress
 	next     int  // last octet of the next address
 	dirty    bool // to be published
+	unseen   bool // the node has not heard of it: no task of it comes there before
 }
 
 const crowdNets, crowdServices, crowdTasks, crowdNodes, crowdHere, crowdPublished = 200, 5, 5, 10, 60, 20
@@ -50,7 +51,7 @@ func (a *area) service(j int) string { return fmt.Sprintf("s%d/web%d-%d", a.inde
 
 // make fills an empty network; every fifth service has no virtual address.
 func (w *throng) make(i, generation int) *area {
-	a := &area{index: i, tasks: map[string]stack.Endpoint{}, services: map[string]stack.ServiceAddress{}, next: 60, dirty: true}
+	a := &area{index: i, tasks: map[string]stack.Endpoint{}, services: map[string]stack.ServiceAddress{}, next: 60, dirty: true, unseen: true}
 	virtual := fmt.Sprintf("10.%d.%d.", 90+i/100, i%100)
 	a.def = stack.Network{Name: fmt.Sprint("net", i), ID: fmt.Sprintf("id-%d-%d", i, generation), VNI: 1000 + i + generation*crowdNets, Subnets: []stack.Subnet{{CIDR: a.addr(0) + "/24"}}, Virtual: []string{virtual + "0/24"}}
 	for j := range crowdServices {
@@ -97,7 +98,7 @@ func (w *throng) publish() {
 			w.src.edit(name, func(d *stack.Directory) {
 				d.Endpoints, d.Services = slices.Collect(maps.Values(a.tasks)), slices.Collect(maps.Values(a.services))
 			})
-			a.dirty = false
+			a.dirty, a.unseen = false, false
 		}
 	}
 	w.src.edit("", func(d *stack.Directory) {
@@ -133,7 +134,7 @@ func (w *throng) start(a *area, id string) {
 	}
 	for i := a.index % crowdHere; i < crowdNets; i += crowdHere {
 		b := w.nets[fmt.Sprint("net", i)]
-		if b == nil || b == a {
+		if b == nil || b == a || b.unseen {
 			continue
 		}
 		x := e

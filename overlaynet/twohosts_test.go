@@ -19,17 +19,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dhow-project/dhow/overlaynet"
+	"github.com/dhow-project/dhow/overlaynet/nettest"
 	"github.com/dhow-project/dhow/stack"
 )
 
 // otherHost is a process with a network namespace of its own in which a second
 // Manager does what it is told.
 type otherHost struct {
-	t    *testing.T
-	pid  int
-	in   io.WriteCloser
-	out  *bufio.Scanner
-	stop func()
+	t   *testing.T
+	pid int
+	in  io.WriteCloser
+	out *bufio.Scanner
 }
 
 // order is what the other host is told: a source, and one sandbox.
@@ -145,23 +145,7 @@ func (h *otherHost) do(o order) *overlaynet.Connected {
 // echo sends back what comes in the namespace.
 func echo(t *testing.T, path, addr string) {
 	t.Helper()
-	must(t, in(t, path, func() error {
-		ln, err := net.Listen("tcp", addr)
-		if err != nil {
-			return err
-		}
-		t.Cleanup(func() { ln.Close() })
-		go func() {
-			for {
-				c, err := ln.Accept()
-				if err != nil {
-					return
-				}
-				go func() { _, _ = io.Copy(c, c) }()
-			}
-		}()
-		return nil
-	}))
+	nettest.Accept(t, path, "tcp", addr, func(c net.Conn) { _, _ = io.Copy(c, c) })
 }
 
 // Two hosts, two Managers on the same directories: containers reach each other
