@@ -40,7 +40,7 @@ func (w *world) goals(v stack.NetworkView) (out []goal) {
 	return out
 }
 
-// serving waits until the program in each task's container listens: one that has
+// serving is nil when the program in each task's container listens: one that has
 // just been started does so a moment later.
 func (w *world) serving() error {
 	for _, v := range w.networks {
@@ -48,13 +48,9 @@ func (w *world) serving() error {
 			if !e.Up || e.Service == "" {
 				continue
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-			conn, err := Asker{Namespace: w.namespace(e)}.dial(ctx, "tcp", "127.0.0.1:80")
-			cancel()
-			if err != nil {
+			if err := listens(w.namespace(e), "80"); err != nil {
 				return fmt.Errorf("%s on %s does not listen: %w", e.Name, w.nodes[e.Node].host.Name, err)
 			}
-			conn.Close()
 		}
 	}
 	return nil

@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,6 +43,38 @@ func python(program string) string {
 func quoted(s string) string {
 	s = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "$", "$$").Replace(s)
 	return `"` + s + `"`
+}
+
+// Listens waits until the containers of services listen on a TCP port: a program
+// that has just been started does so a moment later, and without a health check
+// nobody waits for that.
+func (c *C) Listens(stackName, port string, services ...string) {
+	c.Helper()
+	for _, h := range c.Hosts {
+		list, err := c.On(h, stackName)
+		if err != nil {
+			c.Fatal(err)
+		}
+		for _, ct := range list {
+			if !slices.Contains(services, ct.Labels["com.docker.compose.service"]) {
+				continue
+			}
+			netlab.Eventually(c, 10*time.Second, ct.Place()+" on "+h.Name+" listens", func() error {
+				return listens(h.NamespaceOf(ct.ID), port)
+			})
+		}
+	}
+}
+
+// listens is nil when somebody in a namespace does.
+func listens(namespace, port string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	conn, err := Asker{Namespace: namespace}.dial(ctx, "tcp", "127.0.0.1:"+port)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // In runs a program in a service's container on a host.

@@ -71,6 +71,8 @@ func TestNetworksAreApart(t *testing.T) {
 		c.Dir = second
 		c.Compose(fmt.Sprintf(apart, "two", python(mirror), "8090"))
 		c.Run(c.Hosts[0], "up", "-d", "--wait")
+		c.Listens("one", "80", "web", "shut")
+		c.Listens("two", "80", "web", "shut")
 	})
 	others := append(c.addressesOf(c.Hosts[0], "web", "4", "tasks.web"), c.addressesOf(c.Hosts[0], "web", "4", "web")...)
 	inner := append(c.addressesOf(c.Hosts[0], "shut", "4", "tasks.shut"), c.addressesOf(c.Hosts[0], "shut", "4", "shut")...)

@@ -113,6 +113,7 @@ func TestVanishedBackendsAreTold(t *testing.T) {
 	lost := c.Hosts[4]
 	c.Compose(fmt.Sprintf(repeater, lost.Name))
 	c.Run(c.Hosts[0], "up", "-d", "--wait")
+	c.Listens("echo", "7", "server")
 	client := c.Lab.Client()
 	virtual, task := c.address(c.Hosts[0], "echo_default", "echo/server")
 	ids := c.containers("echo", "each")

@@ -126,6 +126,8 @@ func TestPublishedPorts(t *testing.T) {
 		if warned = r.Stderr; r.Code != 0 {
 			t.Fatal(r.Err())
 		}
+		c.Listens("ports", "80", "web", "fixed", "near", "stuck", "inner")
+		netlab.Eventually(t, 10*time.Second, "echo listens", func() error { return client.Exec("python3", "-c", say, b.Addr, "9000").Err() })
 	})
 	c.Step("a fixed port, on nodes without a task too", func() {
 		for _, h := range c.Hosts {

@@ -122,7 +122,10 @@ func TestNetworksOfBothFamilies(t *testing.T) {
 	client := c.Lab.Client()
 	client6 := client.AddSix()
 	c.Compose(fmt.Sprintf(families, python(mirror), c.Hosts[1].Name))
-	c.Step("the stack comes up", func() { c.Run(c.Hosts[0], "up", "-d", "--wait") })
+	c.Step("the stack comes up", func() {
+		c.Run(c.Hosts[0], "up", "-d", "--wait")
+		c.Listens("families", "80", "dual", "old", "new")
+	})
 	c.Step("names and virtual addresses are of the network's families", c.talksInFamilies)
 	c.Step("clients of both families are seen with their own addresses, whichever node they ask", func() {
 		for _, h := range c.Hosts {
@@ -170,7 +173,10 @@ func TestMachinesWithoutIPv4(t *testing.T) {
 	client := c.Lab.Client()
 	client.OnlySix()
 	c.Compose(fmt.Sprintf(families, python(mirror), c.Hosts[1].Name))
-	c.Step("the stack comes up", func() { c.Run(c.Hosts[0], "up", "-d", "--wait") })
+	c.Step("the stack comes up", func() {
+		c.Run(c.Hosts[0], "up", "-d", "--wait")
+		c.Listens("families", "80", "dual", "old", "new")
+	})
 	c.Step("containers talk by both families", c.talksInFamilies)
 	c.Step("their MTU leaves room for IPv6 underneath", func() {
 		for _, h := range c.Hosts {

@@ -99,7 +99,10 @@ func TestClientsAddressesAreSeen(t *testing.T) {
 	c := New(t, "a published port is reached on every node, and the task sees the client's own address", 3, 2, "python:3")
 	c.Compose(fmt.Sprintf(mesh, python(mirror)))
 	client := c.Lab.Client()
-	c.Step("the stack comes up", func() { c.Run(c.Hosts[0], "up", "-d", "--wait") })
+	c.Step("the stack comes up", func() {
+		c.Run(c.Hosts[0], "up", "-d", "--wait")
+		c.Listens("mesh", "80", "web")
+	})
 	c.Step("every node answers, with the client's address", func() {
 		for _, h := range c.Hosts {
 			netlab.Eventually(t, 10*time.Second, h.Name+" answers", func() error {
