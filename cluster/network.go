@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -100,11 +101,42 @@ func occupied(snap *state.Snapshot, network string) error {
 	if len(who) == 0 {
 		return nil
 	}
+	return fmt.Errorf("network %s has active endpoints: %s: %w", network, listed(who), runtime.ErrConflict)
+}
+
+// redefined reports whether a network would have to be made anew.
+func redefined(old, want stack.Network) bool {
+	for _, n := range []*stack.Network{&old, &want} {
+		n.Labels, n.Forward, n.Attachable, n.Created = nil, nil, false, 0
+	}
+	return !reflect.DeepEqual(old, want)
+}
+
+// vacant refuses to make a network again that others use than the tasks of its
+// stack: they would stay behind in the one that was.
+func vacant(snap *state.Snapshot, network, stackName string) error {
+	tasks, containers := snap.Guests(network, stackName)
+	var who []string
+	for _, t := range tasks {
+		who = append(who, fmt.Sprintf("%s/%s.%d", t.Stack, t.Service, t.Slot))
+	}
+	for _, e := range containers {
+		who = append(who, "container "+cmp.Or(e.Name, e.ID))
+	}
+	if len(who) == 0 {
+		return nil
+	}
+	return fmt.Errorf("network %s is to be made again, as its definition has changed, and has others in it: %s; take them out first (docker network disconnect, dhow down): %w",
+		network, listed(who), runtime.ErrConflict)
+}
+
+// listed names the first of some.
+func listed(who []string) string {
 	slices.Sort(who)
 	if n := len(who); n > 5 {
 		who = append(who[:5], fmt.Sprintf("%d more", n-5))
 	}
-	return fmt.Errorf("network %s has active endpoints: %s: %w", network, strings.Join(who, ", "), runtime.ErrConflict)
+	return strings.Join(who, ", ")
 }
 
 // borrower names a stack that uses a network as an external one; "" when none does.
@@ -195,7 +227,16 @@ func (m *Manager) networkChange(snap *state.Snapshot, want stack.Network, used [
 		return m.resolveBeside(snap, snap.Cluster(), used, used, want, now)
 	case old.Network.Stack != want.Stack:
 		return nil, fmt.Errorf("network %s exists and is not of this stack; declare it `external: true` to use it, or choose another name: %w", want.Name, runtime.ErrConflict)
+	case snap.Stack(want.Stack) == nil && redefined(old.Asked, want): // it was left behind, as somebody was in it
+		if err := vacant(snap, want.Name, want.Stack); err != nil {
+			return nil, err
+		}
+		others := slices.DeleteFunc(slices.Clone(used), func(n stack.Network) bool { return n.Name == want.Name })
+		return m.resolveBeside(snap, snap.Cluster(), used, others, want, now)
 	case remade:
+		if err := vacant(snap, want.Name, want.Stack); err != nil {
+			return nil, err
+		}
 		others := slices.DeleteFunc(slices.Clone(used), func(n stack.Network) bool { return n.Name == want.Name })
 		next, err := m.resolveBeside(snap, snap.Cluster(), used, others, want, now)
 		if err != nil {

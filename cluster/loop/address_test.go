@@ -136,3 +136,60 @@ func TestANamedAddressFollowsItsService(t *testing.T) {
 		t.Errorf("with the address: %+v\nwithout: %+v", with, without)
 	}
 }
+
+// A service that finds no virtual address in its new network has lost the one
+// in the old network all the same: it is another service's now, and no record
+// says otherwise.
+func TestAVirtualAddressIsOfOneService(t *testing.T) {
+	w := newWorld(t, 1)
+	w.onNetwork("10.1.0.0/24", "10.2.0.0/30", stack.Service{Name: "a"}) // one address
+	tiny := stack.Network{Name: "shop_tiny", Key: "tiny", Stack: "shop", ID: "tiny", VNI: 6, Subnets: []stack.Subnet{{CIDR: "10.3.0.0/24"}}, Virtual: []string{"10.4.0.0/30"}}
+	w.put(state.Change{Network: &state.Network{Network: tiny}},
+		state.Change{Stack: &state.Stack{Name: "shop", Spec: stack.Stack{Name: "shop", Networks: map[string]stack.Network{"front": {Name: "shop_front"}, "tiny": {Name: "shop_tiny"}}}}},
+		service("full", "tiny"))
+	w.rounds()
+	w.want("a 10.2.0.2", "full 10.4.0.2")
+	w.put(service("a", "tiny"))
+	w.rounds()
+	w.put(service("z", "front"))
+	w.rounds()
+	w.want("full 10.4.0.2", "z 10.2.0.2")
+	w.put(service("full", "front"))
+	w.rounds()
+	w.want("a 10.4.0.2", "z 10.2.0.2")
+}
+
+func service(name, network string) state.Change {
+	return state.Change{Service: &state.ServiceChange{NewVersion: true, Service: state.Service{
+		Stack: "shop", Name: name, Desired: stack.DesiredRun, Spec: stack.Service{Name: name, Container: stack.ContainerSpec{Networks: []stack.Attachment{{Network: network}}}},
+	}}}
+}
+
+// Who is in a network that is to be replaced, and is no task of its stack, is
+// named by the tasks that wait, and waited for.
+func TestAStaleNetworkWaitsForItsGuests(t *testing.T) {
+	w := newWorld(t, 1)
+	w.onNetwork("10.1.0.0/24", "10.2.0.0/24")
+	old := *w.store.Snapshot().Network("shop_front")
+	next := old.Network
+	next.ID, next.VNI, next.Subnets = "next", 7, []stack.Subnet{{CIDR: "10.5.0.0/24"}}
+	old.Next = &next
+	box := stack.Endpoint{ID: "c1", Network: "shop_front", Node: "n0", Name: "box", IPv4: "10.1.0.2"}
+	w.put(state.Change{Network: &old}, state.Change{Enter: &state.Endpoint{Endpoint: box}}, service("web", "front"), state.Change{Service: &state.ServiceChange{
+		NewVersion: true, Service: state.Service{Stack: "shop", Name: "one", Desired: stack.DesiredRun,
+			Spec: stack.Service{Name: "one", Replicas: 1, Container: stack.ContainerSpec{Networks: []stack.Attachment{{Network: "front"}}}}},
+	}})
+	w.rounds()
+	w.want("one 10.2.0.2", "one.1: waits for network front to be replaced: container box is still in it", "web 10.2.0.3")
+	w.put(state.Change{Delete: &state.Key{Table: state.TableEndpoint, Name: state.EndpointKey("c1", "shop_front")}})
+	if _, err := w.loop.Round(t.Context(), w.now); err != nil { // at once
+		t.Fatal(err)
+	}
+	if got := w.store.Snapshot().Network("shop_front"); got.ID != "next" || got.Next != nil {
+		t.Errorf("the network is %+v", got)
+	}
+	w.rounds()
+	if got := w.table(); !strings.Contains(got, "one.1 10.5.0.2") {
+		t.Errorf("got\n%s", got)
+	}
+}

@@ -1,8 +1,11 @@
 package loop
 
 import (
+	"cmp"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dhow-project/dhow/cluster/reconcile"
@@ -49,7 +52,7 @@ func drop(table state.Table, name string) state.Change {
 func decide(v *view, s *state.Stack, now time.Time, cfg *Config) *decision {
 	services := v.snap.Services(s.Name)
 	if s.Removing && len(services) == 0 {
-		return dissolve(v.snap, s)
+		return dissolve(v.snap, s, now)
 	}
 	networks := v.snap.StackNetworks(s.Name)
 	in := input(v, s, services, networks, now)
@@ -72,7 +75,7 @@ func decide(v *view, s *state.Stack, now time.Time, cfg *Config) *decision {
 		d.last = append(d.last, drop(state.TableService, state.ServiceKey(s.Name, name)))
 	}
 	d.last = append(d.last, swap(networks, res.Swap)...)
-	d.last = append(d.last, dropUnused(s, in, networks)...)
+	d.last = append(d.last, dropUnused(v.snap, s, in, networks)...)
 	return d
 }
 
@@ -134,6 +137,12 @@ func input(v *view, s *state.Stack, services []*state.Service, networks []*state
 	for _, n := range networks {
 		if n.Next != nil {
 			in.Stale = append(in.Stale, n.Key)
+			if who := guests(v.snap, n.Name, s.Name); who != "" {
+				if in.Held == nil {
+					in.Held = map[string]string{}
+				}
+				in.Held[n.Key] = who
+			}
 		}
 	}
 	return in
@@ -149,11 +158,30 @@ func swap(networks []*state.Network, keys []string) (out []state.Change) {
 	return out
 }
 
+// guests says who is in a network of a stack beside its own tasks; "": nobody.
+func guests(snap *state.Snapshot, network, stackName string) string {
+	tasks, containers := snap.Guests(network, stackName)
+	var names []string
+	for _, t := range tasks {
+		names = append(names, fmt.Sprintf("%s/%s.%d", t.Stack, t.Service, t.Slot))
+	}
+	for _, e := range containers {
+		names = append(names, "container "+cmp.Or(e.Name, e.ID))
+	}
+	switch len(names) {
+	case 0:
+		return ""
+	case 1:
+		return names[0] + " is still in it"
+	}
+	return fmt.Sprintf("%s and %d more are still in it", names[0], len(names)-1)
+}
+
 // dropUnused removes networks that the stack has no more, once all its
-// containers are of current versions and so cannot be in them.
-func dropUnused(s *state.Stack, in reconcile.Input, networks []*state.Network) (out []state.Change) {
+// containers are of current versions and so cannot be in them, and nobody else is.
+func dropUnused(snap *state.Snapshot, s *state.Stack, in reconcile.Input, networks []*state.Network) (out []state.Change) {
 	for _, n := range networks {
-		if w, ok := s.Spec.Networks[n.Key]; ok && !w.External && w.Name == n.Name || oldTasks(in) {
+		if w, ok := s.Spec.Networks[n.Key]; ok && !w.External && w.Name == n.Name || oldTasks(in) || guests(snap, n.Name, s.Name) != "" {
 			continue
 		}
 		out = append(out, drop(state.TableNetwork, n.Name))
@@ -173,21 +201,44 @@ func oldTasks(in reconcile.Input) bool {
 	})
 }
 
+// guestPause is between two looks at tasks of other stacks that are about to
+// leave a network.
+const guestPause = time.Second
+
 // dissolve removes what is left of a stack without services. Where its volumes
-// are stays known: they outlive it.
-func dissolve(snap *state.Snapshot, s *state.Stack) *decision {
+// are stays known: they outlive it. So do networks with containers of nobody's in
+// them, as a person may remove them later; tasks of other stacks are on their way
+// out, and waited for.
+func dissolve(snap *state.Snapshot, s *state.Stack, now time.Time) *decision {
 	d := &decision{}
+	occupied := map[string]bool{}
+	for _, n := range snap.StackNetworks(s.Name) {
+		tasks, containers := snap.Guests(n.Name, s.Name)
+		if len(tasks) > 0 {
+			return &decision{again: now.Add(guestPause).UnixNano()}
+		}
+		occupied[n.Name] = slices.ContainsFunc(containers, func(e *state.Endpoint) bool { return !ofStack(e, s.Name) })
+	}
 	for _, t := range snap.Tasks(s.Name) { // of services that are gone: of these nothing is left either
 		d.tasks = append(d.tasks, taskChange{slot: slotOf(t), drop: t.ID})
 	}
 	for _, n := range snap.StackNetworks(s.Name) {
-		d.last = append(d.last, drop(state.TableNetwork, n.Name))
+		if !occupied[n.Name] {
+			d.last = append(d.last, drop(state.TableNetwork, n.Name))
+		}
 	}
 	for _, k := range fileKeys(snap, s.Name) {
 		d.last = append(d.last, drop(k.Table, k.Name))
 	}
 	d.last = append(d.last, drop(state.TableStack, s.Name))
 	return d
+}
+
+// ofStack reports whether a container without a task is one of a stack's own,
+// which go with it.
+func ofStack(e *state.Endpoint, stackName string) bool {
+	own, _, _ := strings.Cut(e.Service, "/")
+	return cmp.Or(e.Stack, own) == stackName
 }
 
 // fileKeys are the secrets and configs that a stack made.

@@ -119,7 +119,10 @@ func (v *view) touch(what *state.Touched, old *state.Snapshot, t *touches) {
 			}
 		}
 	case state.TableEndpoint:
-		t.freed = t.freed || v.gone(what.Key)
+		if v.gone(what.Key) {
+			t.freed = true
+			t.stacks = append(t.stacks, v.owner(what.Key)...)
+		}
 	case state.TableNetwork:
 		t.stacks = append(t.stacks, v.users(what.Key)...)
 	case state.TableService:
@@ -131,6 +134,15 @@ func (v *view) touch(what *state.Touched, old *state.Snapshot, t *touches) {
 func (v *view) gone(key string) bool {
 	id := state.ContainerOf(key)
 	return v.snap.Endpoint(id, key[len(id)+1:]) == nil
+}
+
+// owner is the stack of an endpoint's network, which may wait for it to be empty.
+func (v *view) owner(key string) []string {
+	id := state.ContainerOf(key)
+	if n := v.snap.Network(key[len(id)+1:]); n != nil && n.Network.Stack != "" {
+		return []string{n.Network.Stack}
+	}
+	return nil
 }
 
 // users are the stacks whose services may be in a network, by whatever name they give it.

@@ -43,6 +43,9 @@ func (r *round) gate(s *service) gate {
 func (r *round) networkGate(s *service) gate {
 	for _, a := range s.Spec.Container.Networks {
 		if slices.Contains(r.in.Stale, a.Network) {
+			if who := r.in.Held[a.Network]; who != "" {
+				return wait("waits for network %s to be replaced: %s", a.Network, who)
+			}
 			return wait("waits for network %s to be replaced", a.Network)
 		}
 	}

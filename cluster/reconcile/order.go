@@ -36,7 +36,7 @@ func up(t *stack.Task) bool {
 // swap finds the stale networks that no container can be attached to any more.
 func (r *round) swap() {
 	for _, key := range r.in.Stale {
-		if !r.attached(key) {
+		if r.in.Held[key] == "" && !r.attached(key) {
 			r.res.Swap = append(r.res.Swap, key)
 		}
 	}

@@ -23,7 +23,9 @@ type Input struct {
 	// their data or files are there; nil: of none. Such a task is not moved when its node cannot start it.
 	Bound func(*stack.Service) bool
 	Stale []string // keys of networks that are to be replaced once no container uses them
-	Now   int64    // Unix nanoseconds
+	// Held says, by key, who is in stale networks beside the stack's own tasks.
+	Held map[string]string
+	Now  int64 // Unix nanoseconds
 	// Past returns the ended tasks of a service that are remembered, in any order; nil: none are.
 	Past func(service string) []*stack.Task
 	// LeaseEnded tells of a node that is down, or that is not among Nodes, whether

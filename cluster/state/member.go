@@ -104,6 +104,17 @@ func (s *Snapshot) NetworkTasks(network string) []*stack.Task {
 	return out
 }
 
+// Guests are those in a network of a stack that are none of its tasks: tasks of
+// other stacks, and containers without a task.
+func (s *Snapshot) Guests(network, stackName string) (tasks []*stack.Task, containers []*Endpoint) {
+	for _, t := range s.NetworkTasks(network) {
+		if t.Stack != stackName {
+			tasks = append(tasks, t)
+		}
+	}
+	return tasks, s.Endpoints(network)
+}
+
 // Attached are the real names of the networks that tasks of a service are to be
 // in, in the order of its attachments.
 func (s *Snapshot) Attached(stackName string, spec *stack.Service) []string {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sort"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -81,6 +83,11 @@ func (a *app) down(ctx context.Context, f downFlags, services []string) error {
 	if err := a.removed(ctx, c, name, services); err != nil {
 		return err
 	}
+	if len(services) == 0 {
+		if err := a.tellLeftNetworks(ctx, c, st); err != nil {
+			return err
+		}
+	}
 	if f.volumes && len(services) == 0 {
 		if err := a.removeVolumes(ctx, c, st); err != nil {
 			return err
@@ -118,6 +125,35 @@ func (a *app) removeOneOffs(ctx context.Context, c *client.Client, name string, 
 func (a *app) removed(ctx context.Context, c *client.Client, name string, services []string) error {
 	w := watch{app: a, client: c, stack: name, services: services, goal: isGone}
 	return w.run(ctx)
+}
+
+// tellLeftNetworks names the networks that stay, as containers are in them that
+// are none of the stack's.
+func (a *app) tellLeftNetworks(ctx context.Context, c *client.Client, st api.StackStatus) error {
+	for _, key := range sortedKeys(st.Stack.Networks) {
+		n := st.Stack.Networks[key]
+		if n.External {
+			continue
+		}
+		v, err := c.NetworkView(ctx, n.Name)
+		if client.IsNotFound(err) || err == nil && v.Network.Stack != st.Stack.Name {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		var who []string
+		for _, e := range v.Endpoints {
+			if own, _, _ := strings.Cut(e.Service, "/"); cmp.Or(e.Stack, own) != st.Stack.Name {
+				who = append(who, e.Name)
+			}
+		}
+		if len(who) == 0 {
+			continue
+		}
+		fmt.Fprintf(a.err, "network %s stays, as others are in it (%s): dhow network rm %s removes it when they have gone\n", n.Name, strings.Join(who, ", "), n.Name)
+	}
+	return nil
 }
 
 // removeVolumes removes the volumes that a stack declares, but external ones.
