@@ -258,8 +258,6 @@ func TestShortImageNames(t *testing.T) {
 
 func TestStatsHaveTheReadingBefore(t *testing.T) {
 	d := New(t, "busybox:latest")
-	d.Run("run -d --name busy busybox sh -c while:;do:;done")
-	d.Run("rm -f busy")
 	d.Args([]string{"run", "-d", "--name", "busy", "busybox", "sh", "-c", "while :; do :; done"})
 	type cpu struct {
 		CPU struct {

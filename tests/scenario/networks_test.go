@@ -14,6 +14,7 @@ x-sleeper: &sleeper
   image: busybox
   command: &serve [sh, -c, "mkdir -p /w && hostname > /w/index.html && exec httpd -f -h /w -p 80"]
   stop_signal: SIGKILL
+  healthcheck: {test: [CMD, wget, -q, -O, /dev/null, "http://127.0.0.1/"], interval: 5s, start_interval: 50ms, start_period: 10s}
 services:
   web:
     <<: *sleeper
@@ -54,6 +55,7 @@ services:
     <<: *sleeper
     image: python:3
     network_mode: host
+    healthcheck: {test: [CMD, grep, -q, ":0035 ", /proc/net/udp]} # port 53
     command:
       - python3
       - -c
@@ -261,6 +263,7 @@ services:
     image: busybox
     command: [sh, -c, "mkdir -p /w && echo NAME > /w/index.html && exec httpd -f -h /w -p 80"]
     stop_signal: SIGKILL
+    healthcheck: {test: [CMD, wget, -q, -O, /dev/null, "http://127.0.0.1/"], interval: 5s, start_interval: 50ms, start_period: 10s}
 `, "NAME", name) + networks)
 	}
 	shared := func(name string) {

@@ -16,6 +16,7 @@ services:
     command: &httpd [sh, -c, "mkdir -p /w && hostname > /w/index.html && exec httpd -f -h /w -p 80"]
     hostname: web
     stop_signal: SIGKILL
+    healthcheck: &listens {test: [CMD, wget, -q, -O, /dev/null, "http://127.0.0.1/"], interval: 5s, start_interval: 50ms, start_period: 10s}
     ports:
       - "8080:80"                 # short
       - "127.0.0.1:8081:80"       # one address
@@ -32,6 +33,7 @@ services:
     image: busybox
     command: [sh, -c, "for p in 7000 7001 7002; do mkdir /$$p && echo $$p > /$$p/index.html && httpd -h /$$p -p $$p; done; exec sleep 1000"]
     stop_signal: SIGKILL
+    healthcheck: {test: [CMD, wget, -q, -O, /dev/null, "http://127.0.0.1:7002/"], interval: 5s, start_interval: 50ms, start_period: 10s}
     ports: ["9000-9002:7000-7002"]
     networks: [a]
   udp:
@@ -47,12 +49,14 @@ services:
             data, peer = s.recvfrom(100)
             s.sendto(data.upper(), peer)
     stop_signal: SIGKILL
+    healthcheck: {test: [CMD, grep, -q, ":14E9 ", /proc/net/udp], interval: 5s, start_interval: 50ms, start_period: 10s} # 5353
     ports: ["5353:5353/udp"]
     networks: [a]
   pool:
     image: busybox
     command: *httpd
     stop_signal: SIGKILL
+    healthcheck: *listens
     ports: ["9100-9102:80"]
     deploy: {replicas: 3}
     networks: [a]
@@ -192,6 +196,7 @@ services:
     image: busybox
     command: [sh, -c, "mkdir -p /w && echo %[1]s > /w/index.html && exec httpd -f -h /w -p 80"]
     stop_signal: SIGKILL
+    healthcheck: {test: [CMD, wget, -q, -O, /dev/null, "http://127.0.0.1/"], interval: 5s, start_interval: 50ms, start_period: 10s}
     ports: [%s]
 `
 
