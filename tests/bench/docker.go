@@ -93,7 +93,10 @@ func (d *docker) boot() {
 		d.b.Fatal(err)
 	}
 	defer logs.Close()
-	cmd := exec.Command("nsenter", "--net=/run/netns/"+d.machine.NetNS, "unshare", "--mount", "dockerd",
+	// It keeps the namespaces of its networks in /run/docker, by names that two
+	// daemons of one Swarm have in common: each has a /run/docker of its own.
+	cmd := exec.Command("nsenter", "--net=/run/netns/"+d.machine.NetNS, "unshare", "--mount",
+		"sh", "-c", `mkdir -p /run/docker && mount -t tmpfs none /run/docker && exec dockerd "$@"`, "dockerd",
 		"--host", d.host, "--data-root", d.dir+"/data", "--exec-root", d.dir+"/exec", "--pidfile", d.dir+"/pid", "--cgroup-parent", "/"+d.group())
 	cmd.Stdout, cmd.Stderr = logs, logs
 	if err := cmd.Start(); err != nil {

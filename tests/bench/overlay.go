@@ -21,7 +21,10 @@ services:
 `
 
 // target is a server as the client finds it.
-type target struct{ direct, virtual string }
+type target struct {
+	direct, virtual string
+	place           place
+}
 
 // containers of the fabric, on a cluster of dhow's or of Swarm's.
 type wiring struct {
@@ -49,7 +52,7 @@ func (g *grid) wire() wiring {
 		p, addr, _ := g.container(t.host, t.name)
 		p.serve("iperf3", "-s")
 		out := g.must(g.hosts[0], in, "exec", "-T", "client", "getent", "ahostsv4", t.name)
-		*t.to = target{addr, strings.Fields(out)[0]}
+		*t.to = target{addr, strings.Fields(out)[0], p}
 	}
 	return w
 }

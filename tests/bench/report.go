@@ -44,7 +44,7 @@ func budgetOf(limit float64, name string) string {
 	case limit < 1:
 		return fmt.Sprintf("1/%g of %s", 1/limit, name)
 	}
-	return fmt.Sprintf("%gx %s", limit, name)
+	return fmt.Sprintf("%.3gx %s", limit, name)
 }
 
 // share compares two kinds of samples of which more is better by their medians:

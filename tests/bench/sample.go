@@ -20,8 +20,11 @@ func (s samples) String() string {
 		return "-"
 	}
 	unit, name := time.Millisecond, "ms"
-	if s.median() >= 10*time.Second/4 {
+	switch m := s.median(); {
+	case m >= 10*time.Second/4:
 		unit, name = time.Second, "s"
+	case m < time.Millisecond/2:
+		unit, name = time.Microsecond, "µs"
 	}
 	in := func(d time.Duration) float64 { return float64(d) / float64(unit) }
 	if len(s) == 1 {

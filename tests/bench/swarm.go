@@ -134,3 +134,19 @@ func (r *rival) lostLeader(i int) time.Duration {
 	r.leader()
 	return took
 }
+
+// wire makes a container on each of two nodes, in one overlay network, and
+// serves iperf3 in the far one. They are no services: Swarm's virtual addresses
+// need IPVS, which not every kernel has.
+func (r *rival) wire() (client place, server string) {
+	r.b.Helper()
+	r.nodes[0].run("network", "create", "--driver", "overlay", "--attachable", "net")
+	var ends []place
+	for _, d := range []*docker{r.nodes[managers], r.nodes[0]} {
+		id := d.run("run", "--detach", "--network", "net", "--stop-signal", "KILL", "busybox:latest", "sleep", "100000")
+		ends = append(ends, place{r.b, "/proc/" + d.run("inspect", "--format", "{{.State.Pid}}", id) + "/ns/net"})
+		server = d.run("inspect", "--format", "{{.NetworkSettings.Networks.net.IPAddress}}", id)
+	}
+	ends[1].serve("iperf3", "-s")
+	return ends[0], server
+}
