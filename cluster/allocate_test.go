@@ -178,3 +178,38 @@ func BenchmarkDirectory(b *testing.B) {
 		})
 	}
 }
+
+// While a stack moves to other networks, its old tasks are called as before and
+// go on to get requests from published ports.
+func TestOldTasksStayInTheDirectoriesOfTheirNetworks(t *testing.T) {
+	s := state.New()
+	spec := stack.Service{Name: "web", Replicas: 1, Container: stack.ContainerSpec{
+		Networks: []stack.Attachment{{Network: "front", Aliases: []string{"www"}}}, Ports: []stack.Port{{HostPort: 80, ContainerPort: 80}},
+	}}
+	put := func(index uint64, networks map[string]stack.Network, changes ...state.Change) {
+		t.Helper()
+		changes = append([]state.Change{{Stack: &state.Stack{Name: "shop", Spec: stack.Stack{Name: "shop", Networks: networks}}}}, changes...)
+		changes = append(changes, state.Change{Service: &state.ServiceChange{Service: state.Service{Stack: "shop", Name: "web", Spec: spec, Desired: stack.DesiredRun}, NewVersion: true}})
+		if err := s.Apply(index, state.Command{Changes: changes}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(1, map[string]stack.Network{"front": {Name: "shop_front"}},
+		state.Change{Cluster: &state.Cluster{ID: "c", Open: true}}, state.Change{Node: &stack.Node{ID: "n"}},
+		state.Change{Network: &state.Network{Network: stack.Network{Name: "shop_front", Key: "front", Stack: "shop", ID: "1", VNI: 1}}},
+		state.Change{Create: &stack.Task{ID: "t", Stack: "shop", Service: "web", Slot: 1, Version: 1, Node: "n", Desired: stack.DesiredRun,
+			Status: stack.TaskStatus{State: stack.TaskRunning}, Addresses: []stack.TaskAddress{{Network: "shop_front", IPv4: "10.0.0.2"}}}})
+	for i, networks := range []map[string]stack.Network{{"back": {Name: "shop_back"}}, {"front": {Name: "other_front"}}} {
+		spec.Container.Networks = nil
+		for key := range networks {
+			spec.Container.Networks = append(spec.Container.Networks, stack.Attachment{Network: key})
+		}
+		put(uint64(2+i), networks)
+		if d := directoryOf(s.Snapshot(), "", nil); len(d.Endpoints) != 1 || d.Endpoints[0].IPv4 != "10.0.0.2" || !d.Endpoints[0].Ready {
+			t.Errorf("with %v, behind the port: %+v", networks, d.Endpoints)
+		}
+		if d := directoryOf(s.Snapshot(), "shop_front", nil); len(d.Endpoints) != 1 || fmt.Sprint(d.Endpoints[0].Aliases) != "[web www]" {
+			t.Errorf("with %v, in the network: %+v", networks, d.Endpoints)
+		}
+	}
+}

@@ -192,6 +192,19 @@ func (d *directory) address(t *stack.Task, sv *state.Service, spec *stack.Servic
 	return at, at.Network != ""
 }
 
+// attached are the real names of the networks that a task is in, in the order of
+// its spec. Its stack may call them otherwise by now, or have them no more: the
+// task's addresses say which they were.
+func attached(snap *state.Snapshot, t *stack.Task, spec *stack.Service) []string {
+	names := snap.Attached(t.Stack, spec)
+	if len(t.Addresses) == len(names) {
+		for i, a := range t.Addresses {
+			names[i] = a.Network
+		}
+	}
+	return names
+}
+
 // names are what a task is called in the topic's network.
 func (d *directory) names(e *stack.Endpoint, t *stack.Task, spec *stack.Service) {
 	if len(e.Container) >= 12 {
@@ -201,7 +214,7 @@ func (d *directory) names(e *stack.Endpoint, t *stack.Task, spec *stack.Service)
 		e.Names = append(e.Names, h)
 	}
 	e.Aliases = []string{t.Service}
-	for i, name := range d.snap.Attached(t.Stack, spec) {
+	for i, name := range attached(d.snap, t, spec) {
 		if name != d.topic {
 			continue
 		}
@@ -223,7 +236,7 @@ func (d *directory) names(e *stack.Endpoint, t *stack.Task, spec *stack.Service)
 // GwPriority, then Priority, then the first of the file; never an internal one.
 func (d *directory) exit(t *stack.Task, spec *stack.Service, of func(stack.TaskAddress) string) (best stack.TaskAddress) {
 	var won stack.Attachment
-	names := d.snap.Attached(t.Stack, spec)
+	names := attached(d.snap, t, spec)
 	for i, at := range spec.Container.Networks {
 		n := d.snap.Network(names[i])
 		has := slices.IndexFunc(t.Addresses, func(a stack.TaskAddress) bool { return a.Network == names[i] && of(a) != "" })
@@ -293,8 +306,10 @@ func (c core) topics(snap *state.Snapshot, list []state.Touched) map[string][]st
 			out.add(t.Networks, dispatch.ServiceKey(t.Key))
 			if open {
 				out.add([]string{""}, dispatch.PublishedKey(t.Key))
-				for _, task := range snap.ServiceTasks(t.Stack, t.Key[len(t.Stack)+1:]) { // it may publish something now
-					out.add([]string{""}, dispatch.EndpointKey(task.ID))
+				if t.Outward {
+					for _, task := range snap.ServiceTasks(t.Stack, t.Key[len(t.Stack)+1:]) {
+						out.add([]string{""}, dispatch.EndpointKey(task.ID))
+					}
 				}
 			}
 		case state.TableNetwork:

@@ -101,7 +101,7 @@ const (
 // checkLinks is checkFacts for what carries containers' traffic.
 func checkLinks(n stack.Node) error {
 	if n.DataAddr != "" {
-		if a, err := netip.ParseAddr(n.DataAddr); err != nil || a.IsUnspecified() || a.IsMulticast() {
+		if a, err := netip.ParseAddr(n.DataAddr); err != nil || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() {
 			return fmt.Errorf("address for containers' traffic %.60q: want an IP address: %w", n.DataAddr, runtime.ErrInvalid)
 		}
 	}
@@ -115,7 +115,7 @@ func checkLinks(n stack.Node) error {
 		return fmt.Errorf("%d addresses, at most %d: %w", len(n.Addrs), maxAddrs, runtime.ErrInvalid)
 	}
 	for _, s := range n.Addrs {
-		if a, err := netip.ParseAddr(s); err != nil || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() {
+		if a, err := netip.ParseAddr(s); err != nil || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() {
 			return fmt.Errorf("address %.60q of the node: want an IP address: %w", s, runtime.ErrInvalid)
 		}
 	}

@@ -75,6 +75,8 @@ func nonsense() map[string]stack.Node {
 		"many generics":         with(func(n *stack.Node) { n.Generic = kinds }),
 		"many labels":           with(func(n *stack.Node) { n.EngineLabels = many }),
 		"large label":           with(func(n *stack.Node) { n.EngineLabels = map[string]string{"a": strings.Repeat("x", 1025)} }),
+		"address with a zone":   with(func(n *stack.Node) { n.Addrs = []string{"fe80::1%" + strings.Repeat("z", 4000)} }),
+		"data path with a zone": with(func(n *stack.Node) { n.DataAddr = "fe80::1%" + strings.Repeat("z", 4000) }),
 		"label with a sequence": with(func(n *stack.Node) { n.EngineLabels = map[string]string{"a": "\x1b]0;x\x07"} }),
 	}
 }

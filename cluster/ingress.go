@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/dhow-project/dhow/cluster/state"
 	"github.com/dhow-project/dhow/stack"
@@ -34,16 +35,27 @@ func (m *Manager) moveIngress(snap *state.Snapshot, node *stack.Node) []state.Ch
 
 // meets tells whether a network's ranges overlap others.
 func meets(n stack.Network, ranges []string) bool {
+	_, _, ok := meeting(n, ranges, true)
+	return ok
+}
+
+// meeting finds a range of a network and one of others that overlap. One that is
+// wider (a VPN's 10.0.0.0/8) counts on request: it may serve the rest of itself.
+func meeting(n stack.Network, ranges []string, wider bool) (mine, theirs string, ok bool) {
+	all := slices.Clone(n.Virtual)
 	for _, s := range n.Subnets {
-		p, err := netip.ParsePrefix(s.CIDR)
+		all = append(all, s.CIDR)
+	}
+	for _, m := range all {
+		p, err := netip.ParsePrefix(m)
 		if err != nil {
 			continue
 		}
 		for _, r := range ranges {
-			if q, err := netip.ParsePrefix(r); err == nil && q.Overlaps(p) {
-				return true
+			if q, err := netip.ParsePrefix(r); err == nil && q.Overlaps(p) && (wider || q.Bits() >= p.Bits()) {
+				return m, r, true
 			}
 		}
 	}
-	return false
+	return "", "", false
 }

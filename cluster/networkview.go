@@ -105,6 +105,8 @@ func waiting(snap *state.Snapshot, rec *state.Network, v *stack.NetworkView) (ou
 			out = append(out, fmt.Sprintf("node %s: %s", n.Hostname, p))
 		}
 	}
+	out = append(out, overlaps(snap, rec)...)
+	out = append(out, local(snap, rec)...)
 	ready := map[string]int{}
 	for _, e := range v.Endpoints {
 		if e.Ready {
@@ -113,6 +115,42 @@ func waiting(snap *state.Snapshot, rec *state.Network, v *stack.NetworkView) (ou
 	}
 	for _, sv := range membersOf(snap, rec.Name) {
 		out = append(out, serviceWaits(snap, sv, ready[sv.Stack+"/"+sv.Name])...)
+	}
+	return out
+}
+
+// overlaps names the nodes that use addresses of a network themselves: they have
+// joined, or got them, after it was made.
+func overlaps(snap *state.Snapshot, rec *state.Network) (out []string) {
+	if !rec.Spans() {
+		return nil
+	}
+	how := "make it anew with another subnet (dhow down, then up)"
+	if own(rec) {
+		how = "no other range is free: give the managers one more pool (dhow daemon --address-pool BASE,SIZE), then restart the daemon of that node"
+	}
+	for _, n := range snap.Nodes() {
+		if mine, theirs, ok := meeting(rec.Network, n.Ranges, len(rec.Asked.Subnets) == 0); ok {
+			out = append(out, fmt.Sprintf("node %s uses %s itself, which meets %s of this network: its containers do not reach the one or the other; %s", name(n), theirs, mine, how))
+		}
+	}
+	return out
+}
+
+// local counts tasks from before their network spanned nodes: the nodes chose
+// their addresses, and no other node knows of them.
+func local(snap *state.Snapshot, rec *state.Network) (out []string) {
+	if !rec.Spans() || len(snap.Nodes()) < 2 {
+		return nil
+	}
+	for _, sv := range membersOf(snap, rec.Name) {
+		old := 0
+		for _, t := range snap.ServiceTasks(sv.Stack, sv.Name) {
+			old += count(t.Node != "" && t.Status.State == stack.TaskRunning && t.Desired == stack.DesiredRun && !slices.ContainsFunc(t.Addresses, func(a stack.TaskAddress) bool { return a.Network == rec.Name }))
+		}
+		if old > 0 {
+			out = append(out, fmt.Sprintf("service %s/%s: %d of its tasks are from before the network spanned nodes, and reached on their own node only, until they are replaced (dhow up --force-recreate %s)", sv.Stack, sv.Name, old, sv.Name))
+		}
 	}
 	return out
 }

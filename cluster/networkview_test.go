@@ -61,3 +61,30 @@ func TestNetworkViewNamesWhoAnswersNobody(t *testing.T) {
 		t.Errorf("waiting for %s", got)
 	}
 }
+
+// A node that uses addresses of a network itself is named, unless a person has
+// put the network into a part of them.
+func TestNetworkViewNamesWhoUsesItsAddresses(t *testing.T) {
+	w := newWorld(t)
+	w.open()
+	w.up(shop(svc("web", "web:1", 1)))
+	w.until("ready", ready)
+	asked, err := w.m.CreateNetwork(t.Context(), stack.Network{Name: "asked", Subnets: []stack.Subnet{{CIDR: "10.200.5.0/24"}}})
+	must(t, err)
+	free := network(t, w.m, "shop_default")
+	self, err := w.m.Node(t.Context(), "self")
+	must(t, err)
+	n := self.Node
+	n.Ranges = []string{free.Subnets[0].CIDR, "10.200.0.0/16"}
+	must(t, w.m.Hello(t.Context(), n))
+	for name, want := range map[string]string{
+		free.Name:  "node one uses " + free.Subnets[0].CIDR + " itself, which meets " + free.Subnets[0].CIDR + " of this network",
+		asked.Name: "",
+	} {
+		v, err := w.m.NetworkView(name)
+		must(t, err)
+		if got := strings.Join(v.Waiting, "; "); want == "" && got != "" || !strings.HasPrefix(got, want) {
+			t.Errorf("%s: waiting for %q, want %q", name, got, want)
+		}
+	}
+}

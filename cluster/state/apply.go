@@ -141,7 +141,12 @@ func (t *tx) service(c *ServiceChange) {
 
 func (t *tx) putService(s *Service) {
 	old := t.services.put(t.edit, s)
-	t.touch(Touched{Table: TableService, Key: ServiceKey(s.Stack, s.Name), Stack: s.Stack, Networks: t.serviceNetworks(old, s)})
+	t.touch(Touched{Table: TableService, Key: ServiceKey(s.Stack, s.Name), Stack: s.Stack, Networks: t.serviceNetworks(old, s), Outward: outward(old) != outward(s) || old == nil})
+}
+
+// outward reports whether a service publishes ports on all nodes.
+func outward(s *Service) bool {
+	return s != nil && len(s.Spec.Container.Ports) > 0 && len(s.Spec.IngressPorts()) > 0
 }
 
 func (t *tx) left(c *LeftChange) {

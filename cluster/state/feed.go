@@ -14,6 +14,7 @@ type Touched struct {
 	// a service its tasks, by their real names. Some may be there twice.
 	Networks []string
 	Life     bool // of a node: it is new, gone, down or back
+	Outward  bool // of a service: it is new or gone, or has begun or ceased to publish ports on all nodes
 }
 
 // feedLimit is how many touched records are remembered: what a reader that keeps

@@ -22,7 +22,7 @@ func (t *tables) find(k Key) (what Touched, ok bool) {
 		key := serviceKey(k.Name)
 		what.Stack = key.a
 		s := t.services.get(key)
-		what.Networks = t.serviceNetworks(s)
+		what.Networks, what.Outward = t.serviceNetworks(s), true
 		return what, s != nil
 	case TableTask:
 		if task := t.tasks.get(k.Name); task != nil {

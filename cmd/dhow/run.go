@@ -27,7 +27,9 @@ func runCmd(a *app) *cobra.Command {
 		Use: "run SERVICE [COMMAND] [ARG...]", Short: "Run a one-off container of a service",
 		Long: `Run a one-off container of a service, after the services it depends on.
 
-It has the service's networks, volumes and environment, but not its published ports.`,
+It has the service's networks, volumes and environment, but not its published ports. When the
+stack is down, its networks are made for it, and stay until dhow down: the stack is listed as
+one whose service has no tasks.`,
 		Example: `  dhow run --rm app python3 manage.py migrate
   dhow run --rm -e DEBUG=1 app sh`,
 		Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeOneService,
