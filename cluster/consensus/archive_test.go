@@ -5,6 +5,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,16 +39,15 @@ func TestSaveAndRestore(t *testing.T) {
 	}
 	v.write(put("new", "later"))
 	before := lead.Indexes().Applied
-	for _, o := range v.all() {
-		if o != lead {
-			if _, err := o.Restore(v.within(time.Second), bytes.NewReader(file.Bytes()), nil); !errors.Is(err, ErrNotLeader) {
-				t.Errorf("restore on a follower: %v", err)
+	v.steady(func(lead *voter) error {
+		for _, o := range v.others(lead.cfg.ID) {
+			if _, err := v.node(o).Restore(v.within(10*time.Second), bytes.NewReader(file.Bytes()), nil); !errors.Is(err, ErrNotLeader) {
+				return fmt.Errorf("restore on a follower: %w", err)
 			}
 		}
-	}
-	if _, err := lead.Restore(v.within(10*time.Second), bytes.NewReader(file.Bytes()), nil); err != nil {
-		t.Fatal(err)
-	}
+		_, err := lead.Restore(v.within(30*time.Second), bytes.NewReader(file.Bytes()), nil)
+		return err
+	})
 	v.equal()
 	for _, n := range v.all() {
 		if get(n.store, "k") != "saved" || get(n.store, "new") != "" || n.Indexes().Applied <= before {
@@ -147,6 +147,7 @@ func TestRecoverFromLostQuorum(t *testing.T) {
 	v.write(put("k", "v"))
 	v.join("d")
 	v.join("e")
+	v.acquainted()
 	v.crash("b")
 	v.write(put("k", "w"))
 	v.start("b", false)

@@ -198,7 +198,7 @@ func checkHistory(t *testing.T, seed uint64, size int) {
 		}
 	}
 	v.equal()
-	result := porcupine.CheckOperationsTimeout(registers, h.ops, 20*time.Second)
+	result := porcupine.CheckOperationsTimeout(registers, h.ops, 2*time.Minute)
 	t.Logf("%d operations, %d reads, %d writes of unknown outcome: %s", len(h.ops), h.reads, h.lost, result)
 	if result != porcupine.Ok {
 		t.Errorf("the history is not linearizable: replay with CONSENSUS_SEED=%d", seed)

@@ -102,20 +102,22 @@ func TestRestartReplaysToTheSameBytes(t *testing.T) {
 	}
 }
 
-func TestBootIsFast(t *testing.T) {
+// TestBootWaitsForNobody: one voter alone needs no election's timeout. On a busy
+// machine a start may take that long all the same, but not each of many.
+func TestBootWaitsForNobody(t *testing.T) {
 	dir := t.TempDir()
 	l, _ := mustOpen(t, dir)
 	mustApply(t, l, 0, 500)
 	mustClose(t, l)
 	best := time.Hour
-	for range 3 { // the machine may be busy
+	for tries := 0; tries < 3 || best > heartbeat && tries < 30; tries++ {
 		start := time.Now()
 		l, _ := mustOpen(t, dir)
 		best = min(best, time.Since(start))
 		mustClose(t, l)
 	}
 	t.Logf("restart with 500 commands: %s", best)
-	if best > 100*time.Millisecond && !raceEnabled {
+	if best > heartbeat {
 		t.Errorf("restart took %s", best)
 	}
 }

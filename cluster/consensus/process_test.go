@@ -130,7 +130,7 @@ func (c *child) ask(line string) string {
 // askLeader asks all children in turn until one does what the line says; it returns its answer and that child.
 func askLeader(t *testing.T, cs []*child, line string) (string, *child) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); {
 		for _, c := range cs {
 			if got := c.ask(line); got == "ok" || strings.HasPrefix(got, "got ") {
 				return got, c
@@ -146,7 +146,7 @@ func mustChildren(t *testing.T, dir string) []*child {
 	cs := []*child{mustChild(t, dir, "a")}
 	for _, id := range []string{"b", "c"} {
 		cs = append(cs, mustChild(t, dir, id))
-		askLeader(t, cs[:1], "add "+id)
+		askLeader(t, cs, "add "+id)
 	}
 	return cs
 }
@@ -156,7 +156,7 @@ func mustSameSums(t *testing.T, cs []*child) {
 	t.Helper()
 	askLeader(t, cs, "put end end")
 	var sums []string
-	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); {
 		sums = sums[:0]
 		for _, c := range cs {
 			sums = append(sums, c.ask("sum"))
@@ -242,7 +242,7 @@ func TestPausedLeaderCommitsNothing(t *testing.T) {
 // mustBeStopped waits until no thread of a process runs any more.
 func mustBeStopped(t *testing.T, pid int) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
 		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 		must(t, err)
 		stopped := 0
