@@ -361,7 +361,7 @@ func TestUpWithNothingToDoIsCheap(t *testing.T) {
 	w.up(s)
 	w.until("all run", ready)
 	best := time.Hour
-	for range 5 {
+	for tries := 0; tries < 5 || best > 20*time.Millisecond && tries < 100; tries++ { // the machine may be busy
 		start := time.Now()
 		if p := w.up(s); !p.Empty() {
 			t.Fatalf("plan: %s", p)

@@ -169,7 +169,7 @@ func TestStrangersDoNotStandInTheWay(t *testing.T) {
 	a.Token = identity.NewToken(strings.Repeat("0", 64))
 	m.write.Lock() // a command is under way
 	defer m.write.Unlock()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	refused := make(chan error, 1)
 	go func() {

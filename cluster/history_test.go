@@ -59,7 +59,7 @@ func (w *world) gets(stackName, want string) {
 
 func (w *world) ready(stackName string) {
 	w.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		changed := w.m.Changed()
 		st, err := w.m.Stack(stackName)
@@ -178,7 +178,7 @@ func (w *world) gets2(stackName, task, want string) {
 // history waits for a history that is as f wants it.
 func (w *world) history(stackName string, f func([]cluster.Revision) bool) []cluster.Revision {
 	w.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		changed := w.m.Changed()
 		revs, err := w.m.History(stackName)

@@ -158,7 +158,7 @@ func (w *world) control(act cluster.Action, services ...string) {
 // until waits for a condition on the state and the engine.
 func (w *world) until(what string, ok func(cluster.StackStatus) bool) cluster.StackStatus {
 	w.t.Helper()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(time.Minute)
 	for {
 		changed := w.m.Changed()
 		st, err := w.m.Stack("shop")

@@ -145,7 +145,7 @@ func TestKilledWhileLeaving(t *testing.T) {
 					}
 				}
 				n := start(t, dir)
-				for deadline := time.Now().Add(10 * time.Second); ; {
+				for deadline := time.Now().Add(time.Minute); ; {
 					changed := n.Changed()
 					if n.Local().State == cluster.Alone {
 						break

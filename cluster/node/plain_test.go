@@ -106,7 +106,7 @@ func (h *host) listen() string {
 // until waits for something that changes of the cluster bring.
 func (h *host) until(what string, ok func() bool) {
 	h.t.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(time.Minute)
 	for {
 		changed := h.node.Changed()
 		if ok() {
