@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/dhow-project/dhow/overlaynet"
+	"github.com/dhow-project/dhow/overlaynet/nettest"
 	"github.com/dhow-project/dhow/stack"
 )
 
@@ -97,23 +98,7 @@ func TestRestore(t *testing.T) {
 	web := n.connect(sb)
 	n.connect(overlaynet.Sandbox{ID: "lost", Attachments: on("back"), Ports: []stack.Port{{HostPort: 8081, ContainerPort: 80}}})
 	var conn net.Conn
-	must(t, in(t, web.NetNS, func() error {
-		ln, err := net.Listen("tcp", ":80")
-		if err != nil {
-			return err
-		}
-		t.Cleanup(func() { ln.Close() })
-		go func() {
-			for {
-				c, err := ln.Accept()
-				if err != nil {
-					return
-				}
-				go func() { _, _ = io.Copy(c, c) }()
-			}
-		}()
-		return nil
-	}))
+	nettest.Accept(t, web.NetNS, "tcp", ":80", func(c net.Conn) { _, _ = io.Copy(c, c) })
 	must(t, in(t, out, func() (err error) { conn, err = net.Dial("tcp", "192.0.2.1:8080"); return err }))
 	defer conn.Close()
 	echo := func(what string) {

@@ -31,9 +31,10 @@ type upstream struct {
 
 // flight is a question that is under way for one or several askers.
 type flight struct {
-	done  chan struct{}
-	reply []byte // nil: nobody answered; set before done is closed
-	cut   bool   // the asker's network went before anybody could answer; set before done is closed
+	aboard int // guarded by upstream.mu: how many wait for it
+	done   chan struct{}
+	reply  []byte // nil: nobody answered; set before done is closed
+	cut    bool   // the asker's network went before anybody could answer; set before done is closed
 }
 
 func newUpstream(path string) *upstream {
@@ -118,6 +119,7 @@ func (u *upstream) board(key string) (f *flight, leads bool) {
 		f, leads = &flight{done: make(chan struct{})}, true
 		u.flights[key] = f
 	}
+	f.aboard++
 	return f, leads
 }
 

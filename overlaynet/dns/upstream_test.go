@@ -196,9 +196,12 @@ func TestTheSameQuestionGoesOutOnce(t *testing.T) {
 	}
 	for { // until all wait for the one
 		s.upstream.mu.Lock()
-		all := s.upstream.total == askers && len(s.upstream.flights) == 1
+		all := 0
+		for _, f := range s.upstream.flights {
+			all += f.aboard
+		}
 		s.upstream.mu.Unlock()
-		if all {
+		if all == askers {
 			break
 		}
 		runtime.Gosched()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dhow-project/dhow/overlaynet"
+	"github.com/dhow-project/dhow/overlaynet/nettest"
 )
 
 // echo is a backend on 127.0.0.1 that counts who is there.
@@ -30,31 +31,19 @@ func (e *echo) count(n int) {
 
 func newEcho(t *testing.T) *echo {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pc, err := net.ListenPacket("udp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := &echo{to: overlaynet.Backend{Addr: netip.MustParseAddr("127.0.0.1"), Port: uint16(ln.Addr().(*net.TCPAddr).Port)}}
-	var wg sync.WaitGroup
-	t.Cleanup(func() { ln.Close(); pc.Close(); wg.Wait() })
-	wg.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() {
-				defer c.Close()
-				e.count(1)
-				_, _ = io.Copy(c, c)
-				e.count(-1)
-			})
-		}
+	e := &echo{}
+	at := nettest.Accept(t, "", "tcp", "127.0.0.1:0", func(c net.Conn) {
+		e.count(1)
+		_, _ = io.Copy(c, c)
+		e.count(-1)
 	})
+	e.to = overlaynet.Backend{Addr: netip.MustParseAddr("127.0.0.1"), Port: uint16(at.(*net.TCPAddr).Port)}
+	pc, err := net.ListenPacket("udp", at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	t.Cleanup(func() { pc.Close(); wg.Wait() })
 	wg.Go(func() {
 		buf := make([]byte, 512)
 		for {

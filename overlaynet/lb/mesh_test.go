@@ -167,24 +167,10 @@ func askAllFrom(network, from, to string) error {
 // serveMany answers as many at once as come, over TCP, each with "c5 ADDRESS".
 func serveMany(t *testing.T, path string, port int) {
 	t.Helper()
-	nettest.Must(t, nettest.In(t, path, func() error {
-		ln, err := net.Listen("tcp", fmt.Sprint(":", port))
-		if err != nil {
-			return err
-		}
-		t.Cleanup(func() { ln.Close() })
-		go func() {
-			for {
-				c, err := ln.Accept()
-				if err != nil {
-					return
-				}
-				fmt.Fprintf(c, "c5 %s\n", c.RemoteAddr().(*net.TCPAddr).IP)
-				t.Cleanup(func() { c.Close() })
-			}
-		}()
-		return nil
-	}))
+	nettest.Accept(t, path, "tcp", fmt.Sprint(":", port), func(c net.Conn) {
+		fmt.Fprintf(c, "c5 %s\n", c.RemoteAddr().(*net.TCPAddr).IP)
+		<-t.Context().Done()
+	})
 	nettest.Serve(t, path, "c5", "udp4", fmt.Sprint(":", port))
 	nettest.Serve(t, path, "c5", "udp6", fmt.Sprint(":", port))
 }
@@ -264,7 +250,7 @@ func TestMeshOutlivesItsDaemons(t *testing.T) {
 	}
 	l := newMeshLab(t, 2)
 	task := l.hosts[2].run(5, false)
-	nettest.Must(t, nettest.In(t, task, func() error { return echo(t, 90) }))
+	nettest.Accept(t, task, "tcp", ":90", func(c net.Conn) { _, _ = io.Copy(c, c) })
 	l.publish(5)
 	l.alsoPublish(90)
 	var c net.Conn
@@ -303,23 +289,4 @@ func TestMeshOutlivesItsDaemons(t *testing.T) {
 			t.Errorf("node %d: left:\n%s", h.n, got)
 		}
 	}
-}
-
-// echo sends back what comes, in the thread's namespace.
-func echo(t *testing.T, port int) error {
-	ln, err := net.Listen("tcp", fmt.Sprint(":", port))
-	if err != nil {
-		return err
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _, _ = io.Copy(c, c); c.Close() }()
-		}
-	}()
-	return nil
 }

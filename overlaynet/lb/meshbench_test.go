@@ -67,23 +67,7 @@ func median(v []float64) float64 {
 // sink takes what comes, and closes what is closed.
 func sink(t testing.TB, path string, port int) {
 	t.Helper()
-	nettest.Must(t, nettest.In(t, path, func() error {
-		ln, err := net.Listen("tcp", fmt.Sprint(":", port))
-		if err != nil {
-			return err
-		}
-		t.Cleanup(func() { ln.Close() })
-		go func() {
-			for {
-				c, err := ln.Accept()
-				if err != nil {
-					return
-				}
-				go func() { _, _ = io.Copy(io.Discard, c); c.Close() }()
-			}
-		}()
-		return nil
-	}))
+	nettest.Accept(t, path, "tcp", fmt.Sprint(":", port), func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 }
 
 // stream sends over one connection and returns bytes per second.

@@ -89,24 +89,7 @@ func TestMeshPathMTU(t *testing.T) {
 	// The client's link is narrow at the node's end: the task hears of it.
 	sh(t, "", "ip link set far mtu 1280")
 	const size = 1 << 20
-	nettest.Must(t, nettest.In(t, task, func() error {
-		ln, err := net.Listen("tcp", ":90")
-		if err != nil {
-			return err
-		}
-		t.Cleanup(func() { ln.Close() })
-		go func() {
-			for {
-				c, err := ln.Accept()
-				if err != nil {
-					return
-				}
-				_, _ = c.Write(make([]byte, size))
-				c.Close()
-			}
-		}()
-		return nil
-	}))
+	nettest.Accept(t, task, "tcp", ":90", func(c net.Conn) { _, _ = c.Write(make([]byte, size)) })
 	l.alsoPublish(90)
 	for _, addr := range []string{"192.0.2.1:9090", "[2001:db8::1]:9090"} {
 		nettest.Must(t, nettest.In(t, l.behind, func() error {

@@ -57,26 +57,7 @@ func serveLoad(t testing.TB, b box) {
 		90: func(c net.Conn) { _, _ = io.Copy(io.Discard, c) },
 		91: func(c net.Conn) { _, _ = io.Copy(c, c) },
 	} {
-		nettest.Must(t, nettest.In(t, b.path, func() error {
-			ln, err := net.Listen("tcp", fmt.Sprint(":", port))
-			if err != nil {
-				return err
-			}
-			t.Cleanup(func() { ln.Close() })
-			go func() {
-				for {
-					c, err := ln.Accept()
-					if err != nil {
-						return
-					}
-					go func() {
-						f(c)
-						c.Close()
-					}()
-				}
-			}()
-			return nil
-		}))
+		nettest.Accept(t, b.path, "tcp", fmt.Sprint(":", port), f)
 	}
 }
 

@@ -112,33 +112,15 @@ func at(a netip.Addr, port uint16) string { return netip.AddrPortFrom(a, port).S
 // serveEcho repeats each line of a connection to port 81, after its name.
 func serveEcho(t testing.TB, b box) {
 	t.Helper()
-	nettest.Must(t, nettest.In(t, b.path, func() error {
-		ln, err := net.Listen("tcp", ":81")
-		if err != nil {
-			return err
-		}
-		t.Cleanup(func() { ln.Close() })
-		go func() {
-			for {
-				c, err := ln.Accept()
-				if err != nil {
-					return
-				}
-				t.Cleanup(func() { c.Close() })
-				go func() {
-					for r := bufio.NewReader(c); ; {
-						line, err := r.ReadString('\n')
-						if err != nil {
-							c.Close()
-							return
-						}
-						fmt.Fprint(c, b.name, " ", line)
-					}
-				}()
+	nettest.Accept(t, b.path, "tcp", ":81", func(c net.Conn) {
+		for r := bufio.NewReader(c); ; {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				return
 			}
-		}()
-		return nil
-	}))
+			fmt.Fprint(c, b.name, " ", line)
+		}
+	})
 }
 
 // open connects from the box and stays.

@@ -35,24 +35,10 @@ func TestConnectionsToNobodyEnd(t *testing.T) {
 		add rule inet t pre iifname %[1]s ip daddr 10.99.0.3 dnat ip to 10.1.0.3; add rule inet t pre iifname %[1]s ip daddr 10.99.0.4 dnat ip to 10.1.0.4;
 		add rule inet t pre iifname %[1]s ip6 daddr fd99::3 dnat ip6 to fd01::3`, seg.Bridge))
 	for _, n := range []int{3, 4} {
-		nettest.Must(t, nettest.In(t, paths[n], func() error {
-			ln, err := net.Listen("tcp", ":80")
-			if err != nil {
-				return err
-			}
-			t.Cleanup(func() { ln.Close() })
-			go func() {
-				for {
-					c, err := ln.Accept()
-					if err != nil {
-						return
-					}
-					t.Cleanup(func() { c.Close() })
-					fmt.Fprintln(c, "hello")
-				}
-			}()
-			return nil
-		}))
+		nettest.Accept(t, paths[n], "tcp", ":80", func(c net.Conn) {
+			fmt.Fprintln(c, "hello")
+			<-t.Context().Done()
+		})
 	}
 	dial := func(path, to string) (c net.Conn) {
 		t.Helper()

@@ -55,40 +55,28 @@ func In(t testing.TB, path string, f func() error) error {
 // namespace with NAME REMOTE-ADDRESS.
 func Serve(t testing.TB, path, name, network, addr string) {
 	t.Helper()
+	if !strings.HasPrefix(network, "udp") {
+		Accept(t, path, network, addr, func(c net.Conn) {
+			fmt.Fprintf(c, "%s %s\n", name, hostOf(c.RemoteAddr()))
+			_ = c.(*net.TCPConn).CloseWrite()
+			_, _ = io.Copy(io.Discard, c)
+		})
+		return
+	}
 	Must(t, In(t, path, func() error {
-		if strings.HasPrefix(network, "udp") {
-			pc, err := net.ListenPacket(network, addr)
-			if err != nil {
-				return err
-			}
-			t.Cleanup(func() { pc.Close() })
-			go func() {
-				buf := make([]byte, 2048)
-				for {
-					_, from, err := pc.ReadFrom(buf)
-					if err != nil {
-						return
-					}
-					_, _ = pc.WriteTo([]byte(name+" "+hostOf(from)+"\n"), from)
-				}
-			}()
-			return nil
-		}
-		ln, err := net.Listen(network, addr)
+		pc, err := net.ListenPacket(network, addr)
 		if err != nil {
 			return err
 		}
-		t.Cleanup(func() { ln.Close() })
+		t.Cleanup(func() { pc.Close() })
 		go func() {
+			buf := make([]byte, 2048)
 			for {
-				c, err := ln.Accept()
+				_, from, err := pc.ReadFrom(buf)
 				if err != nil {
 					return
 				}
-				fmt.Fprintf(c, "%s %s\n", name, hostOf(c.RemoteAddr()))
-				_ = c.(*net.TCPConn).CloseWrite()
-				_, _ = io.Copy(io.Discard, c)
-				c.Close()
+				_, _ = pc.WriteTo([]byte(name+" "+hostOf(from)+"\n"), from)
 			}
 		}()
 		return nil
