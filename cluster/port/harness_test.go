@@ -40,7 +40,7 @@ func newWorld(t testing.TB) *world {
 func checkLeaks(t testing.TB) {
 	before := runtime.NumGoroutine()
 	t.Cleanup(func() {
-		end := time.Now().Add(3 * time.Second)
+		end := time.Now().Add(time.Minute)
 		for runtime.NumGoroutine() > before && time.Now().Before(end) {
 			time.Sleep(5 * time.Millisecond)
 		}
@@ -167,7 +167,7 @@ func echo(t testing.TB, l net.Listener) {
 
 func mustDial(t testing.TB, p *Port, node, proto string) net.Conn {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	c, err := p.Dial(ctx, node, proto)
 	if err != nil {
@@ -179,7 +179,7 @@ func mustDial(t testing.TB, p *Port, node, proto string) net.Conn {
 
 // talk sends words over an echo connection and checks what comes back.
 func talk(c net.Conn, words string) error {
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	defer c.SetDeadline(time.Time{})
 	if _, err := io.WriteString(c, words); err != nil {
 		return err
@@ -196,7 +196,7 @@ func talk(c net.Conn, words string) error {
 
 // greeting is the first line of an echo connection.
 func greeting(c net.Conn) (string, error) {
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	c.SetReadDeadline(time.Now().Add(time.Minute))
 	defer c.SetReadDeadline(time.Time{})
 	var line []byte
 	for b := make([]byte, 1); ; {

@@ -26,7 +26,7 @@ func refused(c net.Conn, err error) bool {
 		return true
 	}
 	defer c.Close()
-	c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	c.SetReadDeadline(time.Now().Add(time.Minute))
 	_, err = c.Read(make([]byte, 1))
 	var late net.Error
 	return err != nil && !(errors.As(err, &late) && late.Timeout())
@@ -56,7 +56,7 @@ func TestAStrangerReachesTwoPaths(t *testing.T) {
 			t.Errorf("let in to %q", proto)
 		}
 	}
-	c := tlsClient(addr, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{ProtoHTTP}}, 5*time.Second)
+	c := tlsClient(addr, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{ProtoHTTP}}, time.Minute)
 	for _, q := range []struct {
 		method, path string
 		body         int
@@ -258,8 +258,8 @@ func dialBlind(ctx context.Context, n *node, to string) (net.Conn, error) {
 
 func TestHalfOpenConnectionsAreBounded(t *testing.T) {
 	w := newWorld(t)
-	a := w.add("n1", stack.RoleManager, func(c *Config) { c.MaxHandshakes = 8; c.HandshakeTimeout = 400 * time.Millisecond })
-	b := w.add("n2", stack.RoleManager)
+	a := w.add("n1", stack.RoleManager, func(c *Config) { c.MaxHandshakes = 8; c.HandshakeTimeout = 3 * time.Second })
+	b := w.add("n2", stack.RoleManager, func(c *Config) { c.DialTimeout = time.Minute })
 	a.HandleHTTP(http.HandlerFunc(whoami))
 	flood := func(from string, n int) (open []net.Conn) {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
@@ -275,9 +275,13 @@ func TestHalfOpenConnectionsAreBounded(t *testing.T) {
 	}
 	// One source that says nothing gets half of eight; the fifth is closed at once.
 	silent := flood("127.0.0.9", 5)
-	silent[4].SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	silent[4].SetReadDeadline(time.Now().Add(time.Minute))
 	if _, err := silent[4].Read(make([]byte, 1)); err == nil || isTimeout(err) {
 		t.Errorf("the fifth is kept: %v", err)
+	}
+	silent[3].SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+	if _, err := silent[3].Read(make([]byte, 1)); !isTimeout(err) {
+		t.Errorf("the fifth was closed when the fourth was: %v", err)
 	}
 	if _, err := get(t.Context(), b.HTTPClient("n1"), "http://n1/"); err != nil {
 		t.Errorf("another node is kept out: %v", err)
@@ -291,7 +295,7 @@ func TestHalfOpenConnectionsAreBounded(t *testing.T) {
 		t.Errorf("kept out for good: %v", err)
 	}
 	// Whoever said nothing is out.
-	silent[0].SetReadDeadline(time.Now().Add(5 * time.Second))
+	silent[0].SetReadDeadline(time.Now().Add(time.Minute))
 	if _, err := silent[0].Read(make([]byte, 1)); err == nil || isTimeout(err) {
 		t.Errorf("a silent connection is kept: %v", err)
 	}
@@ -331,7 +335,7 @@ func TestStrangersAreBounded(t *testing.T) {
 	for strangersOf(a) > 1 {
 		time.Sleep(time.Millisecond)
 	}
-	c := tlsClient(a.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{ProtoHTTP}}, 5*time.Second)
+	c := tlsClient(a.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{ProtoHTTP}}, time.Minute)
 	if _, err := get(t.Context(), c, "http://x"+RootPath); err != nil {
 		t.Errorf("after one left: %v", err)
 	}
@@ -358,7 +362,7 @@ func TestOneNodeHasSoManyConnections(t *testing.T) {
 		}
 		open = append(open, c)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for range 3 {
 		if !refused(greedy.Dial(ctx, "n1", ProtoGRPC)) {

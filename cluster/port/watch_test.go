@@ -67,7 +67,7 @@ func TestAVanishedMachineDoesNotHang(t *testing.T) {
 			t.Fatalf("after %s: %s", time.Since(begin), line)
 		}
 		t.Logf("after %s: %s", time.Since(begin).Round(100*time.Millisecond), line)
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the client hangs")
 	}
 }
