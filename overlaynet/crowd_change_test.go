@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/dhow-project/dhow/stack"
@@ -26,6 +27,7 @@ func (w *throng) change() {
 	id, ok := pick(w, a.tasks)
 	e := a.tasks[id]
 	other := ok && e.Node != "n1"
+	own := strings.HasPrefix(e.Service, fmt.Sprintf("s%d/", a.index)) // of this network: a successor has its name there
 	mine, _ := pick(w, w.here)
 	switch k := w.rnd.IntN(100); {
 	case k < 15:
@@ -37,7 +39,7 @@ func (w *throng) change() {
 	case k < 42 && other:
 		e.Node = w.elsewhere()
 		a.tasks[id] = e
-	case k < 50 && other: // its successor has its address
+	case k < 50 && other && own: // its successor has its address
 		delete(a.tasks, id)
 		w.come(a, e.Service, w.elsewhere(), e.IPv4)
 	case k < 60 && other:
@@ -58,7 +60,7 @@ func (w *throng) change() {
 		w.end(mine, "")
 	case k < 88 && mine != "":
 		w.end(mine, w.elsewhere())
-	case k < 94 && other && !a.unseen && e.Up && e.Service == a.service(int(e.Service[len(e.Service)-1]-'0')): // it is of this network
+	case k < 94 && other && !a.unseen && e.Up && own:
 		w.bringHere(a, id)
 	case mine != "":
 		w.ready(mine, !w.here[mine].Ready)

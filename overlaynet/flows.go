@@ -74,13 +74,15 @@ func (m *Manager) forgetFlows(ctx context.Context) error {
 			f.Addrs = append(f.Addrs, a)
 		}
 	}
+	from := map[*network]bool{}
 	for a, why := range resets {
-		if live(a) {
-			continue
+		if !live(a) {
+			gone, from[why.n] = append(gone, a), true
 		}
-		gone = append(gone, a)
+	}
+	for n := range from {
 		for id := range m.spaces {
-			if why.n == nil || why.n.members[id] {
+			if n == nil || n.members[id] {
 				askers[id] = true
 			}
 		}

@@ -196,7 +196,8 @@ func (m *Manager) sendRules(ctx context.Context, p pending, c Change) error {
 		maps.Copy(m.pending.virtuals, p.virtuals)
 		maps.Copy(m.pending.locals, p.locals)
 		maps.Copy(m.pending.inlets, p.inlets)
-		maps.Copy(m.pending.gone, p.gone)
+		maps.Copy(p.gone, m.pending.gone) // what was said later counts
+		m.pending.gone = p.gone
 		maps.Copy(m.pending.drained, p.drained)
 		m.pending.mesh = m.pending.mesh || p.mesh
 		return err
@@ -238,8 +239,10 @@ func (m *Manager) gatherLocked(p pending, c *Change) sent {
 	}
 	c.Locals = differing(p.locals, m.locals, m.sent.locals)
 	c.Inlets = differing(p.inlets, m.inlets, m.sent.inlets)
-	if now.inbound = m.inboundLocked(); p.mesh && m.fabric.Known && !reflect.DeepEqual(now.inbound, m.sent.inbound) {
-		c.Inbound = &now.inbound
+	if p.mesh && m.fabric.Known { // it grows with the cluster
+		if now.inbound = m.inboundLocked(); !reflect.DeepEqual(now.inbound, m.sent.inbound) {
+			c.Inbound = &now.inbound
+		}
 	}
 	return now
 }

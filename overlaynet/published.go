@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -57,7 +58,9 @@ func (m *Manager) behindLocked(id string, e *stack.Endpoint) {
 		m.behindOf.add(d.Service, id, d)
 		m.touchPublicationLocked(d.Service)
 	}
-	m.pending.mesh = true
+	if old == nil || d == nil || old.number != d.number || !slices.Equal(old.addrs, d.addrs) {
+		m.pending.mesh = true
+	}
 	m.partLocked(nil, old, d)
 }
 

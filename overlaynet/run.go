@@ -38,18 +38,19 @@ func (m *Manager) follow(ctx context.Context) error {
 	for {
 		t := time.NewTimer(time.Until(due))
 		var err error
-		what := "network"
 		select {
 		case <-ctx.Done():
 		case <-changed:
 			changed = m.opt.Source.Changed() // first: what changes from here on is seen in the next round
-			err = m.round(ctx)
+			err = m.note("network", m.round(ctx))
 		case <-m.news:
-			err = m.round(ctx)
+			err = m.note("network", m.round(ctx))
 		case <-m.wake:
 			due = earlier(due, time.Now().Add(max(settle, rest*took)))
 		case start := <-t.C:
-			what, err = "look at the whole network", m.repair(ctx)
+			if err = m.note("look at the whole network", m.repair(ctx)); err == nil {
+				_ = m.note("network", nil) // a look at everything does what a round could not
+			}
 			took = time.Since(start)
 			due = time.Now().Add(slowest)
 		}
@@ -57,7 +58,7 @@ func (m *Manager) follow(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if m.note(what, err) != nil {
+		if err != nil {
 			m.log.Error("network is not as it should be; trying again", "err", err)
 			due = earlier(due, time.Now().Add(time.Second))
 		}

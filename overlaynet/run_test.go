@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/dhow-project/dhow/overlaynet"
 	"github.com/dhow-project/dhow/stack"
@@ -142,5 +144,53 @@ func TestRepairGoesOn(t *testing.T) {
 	must(t, m.Set(ctx, config)) // the same as it is wished already: nothing but a look
 	if backends() != 1 || len(k.sandboxes) != 2 {
 		t.Errorf("%d backends, sandboxes %v", backends(), k.sandboxes)
+	}
+}
+
+// What went wrong once and was made good by a look at everything is no problem any more.
+func TestTroubleEndsWithALook(t *testing.T) {
+	src, k := newSource(bridgeNet("front", "10.70.1.0/24"), bridgeNet("back", "10.70.2.0/24")), newKernel()
+	m := k.manager(t, src)
+	_, err := m.Connect(t.Context(), overlaynet.Sandbox{ID: "c", Attachments: on("back")})
+	must(t, err)
+	must(t, m.Disconnect(t.Context(), "c"))
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- m.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	k.until(t, "the first look", func() bool { return k.asked["Check"] == 1 })
+	k.failing("RemoveSegment", errors.New("busy"))
+	k.failing("Check", errors.New("busy"))
+	src.remove("back")
+	k.until(t, "two looks that fail", func() bool { return k.asked["Check"] == 3 })
+	if said := strings.Join(m.Problems(), "\n"); !strings.Contains(said, "network: ") {
+		t.Errorf("problems: %s", said)
+	}
+	k.failing("RemoveSegment", nil)
+	k.failing("Check", nil)
+	k.until(t, "a look that succeeds", func() bool { return k.asked["Check"] > 3 })
+	for start := time.Now(); len(m.Problems()) > 0; time.Sleep(time.Millisecond) {
+		if time.Since(start) > 5*time.Second {
+			t.Fatalf("still said: %q", m.Problems())
+		}
+	}
+}
+
+// A health change costs the same, however many tasks other nodes have.
+func TestHealthChangesCostTheSame(t *testing.T) {
+	src, _, m := shop(t)
+	toggle := func() float64 {
+		ready := false
+		return testing.AllocsPerRun(50, func() { m.SetReady("c1", ready); ready = !ready })
+	}
+	few := toggle()
+	src.edit("", func(d *stack.Directory) {
+		for i := range 2000 {
+			d.Endpoints = append(d.Endpoints, far(fmt.Sprint("x", i), "n3", "front", "shop/other", fmt.Sprintf("10.70.%d.%d", 2+i/250, i%250)))
+		}
+	})
+	must(t, m.Round(t.Context()))
+	if many := toggle(); many > 1.2*few+10 {
+		t.Errorf("%.0f allocations beside 2,000 tasks, %.0f beside one", many, few)
 	}
 }
