@@ -17,6 +17,7 @@ import (
 type batch struct {
 	c    *nftables.Conn
 	t    *nftables.Table
+	host string   // its name
 	into *picture // nil: the messages are sent
 	err  error
 	any  bool // there are messages
@@ -117,7 +118,12 @@ func (b *batch) addRule(ch *nftables.Chain, tag string, exprs []expr.Any, own ..
 			return
 		}
 		for _, m := range own { // nobody can edit it: the rule's tag tells what it holds
-			b.note(b.c.AddSet(m.set, m.elems))
+			b.note(b.c.AddSet(m.set, nil))
+			filled := *m.set
+			filled.Anonymous = false // the library edits none of those; the kernel does until a rule has it
+			each := elements{}
+			each.add(&filled, m.elems)
+			b.note(each.each(b.c.SetAddElements))
 			m.lookup.SetName, m.lookup.SetID = m.set.Name, m.set.ID
 		}
 		b.c.AddRule(&nftables.Rule{Table: b.t, Chain: ch, Exprs: exprs, UserData: userdata.AppendString(nil, userdata.TypeComment, tag)})

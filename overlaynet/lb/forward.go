@@ -78,16 +78,21 @@ func (r *reservation) forwardTCP(ctx context.Context, in *net.TCPConn) {
 	wg.Wait()
 }
 
+type udpClient struct {
+	conn *net.UDPConn
+	to   overlaynet.Backend
+}
+
 // serveUDP forwards datagrams until the socket is closed; each client has a
 // socket of its own towards the backend.
 func (r *reservation) serveUDP(pc *net.UDPConn) {
 	var mu sync.Mutex
-	clients := map[netip.AddrPort]*net.UDPConn{}
+	clients := map[netip.AddrPort]udpClient{}
 	defer func() {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, c := range clients {
-			c.Close()
+			c.conn.Close()
 		}
 	}()
 	buf := make([]byte, 2048) // grows to the largest datagram when one is truncated
@@ -102,9 +107,13 @@ func (r *reservation) serveUDP(pc *net.UDPConn) {
 		}
 		mu.Lock()
 		c := clients[from]
-		full := len(clients) >= udpMost
+		full := len(clients) >= udpMost && c.conn == nil
 		mu.Unlock()
-		if c == nil {
+		if c.conn != nil && !r.leadsTo(c.to) { // it gets nothing new
+			c.conn.Close()
+			c.conn = nil
+		}
+		if c.conn == nil {
 			to, ok := r.backend()
 			if !ok || full {
 				continue
@@ -113,20 +122,22 @@ func (r *reservation) serveUDP(pc *net.UDPConn) {
 			if err != nil {
 				continue
 			}
-			c = conn.(*net.UDPConn)
+			c = udpClient{conn.(*net.UDPConn), to}
 			mu.Lock()
 			clients[from] = c
 			mu.Unlock()
 			r.work.Go(func() {
-				answers(pc, c, from)
+				answers(pc, c.conn, from)
 				mu.Lock()
-				delete(clients, from)
+				if clients[from] == c {
+					delete(clients, from)
+				}
 				mu.Unlock()
-				c.Close()
+				c.conn.Close()
 			})
 		}
-		_ = c.SetReadDeadline(time.Now().Add(udpIdle))
-		_, _ = c.Write(buf[:n])
+		_ = c.conn.SetReadDeadline(time.Now().Add(udpIdle))
+		_, _ = c.conn.Write(buf[:n])
 	}
 }
 

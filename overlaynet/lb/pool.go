@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/fnv"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -46,7 +47,7 @@ func (b *batch) spread(ch *nftables.Chain, six bool, p overlaynet.Pool) {
 		b.addRule(ch, tagOf(p), append(exprs, nat))
 		return
 	}
-	choice, order := turns(len(p.Backends)), p.Backends
+	choice, order := turns(len(p.Backends)), b.begin(p.Backends)
 	if p.Sticky {
 		choice, order = byClient(six), share(p.Backends)
 	}
@@ -62,6 +63,20 @@ func (b *batch) spread(ch *nftables.Chain, six bool, p overlaynet.Pool) {
 		m.elems = append(m.elems, nftables.SetElement{Key: binaryutil.NativeEndian.PutUint32(uint32(i)), Val: val})
 	}
 	b.addRule(ch, tagOf(p), append(choice, m.lookup, nat), m)
+}
+
+// begin is where turns begin: elsewhere on each node and in each pool. Else the
+// backend with the lowest address would have every node's first connection, and
+// the first after every change.
+func (b *batch) begin(to []overlaynet.Backend) []overlaynet.Backend {
+	h := fnv.New64a()
+	h.Write([]byte(b.host))
+	for _, x := range to {
+		a := x.Addr.As16()
+		h.Write(a[:])
+	}
+	n := int(mixed(h.Sum64()) % uint64(len(to)))
+	return append(slices.Clone(to[n:]), to[:n]...)
 }
 
 // turns counts new connections from 0 to n-1.
@@ -93,14 +108,17 @@ func share(to []overlaynet.Backend) []overlaynet.Backend {
 	return out
 }
 
-// draw is the number that a backend draws for a slot. The last steps spread
-// what differs in a few bits over all of them (as MurmurHash3 ends).
+// draw is the number that a backend draws for a slot.
 func draw(slot int, x overlaynet.Backend) uint64 {
 	h := fnv.New64a()
 	a := x.Addr.As16()
 	h.Write(a[:])
 	h.Write(binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint16(nil, x.Port), uint32(slot)))
-	n := h.Sum64()
+	return mixed(h.Sum64())
+}
+
+// mixed spreads what differs in a few bits over all of them (as MurmurHash3 ends).
+func mixed(n uint64) uint64 {
 	n = (n ^ n>>33) * 0xff51afd7ed558ccd
 	n = (n ^ n>>33) * 0xc4ceb9fe1a85ec53
 	return n ^ n>>33

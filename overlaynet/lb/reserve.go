@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -130,6 +131,11 @@ func (r *reservation) Close() error {
 	err := r.closer.Close()
 	r.work.Wait()
 	return err
+}
+
+func (r *reservation) leadsTo(b overlaynet.Backend) bool {
+	to := r.to.Load()
+	return to != nil && slices.Contains(*to, b)
 }
 
 func (r *reservation) backend() (overlaynet.Backend, bool) {

@@ -27,6 +27,7 @@ type Rules struct {
 	log   *slog.Logger
 	mark  string // what the names of our bridges begin with
 	table *nftables.Table
+	host  string // the machine's name
 
 	queueMu sync.Mutex
 	queue   []*job // guarded by queueMu
@@ -57,9 +58,11 @@ func New(c Config) *Rules {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	mark := overlaynet.Mark(c.RunDir)
+	host, _ := os.Hostname() // without one it begins as others do
 	return &Rules{
 		log:   c.Log,
 		mark:  mark,
+		host:  host,
 		table: &nftables.Table{Family: nftables.TableFamilyINet, Name: "dhow_" + mark[2:]},
 		model: newModel(),
 	}
@@ -179,7 +182,7 @@ func (r *Rules) transactLocked(f func(*batch)) error {
 	if err != nil {
 		return err
 	}
-	b := &batch{c: c, t: r.table}
+	b := &batch{c: c, t: r.table, host: r.host}
 	f(b)
 	if err = b.finish(); err == nil && b.any {
 		r.writes.Add(1)
