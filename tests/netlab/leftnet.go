@@ -16,10 +16,15 @@ func (h *Host) network() []string {
 	return append(left, h.filters()...)
 }
 
-// settle waits until the daemon has removed what no container uses any more.
+// settle waits until the daemon has removed what no container uses any more, and
+// tells what took longer than on a quiet machine.
 func (h *Host) settle() {
-	deadline := time.Now().Add(busy)
-	for len(h.network()) > 0 && time.Now().Before(deadline) {
+	start, told := time.Now(), false
+	for left := h.network(); len(left) > 0 && time.Since(start) < busy; left = h.network() {
+		if !told && time.Since(start) > 10*time.Second {
+			told = true
+			h.t.Logf("  slow: %s still has after 10 s: %s", h.NetNS, strings.Join(left, "; "))
+		}
 		time.Sleep(50 * time.Millisecond)
 	}
 }
