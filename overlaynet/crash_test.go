@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -41,6 +42,8 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	must(t, os.Mkdir(filepath.Join(dir, "records"), 0o700))
 	ctx := context.Background()
 	changes := 0
+	runtime.LockOSThread() // Pdeathsig is about the thread that forks
+	defer runtime.UnlockOSThread()
 	for round := range 12 {
 		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.timeout=60s")
 		cmd.Env = append(os.Environ(), crashEnv+"="+dir)

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -108,6 +109,7 @@ func startOther(t *testing.T) *otherHost {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	var said strings.Builder
 	cmd.Stdout, cmd.Stderr = &said, &said
+	runtime.LockOSThread() // Pdeathsig is about the thread that forks: no other goroutine may end it
 	must(t, cmd.Start())
 	orders.Close()
 	answers.Close()
@@ -118,6 +120,7 @@ func startOther(t *testing.T) *otherHost {
 			t.Errorf("the other host: %v\n%s", err, said.String())
 		}
 		out.Close()
+		runtime.UnlockOSThread()
 	})
 	return h
 }

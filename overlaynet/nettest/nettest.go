@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -45,6 +46,8 @@ func InHost(t testing.TB) bool {
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), childEnv+"="+t.Name())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread() // Pdeathsig is about the thread that forks
+	defer runtime.UnlockOSThread()
 	out, err := cmd.CombinedOutput()
 	switch {
 	case err != nil:
@@ -82,13 +85,16 @@ func Run(t testing.TB, name string, args ...string) string {
 	return string(out)
 }
 
+// patience is for what hangs: a busy machine takes a while.
+const patience = time.Minute
+
 // Until waits for f, which the kernel or a loop will make true.
 func Until(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !f() {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not after 5 s", what)
+			t.Fatalf("%s: not after %v", what, patience)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
