@@ -131,9 +131,18 @@ func (m *Manager) spare(ctx context.Context, forget map[netip.Addr]bool, resets 
 	group.Wait()
 }
 
-// liveLocked tells which addresses containers have.
+// liveLocked tells which addresses containers have. Those behind published
+// ports count also when this node is in none of their networks any more: its
+// last container of a network has gone, and with it what it knew of that.
 func (m *Manager) liveLocked() func(netip.Addr) bool {
 	own := map[netip.Addr]bool{}
+	for _, d := range m.behind {
+		if d.up() {
+			for _, a := range d.addrs {
+				own[a] = true
+			}
+		}
+	}
 	for _, s := range m.spaces {
 		for _, j := range s.joins {
 			for _, a := range j.addrs() {

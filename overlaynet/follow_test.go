@@ -113,6 +113,24 @@ func TestADaemonThatDiesEndsNoConnections(t *testing.T) {
 	}
 }
 
+// The last container of a network leaves the node, which hears nothing more of
+// the network then: who is led to its tasks elsewhere through a published port stays connected.
+func TestLeavingANetworkEndsNoConnectionsThroughPorts(t *testing.T) {
+	src, k, m := shop(t)
+	k.ended = nil
+	must(t, m.Disconnect(t.Context(), "c1"))
+	src.edit("front", func(d *stack.Directory) { *d = stack.Directory{} })
+	must(t, m.Round(t.Context()))
+	if want := []string{"[10.70.1.21]"}; !slices.Equal(k.ended, want) {
+		t.Errorf("ended %v, want %v", k.ended, want)
+	}
+	src.edit("", func(d *stack.Directory) { d.Endpoints = nil })
+	must(t, m.Round(t.Context()))
+	if want := []string{"[10.70.1.21]", "[10.70.1.22]"}; !slices.Equal(k.ended, want) {
+		t.Errorf("ended %v, want %v", k.ended, want)
+	}
+}
+
 // Several nodes are held to be down at once: each is asked, and only who answers keeps its connections.
 func TestLostNodesAreAskedEach(t *testing.T) {
 	src, k, m := shop(t)
@@ -140,6 +158,7 @@ func TestConnectionsAreEndedInTheEnd(t *testing.T) {
 		k.failing(call, errors.New("no room"))
 	}
 	src.edit("front", func(d *stack.Directory) { d.Endpoints = nil })
+	src.edit("", func(d *stack.Directory) { d.Endpoints = nil })
 	if err := m.Round(t.Context()); err == nil {
 		t.Error("the failure is not told")
 	}

@@ -245,8 +245,9 @@ func TestTwoHosts(t *testing.T) {
 	wantAsk(t, "restored, published", out, "tcp", "192.0.2.1:8080", "two 192.0.2.9")
 
 	src.edit("front", func(d *stack.Directory) { d.Endpoints[2].Up, d.Endpoints[2].Ready = false, false }) // t2
+	src.edit("", func(d *stack.Directory) { d.Endpoints[1].Up, d.Endpoints[1].Ready = false, false })
 	src.change()
-	_ = conn.SetDeadline(time.Now().Add(3 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 	if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a connection to a task that is gone is waited for: %v", err)
 	}
