@@ -60,6 +60,30 @@ func TestSaveAndRestore(t *testing.T) {
 	v.equal()
 }
 
+// A manager joins, and the change is not committed yet: a restore waits for it.
+func TestRestoreWaitsForMembers(t *testing.T) {
+	t.Parallel()
+	v := mustVoters(t, 3, nil)
+	v.write(put("k", "saved"))
+	var file bytes.Buffer
+	_, err := v.leader().Save(&file, nil)
+	must(t, err)
+	v.net.slow(50 * time.Millisecond)
+	tries := 0
+	v.steady(func(lead *voter) error {
+		tries++
+		id, added := fmt.Sprint("new", tries), make(chan error, 1)
+		go func() { added <- lead.AddNonvoter(v.within(20*time.Second), id) }()
+		for _, ok := lead.member(id); !ok && lead.Leading(); _, ok = lead.member(id) {
+			time.Sleep(time.Millisecond)
+		}
+		_, err := lead.Restore(v.within(30*time.Second), bytes.NewReader(file.Bytes()), nil)
+		return errors.Join(err, <-added)
+	})
+	v.net.slow(0)
+	v.equal()
+}
+
 func TestDamagedArchiveChangesNothing(t *testing.T) {
 	l, store := mustOpen(t, t.TempDir())
 	mustApply(t, l, 0, 50)

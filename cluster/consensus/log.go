@@ -49,6 +49,8 @@ type Log struct {
 	silent  atomic.Bool               // the disk does not answer: to the others this manager is dead
 	settled atomic.Uint64             // the term in which this leader has applied all of the past
 
+	members chan struct{} // room for one: who takes part is being changed, or must not be
+
 	mu      sync.Mutex
 	changed chan struct{}   // guarded by mu; closed and replaced when the leader changes
 	flying  []chan struct{} // guarded by mu: of commands that nobody waits for any more; closed when their fate is known

@@ -75,7 +75,7 @@ func (l *Log) AddNonvoter(ctx context.Context, id string) error {
 		_ = m // whatever it is, it receives the log
 		return nil
 	}
-	_, err := wait(ctx, l, func(timeout time.Duration) raft.IndexFuture {
+	err := l.change(ctx, func(timeout time.Duration) raft.IndexFuture {
 		return l.raft.AddNonvoter(raft.ServerID(id), raft.ServerAddress(id), 0, timeout)
 	})
 	return l.changeError("add manager "+id, err)
@@ -97,10 +97,34 @@ func (l *Log) AddVoter(ctx context.Context, id string) error {
 	if n := l.voters(); n >= MaxVoters {
 		return fmt.Errorf("add manager %s: there are %d managers already, more only slow each other down; demote one first", id, n)
 	}
-	_, err := wait(ctx, l, func(timeout time.Duration) raft.IndexFuture {
+	err := l.change(ctx, func(timeout time.Duration) raft.IndexFuture {
 		return l.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(id), 0, timeout)
 	})
 	return l.changeError("add manager "+id, err)
+}
+
+// change does one change of who takes part.
+func (l *Log) change(ctx context.Context, start func(timeout time.Duration) raft.IndexFuture) error {
+	done, err := l.holdMembers(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	_, err = wait(ctx, l, start)
+	return err
+}
+
+// holdMembers waits for its turn to change who takes part, or to keep others
+// from it until done is called.
+func (l *Log) holdMembers(ctx context.Context) (done func(), err error) {
+	select {
+	case l.members <- struct{}{}:
+		return func() { <-l.members }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-l.closed:
+		return nil, errStopping
+	}
 }
 
 func (l *Log) voters() int {
@@ -168,7 +192,7 @@ func (l *Log) Remove(ctx context.Context, id string, force bool) error {
 		}
 		return fmt.Errorf("remove manager %s: %w", id, l.notLeader())
 	}
-	_, err := wait(ctx, l, func(timeout time.Duration) raft.IndexFuture {
+	err := l.change(ctx, func(timeout time.Duration) raft.IndexFuture {
 		return l.raft.RemoveServer(raft.ServerID(id), 0, timeout)
 	})
 	return l.changeError("remove manager "+id, err)

@@ -31,7 +31,7 @@ func Open(cfg Config) (*Log, error) {
 
 func open(cfg Config) (*Log, error) {
 	cfg = cfg.withDefaults()
-	l := &Log{cfg: cfg, closed: make(chan struct{}), changed: make(chan struct{})}
+	l := &Log{cfg: cfg, closed: make(chan struct{}), changed: make(chan struct{}), members: make(chan struct{}, 1)}
 	if err := l.files.open(cfg); err != nil {
 		return nil, errors.Join(err, l.files.close())
 	}

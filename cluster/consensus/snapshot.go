@@ -93,7 +93,7 @@ func (l *Log) restore(ctx context.Context, r io.Reader, edit func(*state.Store, 
 		}
 		return l.raft.Restore(meta, r, timeout)
 	}
-	if err := rewound(f, give); err != nil {
+	if err := l.settledMembers(ctx, func() error { return rewound(f, give) }); err != nil {
 		return Header{}, l.outcome(err)
 	}
 	// The state speaks of its own old index until the next command: readers wait for indexes to grow.
@@ -101,6 +101,20 @@ func (l *Log) restore(ctx context.Context, r io.Reader, edit func(*state.Store, 
 		return Header{}, err
 	}
 	return h, nil
+}
+
+// settledMembers does what raft refuses while a change of who takes part is not
+// committed. A manager that has just joined gets its vote in the background.
+func (l *Log) settledMembers(ctx context.Context, do func() error) error {
+	done, err := l.holdMembers(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if _, err := wait(ctx, l, l.barrier); err != nil {
+		return err
+	}
+	return do()
 }
 
 // edited replaces what is in f by loaded as edit leaves it, and returns its size.

@@ -32,6 +32,7 @@ type soak struct {
 	steps  []string
 	undo   []func()
 	away   []*netlab.Host // that do not answer in this round
+	dead   bool           // the one that is away has no daemon
 }
 
 // soakStack is one stack as it should be.
@@ -266,13 +267,16 @@ func (s *soak) fault() {
 	other := s.Others(h)[s.rnd.IntN(len(s.Hosts)-1)]
 	switch s.rnd.IntN(8) {
 	case 0, 1:
-		s.note("kill %s", h.Name)
-		h.Kill()
-		h.Start()
+		if !s.dead {
+			s.note("kill %s", h.Name)
+			h.Kill()
+			h.Start()
+		}
 	case 2:
 		if len(s.away) == 0 {
 			s.note("%s is dead", h.Name)
 			h.Kill()
+			s.dead = true
 			s.gone(h, func() { h.Start() })
 		}
 	case 3:
@@ -280,6 +284,7 @@ func (s *soak) fault() {
 			h = s.Leader(other)
 			s.note("leader %s is dead", h.Name)
 			h.Kill()
+			s.dead = true
 			s.gone(h, func() { h.Start() })
 		}
 	case 4:
@@ -323,7 +328,7 @@ func (s *soak) recover() {
 	for _, undo := range slices.Backward(s.undo) {
 		undo()
 	}
-	s.undo, s.away = nil, nil
+	s.undo, s.away, s.dead = nil, nil, false
 }
 
 // restore brings all stacks into the state in which they should be.
