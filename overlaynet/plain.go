@@ -115,8 +115,8 @@ func (m *Manager) tellPlain(ctx context.Context) error {
 		clear(m.plain)
 		m.mu.Unlock()
 		for _, k := range keys {
-			err := m.tellOne(ctx, k)
-			if m.note("tell the managers of "+k.id+" in network "+k.network, err); err == nil || ctx.Err() != nil {
+			err := m.note("tell the managers of "+k.id+" in network "+k.network, m.tellOne(ctx, k))
+			if err == nil || ctx.Err() != nil {
 				continue
 			}
 			m.mu.Lock()

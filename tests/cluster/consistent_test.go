@@ -223,13 +223,10 @@ func (w *world) exit(st api.StackStatus, sv *stack.Service, six bool) string {
 // those of the other nodes: the way there is known for as long as they have addresses.
 func (w *world) sides(v stack.NetworkView, h *netlab.Host) (mine, others []stack.Endpoint) {
 	for _, e := range v.Endpoints {
-		switch {
-		case w.nodes[e.Node].host == h:
-			if e.Up {
-				mine = append(mine, e)
-			}
-		default:
+		if w.nodes[e.Node].host != h {
 			others = append(others, e)
+		} else if e.Up {
+			mine = append(mine, e)
 		}
 	}
 	return mine, others
