@@ -85,15 +85,7 @@ func findNode(snap *state.Snapshot, ref, self string) (*stack.Node, error) {
 	if ref == "self" {
 		ref = self
 	}
-	if n := snap.Node(ref); n != nil {
-		return n, nil
-	}
-	var found []*stack.Node
-	for _, n := range snap.Nodes() {
-		if ref != "" && (n.Hostname == ref || strings.HasPrefix(n.ID, ref)) {
-			found = append(found, n)
-		}
-	}
+	found := snap.FindNodes(ref)
 	switch len(found) {
 	case 1:
 		return found[0], nil
