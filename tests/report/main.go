@@ -39,6 +39,7 @@ type totals struct {
 	passed, failed, skipped int
 	output                  map[string][]string // test or package -> lines, dropped when it passes
 	skips                   []string
+	failures                []string
 	took                    []took // of tests of the top level
 }
 
@@ -109,6 +110,7 @@ func (t *totals) add(e event, w io.Writer) {
 	case "fail":
 		if e.Test != "" {
 			t.failed++
+			t.failures = append(t.failures, fmt.Sprintf("%s %s:\n%s", short(e.Package), e.Test, messages(t.output[key])))
 			fmt.Fprintf(w, "FAIL  %s %s (%.1fs)\n", short(e.Package), e.Test, e.Elapsed)
 		} else {
 			fmt.Fprintf(w, "FAIL  %s (%.1fs)\n", short(e.Package), e.Elapsed)
@@ -138,6 +140,9 @@ func (t *totals) print(w io.Writer, all time.Duration) {
 		slices.Sort(t.skips)
 		fmt.Fprintf(w, "\nskipped:\n  %s\n", strings.Join(t.skips, "\n  "))
 	}
+	if len(t.failures) > 0 { // once more, as their own output may be far above
+		fmt.Fprintf(w, "\nfailed:\n  %s", strings.Join(t.failures, "  "))
+	}
 	fmt.Fprintf(w, "\ntests took %s\n%d passed, %d failed, %d skipped\n", all.Round(time.Second), t.passed, t.failed, t.skipped)
 }
 
@@ -155,4 +160,26 @@ func reason(lines []string) string {
 		}
 	}
 	return "no reason given"
+}
+
+// What is repeated at the end of what a failed test said: whole logs are not.
+const (
+	lastMessages = 12
+	messageLines = 6
+)
+
+// messages are the last messages of a test, each with its first lines.
+func messages(lines []string) string {
+	var all []string
+	n := 0
+	for _, line := range lines {
+		text := strings.TrimRight(line, "\n")
+		if said.MatchString(strings.TrimSpace(text)) {
+			all, n = append(all, "    "+strings.TrimSpace(text)+"\n"), 1
+		} else if len(all) > 0 && n < messageLines && strings.HasPrefix(text, "    ") {
+			all[len(all)-1] += "    " + text + "\n"
+			n++
+		}
+	}
+	return strings.Join(all[max(0, len(all)-lastMessages):], "")
 }
