@@ -79,13 +79,15 @@ func (l *Lab) newHost(dataDir string) *Host {
 	}
 	l.t.Cleanup(h.dropCgroups) // at the very end, also when the rest ends early
 	l.t.Cleanup(func() {
+		defer func() { // also when the teardown ends early
+			if l.t.Failed() {
+				l.t.Logf("daemon log of %s:\n%s", h.NetNS, tail(h.LogFile, 16<<10))
+			}
+			if err := os.RemoveAll(dir); err != nil {
+				l.t.Errorf("remove %s: %v", dir, err)
+			}
+		}()
 		h.teardown()
-		if l.t.Failed() {
-			l.t.Logf("daemon log of %s:\n%s", h.NetNS, tail(h.LogFile, 16<<10))
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			l.t.Errorf("remove %s: %v", dir, err)
-		}
 	})
 	return h
 }
@@ -93,6 +95,9 @@ func (l *Lab) newHost(dataDir string) *Host {
 // Start starts the daemon and waits until it answers.
 func (h *Host) Start(flags ...string) {
 	h.t.Helper()
+	if h.running() {
+		h.t.Fatalf("%s runs a daemon already", h.Name)
+	}
 	logFile, err := os.OpenFile(h.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		h.t.Fatal(err)
@@ -138,6 +143,21 @@ func (h *Host) Pid() int {
 	return h.daemon.Process.Pid
 }
 
+// running reports whether the daemon was started and has not ended.
+func (h *Host) running() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.daemon == nil {
+		return false
+	}
+	select {
+	case <-h.ended:
+		return false
+	default:
+		return true
+	}
+}
+
 func (h *Host) end(sig syscall.Signal) {
 	h.mu.Lock()
 	cmd, ended := h.daemon, h.ended
@@ -160,19 +180,19 @@ func (h *Host) end(sig syscall.Signal) {
 
 // teardown removes all stacks and containers, so that no process outlives the test.
 func (h *Host) teardown() {
-	h.mu.Lock()
-	dead := h.daemon == nil
-	h.mu.Unlock()
-	if dead {
-		h.Start()
-	} else {
+	if h.running() {
 		h.Continue() // one that the test has paused
+	} else {
+		if h.daemon != nil {
+			h.t.Errorf("the daemon of %s has ended by itself", h.NetNS)
+			h.daemon = nil
+		}
+		h.Start()
 	}
 	if out := h.Try("system", "reset", "--force"); out.Code != 0 {
 		h.t.Errorf("reset %s: %s", h.NetNS, out.Stderr)
 	}
-	h.settle()
-	for _, left := range h.network() {
+	for _, left := range h.settle() {
 		h.t.Errorf("left behind by %s, whose daemon runs: %s", h.NetNS, left)
 	}
 	h.Stop()

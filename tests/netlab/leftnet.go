@@ -16,17 +16,19 @@ func (h *Host) network() []string {
 	return append(left, h.filters()...)
 }
 
-// settle waits until the daemon has removed what no container uses any more, and
-// tells what took longer than on a quiet machine.
-func (h *Host) settle() {
+// settle waits until the daemon has removed what no container uses any more,
+// tells what took longer than on a quiet machine, and returns what stayed.
+func (h *Host) settle() []string {
 	start, told := time.Now(), false
-	for left := h.network(); len(left) > 0 && time.Since(start) < busy; left = h.network() {
+	left := h.network()
+	for ; len(left) > 0 && time.Since(start) < busy; left = h.network() {
 		if !told && time.Since(start) > 10*time.Second {
 			told = true
 			h.t.Logf("  slow: %s still has after 10 s: %s", h.NetNS, strings.Join(left, "; "))
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+	return left
 }
 
 // links are the containers' ends, tunnels, the mesh, and bridges of no network.
@@ -112,10 +114,11 @@ func (h *Host) filters() []string {
 	if _, err := exec.LookPath("nft"); err != nil {
 		return nil
 	}
-	needed := len(h.bridges()) > 0
+	rules := h.lines("nft", "list", "ruleset")
+	needed := len(h.bridges()) > 0 // asked afterwards: a bridge that the daemon makes meanwhile comes before its rules
 	var left []string
 	table := ""
-	for _, line := range h.lines("nft", "list", "ruleset") {
+	for _, line := range rules {
 		if name, ok := strings.CutPrefix(line, "table "); ok {
 			table = strings.TrimSuffix(name, " {")
 		}
