@@ -1,11 +1,9 @@
 package cluster
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +11,7 @@ import (
 	"github.com/dhow-project/dhow/cluster/state"
 	"github.com/dhow-project/dhow/runtime"
 	"github.com/dhow-project/dhow/stack"
+	"github.com/dhow-project/dhow/stack/plan"
 )
 
 // DefaultNetwork is the network of containers that name none; it is made with the cluster.
@@ -91,38 +90,17 @@ func (m *Manager) RemoveNetwork(ctx context.Context, nameOrID string) error {
 
 // occupied names who has an address in a network; nil: nobody.
 func occupied(snap *state.Snapshot, network string) error {
-	var who []string
-	for _, t := range snap.NetworkTasks(network) {
-		who = append(who, fmt.Sprintf("%s/%s.%d", t.Stack, t.Service, t.Slot))
-	}
-	for _, e := range snap.Endpoints(network) {
-		who = append(who, "container "+cmp.Or(e.Name, e.ID))
-	}
+	who := snap.GuestNames(network, "")
 	if len(who) == 0 {
 		return nil
 	}
 	return fmt.Errorf("network %s has active endpoints: %s: %w", network, listed(who), runtime.ErrConflict)
 }
 
-// redefined reports whether a network would have to be made anew.
-func redefined(old, want stack.Network) bool {
-	for _, n := range []*stack.Network{&old, &want} {
-		n.Labels, n.Forward, n.Attachable, n.Created = nil, nil, false, 0
-	}
-	return !reflect.DeepEqual(old, want)
-}
-
 // vacant refuses to make a network again that others use than the tasks of its
 // stack: they would stay behind in the one that was.
 func vacant(snap *state.Snapshot, network, stackName string) error {
-	tasks, containers := snap.Guests(network, stackName)
-	var who []string
-	for _, t := range tasks {
-		who = append(who, fmt.Sprintf("%s/%s.%d", t.Stack, t.Service, t.Slot))
-	}
-	for _, e := range containers {
-		who = append(who, "container "+cmp.Or(e.Name, e.ID))
-	}
+	who := snap.GuestNames(network, stackName)
 	if len(who) == 0 {
 		return nil
 	}
@@ -132,7 +110,6 @@ func vacant(snap *state.Snapshot, network, stackName string) error {
 
 // listed names the first of some.
 func listed(who []string) string {
-	slices.Sort(who)
 	if n := len(who); n > 5 {
 		who = append(who[:5], fmt.Sprintf("%d more", n-5))
 	}
@@ -222,25 +199,20 @@ func (m *Manager) networkChange(snap *state.Snapshot, want stack.Network, used [
 	if old != nil && old.Name != want.Name { // found by ID
 		old = nil
 	}
+	left := snap.Stack(want.Stack) == nil // behind by a stack that is gone: somebody was in it
 	switch {
 	case old == nil:
 		return m.resolveBeside(snap, snap.Cluster(), used, used, want, now)
 	case old.Network.Stack != want.Stack:
 		return nil, fmt.Errorf("network %s exists and is not of this stack; declare it `external: true` to use it, or choose another name: %w", want.Name, runtime.ErrConflict)
-	case snap.Stack(want.Stack) == nil && redefined(old.Asked, want): // it was left behind, as somebody was in it
-		if err := vacant(snap, want.Name, want.Stack); err != nil {
-			return nil, err
-		}
-		others := slices.DeleteFunc(slices.Clone(used), func(n stack.Network) bool { return n.Name == want.Name })
-		return m.resolveBeside(snap, snap.Cluster(), used, others, want, now)
-	case remade:
+	case remade, left && plan.Remade(old.Asked, want):
 		if err := vacant(snap, want.Name, want.Stack); err != nil {
 			return nil, err
 		}
 		others := slices.DeleteFunc(slices.Clone(used), func(n stack.Network) bool { return n.Name == want.Name })
 		next, err := m.resolveBeside(snap, snap.Cluster(), used, others, want, now)
-		if err != nil {
-			return nil, err
+		if err != nil || left {
+			return next, err
 		}
 		rec := *old
 		rec.Asked, rec.Next = want, &next.Network

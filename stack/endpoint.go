@@ -1,5 +1,10 @@
 package stack
 
+import (
+	"cmp"
+	"strings"
+)
+
 // Endpoint is one container's place in one network, as the whole cluster sees
 // it: what other nodes need to reach it and to call it by name.
 type Endpoint struct {
@@ -17,6 +22,12 @@ type Endpoint struct {
 	Aliases   []string `json:"aliases,omitempty"` // that it shares with others
 	Up        bool     `json:"up,omitempty"`      // its container runs: it has names and entries
 	Ready     bool     `json:"ready,omitempty"`   // it gets new requests: up, healthy, not draining
+}
+
+// Owner is the stack that a container is of; "": of none.
+func (e *Endpoint) Owner() string {
+	of, _, _ := strings.Cut(e.Service, "/")
+	return cmp.Or(e.Stack, of)
 }
 
 // ServiceAddress is what every node of a network knows of a service in it.

@@ -29,12 +29,17 @@ func (w *world) onNetwork(cidr, virtual string, specs ...stack.Service) {
 	w.put(changes...)
 }
 
+func (w *world) round() {
+	w.t.Helper()
+	if _, err := w.loop.Round(w.t.Context(), w.now); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 func (w *world) rounds() {
 	w.t.Helper()
 	for range 5 {
-		if _, err := w.loop.Round(w.t.Context(), w.now); err != nil {
-			w.t.Fatal(err)
-		}
+		w.round()
 		w.now = w.now.Add(2 * time.Second)
 	}
 }
@@ -168,28 +173,60 @@ func service(name, network string) state.Change {
 // Who is in a network that is to be replaced, and is no task of its stack, is
 // named by the tasks that wait, and waited for.
 func TestAStaleNetworkWaitsForItsGuests(t *testing.T) {
+	for guest, c := range map[string]struct{ enters, leaves state.Change }{
+		"container box": {
+			state.Change{Enter: &state.Endpoint{Endpoint: stack.Endpoint{ID: "c1", Network: "shop_front", Node: "n0", Name: "box", IPv4: "10.1.0.2"}}},
+			state.Change{Delete: &state.Key{Table: state.TableEndpoint, Name: state.EndpointKey("c1", "shop_front")}},
+		},
+		"mail/smtp.1": {visitor, drop(state.TableTask, "v1")},
+	} {
+		t.Run(guest, func(t *testing.T) {
+			w := newWorld(t, 1)
+			w.onNetwork("10.1.0.0/24", "10.2.0.0/24")
+			old := *w.store.Snapshot().Network("shop_front")
+			next := old.Network
+			next.ID, next.VNI, next.Subnets = "next", 7, []stack.Subnet{{CIDR: "10.5.0.0/24"}}
+			old.Next = &next
+			w.put(state.Change{Network: &old}, c.enters, service("web", "front"), state.Change{Service: &state.ServiceChange{
+				NewVersion: true, Service: state.Service{Stack: "shop", Name: "one", Desired: stack.DesiredRun,
+					Spec: stack.Service{Name: "one", Replicas: 1, Container: stack.ContainerSpec{Networks: []stack.Attachment{{Network: "front"}}}}},
+			}})
+			w.rounds()
+			w.want("one 10.2.0.2", "one.1: waits for network front to be replaced: "+guest+" is still in it", "web 10.2.0.3")
+			w.put(c.leaves)
+			w.round() // at once
+			if got := w.store.Snapshot().Network("shop_front"); got.ID != "next" || got.Next != nil {
+				t.Errorf("the network is %+v", got)
+			}
+			w.rounds()
+			if got := w.table(); !strings.Contains(got, "one.1 10.5.0.2") {
+				t.Errorf("got\n%s", got)
+			}
+		})
+	}
+}
+
+// visitor is a task of another stack in the network of "shop".
+var visitor = state.Change{Create: &stack.Task{
+	ID: "v1", Stack: "mail", Service: "smtp", Slot: 1, Node: "n0", Desired: stack.DesiredRun,
+	Addresses: []stack.TaskAddress{{Network: "shop_front", IPv4: "10.1.0.9"}},
+}}
+
+// What is left of a stack goes at once when the last task of another stack has
+// left its networks.
+func TestARemovedStackWaitsForItsGuests(t *testing.T) {
 	w := newWorld(t, 1)
 	w.onNetwork("10.1.0.0/24", "10.2.0.0/24")
-	old := *w.store.Snapshot().Network("shop_front")
-	next := old.Network
-	next.ID, next.VNI, next.Subnets = "next", 7, []stack.Subnet{{CIDR: "10.5.0.0/24"}}
-	old.Next = &next
-	box := stack.Endpoint{ID: "c1", Network: "shop_front", Node: "n0", Name: "box", IPv4: "10.1.0.2"}
-	w.put(state.Change{Network: &old}, state.Change{Enter: &state.Endpoint{Endpoint: box}}, service("web", "front"), state.Change{Service: &state.ServiceChange{
-		NewVersion: true, Service: state.Service{Stack: "shop", Name: "one", Desired: stack.DesiredRun,
-			Spec: stack.Service{Name: "one", Replicas: 1, Container: stack.ContainerSpec{Networks: []stack.Attachment{{Network: "front"}}}}},
-	}})
+	shop := *w.store.Snapshot().Stack("shop")
+	shop.Removing = true
+	w.put(visitor, state.Change{Stack: &shop})
 	w.rounds()
-	w.want("one 10.2.0.2", "one.1: waits for network front to be replaced: container box is still in it", "web 10.2.0.3")
-	w.put(state.Change{Delete: &state.Key{Table: state.TableEndpoint, Name: state.EndpointKey("c1", "shop_front")}})
-	if _, err := w.loop.Round(t.Context(), w.now); err != nil { // at once
-		t.Fatal(err)
+	if snap := w.store.Snapshot(); snap.Stack("shop") == nil || snap.Network("shop_front") == nil {
+		t.Fatal("the network of mail/smtp.1 is gone")
 	}
-	if got := w.store.Snapshot().Network("shop_front"); got.ID != "next" || got.Next != nil {
-		t.Errorf("the network is %+v", got)
-	}
-	w.rounds()
-	if got := w.table(); !strings.Contains(got, "one.1 10.5.0.2") {
-		t.Errorf("got\n%s", got)
+	w.put(drop(state.TableTask, "v1"))
+	w.round()
+	if snap := w.store.Snapshot(); snap.Stack("shop") != nil || snap.Network("shop_front") != nil {
+		t.Error("the stack or its network is still there")
 	}
 }

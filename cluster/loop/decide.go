@@ -1,11 +1,9 @@
 package loop
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/dhow-project/dhow/cluster/reconcile"
@@ -52,7 +50,7 @@ func drop(table state.Table, name string) state.Change {
 func decide(v *view, s *state.Stack, now time.Time, cfg *Config) *decision {
 	services := v.snap.Services(s.Name)
 	if s.Removing && len(services) == 0 {
-		return dissolve(v.snap, s, now)
+		return dissolve(v.snap, s)
 	}
 	networks := v.snap.StackNetworks(s.Name)
 	in := input(v, s, services, networks, now)
@@ -160,14 +158,7 @@ func swap(networks []*state.Network, keys []string) (out []state.Change) {
 
 // guests says who is in a network of a stack beside its own tasks; "": nobody.
 func guests(snap *state.Snapshot, network, stackName string) string {
-	tasks, containers := snap.Guests(network, stackName)
-	var names []string
-	for _, t := range tasks {
-		names = append(names, fmt.Sprintf("%s/%s.%d", t.Stack, t.Service, t.Slot))
-	}
-	for _, e := range containers {
-		names = append(names, "container "+cmp.Or(e.Name, e.ID))
-	}
+	names := snap.GuestNames(network, stackName)
 	switch len(names) {
 	case 0:
 		return ""
@@ -201,23 +192,19 @@ func oldTasks(in reconcile.Input) bool {
 	})
 }
 
-// guestPause is between two looks at tasks of other stacks that are about to
-// leave a network.
-const guestPause = time.Second
-
 // dissolve removes what is left of a stack without services. Where its volumes
 // are stays known: they outlive it. So do networks with containers of nobody's in
 // them, as a person may remove them later; tasks of other stacks are on their way
 // out, and waited for.
-func dissolve(snap *state.Snapshot, s *state.Stack, now time.Time) *decision {
+func dissolve(snap *state.Snapshot, s *state.Stack) *decision {
 	d := &decision{}
 	occupied := map[string]bool{}
 	for _, n := range snap.StackNetworks(s.Name) {
 		tasks, containers := snap.Guests(n.Name, s.Name)
 		if len(tasks) > 0 {
-			return &decision{again: now.Add(guestPause).UnixNano()}
+			return d
 		}
-		occupied[n.Name] = slices.ContainsFunc(containers, func(e *state.Endpoint) bool { return !ofStack(e, s.Name) })
+		occupied[n.Name] = slices.ContainsFunc(containers, func(e *state.Endpoint) bool { return e.Owner() != s.Name })
 	}
 	for _, t := range snap.Tasks(s.Name) { // of services that are gone: of these nothing is left either
 		d.tasks = append(d.tasks, taskChange{slot: slotOf(t), drop: t.ID})
@@ -232,13 +219,6 @@ func dissolve(snap *state.Snapshot, s *state.Stack, now time.Time) *decision {
 	}
 	d.last = append(d.last, drop(state.TableStack, s.Name))
 	return d
-}
-
-// ofStack reports whether a container without a task is one of a stack's own,
-// which go with it.
-func ofStack(e *state.Endpoint, stackName string) bool {
-	own, _, _ := strings.Cut(e.Service, "/")
-	return cmp.Or(e.Stack, own) == stackName
 }
 
 // fileKeys are the secrets and configs that a stack made.

@@ -100,6 +100,7 @@ func (v *view) touch(what *state.Touched, old *state.Snapshot, t *touches) {
 		if task == nil {
 			v.cluster.Remove(what.Key)
 			t.freed = true
+			t.stacks = append(t.stacks, v.owners(what)...)
 			return
 		}
 		v.cluster.Add(task, v.spec(task))
@@ -121,7 +122,7 @@ func (v *view) touch(what *state.Touched, old *state.Snapshot, t *touches) {
 	case state.TableEndpoint:
 		if v.gone(what.Key) {
 			t.freed = true
-			t.stacks = append(t.stacks, v.owner(what.Key)...)
+			t.stacks = append(t.stacks, v.owners(what)...)
 		}
 	case state.TableNetwork:
 		t.stacks = append(t.stacks, v.users(what.Key)...)
@@ -136,13 +137,15 @@ func (v *view) gone(key string) bool {
 	return v.snap.Endpoint(id, key[len(id)+1:]) == nil
 }
 
-// owner is the stack of an endpoint's network, which may wait for it to be empty.
-func (v *view) owner(key string) []string {
-	id := state.ContainerOf(key)
-	if n := v.snap.Network(key[len(id)+1:]); n != nil && n.Network.Stack != "" {
-		return []string{n.Network.Stack}
+// owners are the stacks of the networks that a task or an endpoint was in: they
+// may wait for its end.
+func (v *view) owners(gone *state.Touched) (stacks []string) {
+	for _, name := range gone.Networks {
+		if n := v.snap.Network(name); n != nil && n.Network.Stack != "" && n.Network.Stack != gone.Stack {
+			stacks = append(stacks, n.Network.Stack)
+		}
 	}
-	return nil
+	return stacks
 }
 
 // users are the stacks whose services may be in a network, by whatever name they give it.

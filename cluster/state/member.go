@@ -1,6 +1,8 @@
 package state
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -105,7 +107,7 @@ func (s *Snapshot) NetworkTasks(network string) []*stack.Task {
 }
 
 // Guests are those in a network of a stack that are none of its tasks: tasks of
-// other stacks, and containers without a task.
+// other stacks, and containers without a task. With stack "" they are all.
 func (s *Snapshot) Guests(network, stackName string) (tasks []*stack.Task, containers []*Endpoint) {
 	for _, t := range s.NetworkTasks(network) {
 		if t.Stack != stackName {
@@ -113,6 +115,19 @@ func (s *Snapshot) Guests(network, stackName string) (tasks []*stack.Task, conta
 		}
 	}
 	return tasks, s.Endpoints(network)
+}
+
+// GuestNames are what Guests are called, for persons.
+func (s *Snapshot) GuestNames(network, stackName string) (names []string) {
+	tasks, containers := s.Guests(network, stackName)
+	for _, t := range tasks {
+		names = append(names, fmt.Sprintf("%s/%s.%d", t.Stack, t.Service, t.Slot))
+	}
+	for _, e := range containers {
+		names = append(names, "container "+cmp.Or(e.Name, e.ID))
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Attached are the real names of the networks that tasks of a service are to be

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -144,7 +143,7 @@ func (a *app) tellLeftNetworks(ctx context.Context, c *client.Client, st api.Sta
 		}
 		var who []string
 		for _, e := range v.Endpoints {
-			if own, _, _ := strings.Cut(e.Service, "/"); cmp.Or(e.Stack, own) != st.Stack.Name {
+			if e.Owner() != st.Stack.Name {
 				who = append(who, e.Name)
 			}
 		}

@@ -194,6 +194,9 @@ func joined(in map[string][]string) map[string]string {
 	return out
 }
 
+// Remade reports whether a network with another definition is made again.
+func Remade(old, want stack.Network) bool { return len(networkCauses(old, want)) > 0 }
+
 // networkCauses says why a network has to be made again; what networkUpdates looks at can change in place.
 func networkCauses(old, want stack.Network) []string {
 	causes := change("name", old.Name, want.Name)

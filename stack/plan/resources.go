@@ -13,7 +13,7 @@ import (
 func (d *differ) findRemadeNetworks() {
 	for key, n := range d.want.Networks {
 		old, ok := d.old.Networks[key]
-		if ok && len(networkCauses(old, n)) > 0 {
+		if ok && Remade(old, n) {
 			d.remade[key] = true
 		}
 	}
