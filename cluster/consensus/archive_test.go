@@ -74,8 +74,15 @@ func TestRestoreWaitsForMembers(t *testing.T) {
 		tries++
 		id, added := fmt.Sprint("new", tries), make(chan error, 1)
 		go func() { added <- lead.AddNonvoter(v.within(20*time.Second), id) }()
-		for _, ok := lead.member(id); !ok && lead.Leading(); _, ok = lead.member(id) {
-			time.Sleep(time.Millisecond)
+		for _, ok := lead.member(id); !ok; _, ok = lead.member(id) {
+			select {
+			case err := <-added:
+				if err != nil {
+					return err
+				}
+				added <- nil
+			case <-time.After(time.Millisecond):
+			}
 		}
 		_, err := lead.Restore(v.within(30*time.Second), bytes.NewReader(file.Bytes()), nil)
 		return errors.Join(err, <-added)

@@ -37,6 +37,17 @@ func open(t testing.TB, dir string) *link.Links {
 	return l
 }
 
+// onSegment opens links of a node that is in one network, and returns them with
+// the mark of their names.
+func onSegment(t testing.TB, gateways ...string) (l *link.Links, mark string, seg overlaynet.Segment) {
+	t.Helper()
+	dir := t.TempDir()
+	l, mark = open(t, dir), overlaynet.Mark(dir)
+	seg = segment(mark+"b", gateways...)
+	nettest.Must(t, l.SetSegment(ctx, seg))
+	return l, mark, seg
+}
+
 func segment(l string, gateways ...string) overlaynet.Segment {
 	s := overlaynet.Segment{ID: "net", Name: "net", Bridge: l}
 	for _, g := range gateways {
@@ -193,10 +204,7 @@ func TestInsideIsLeftAlone(t *testing.T) {
 	if !nettest.InHost(t) {
 		return
 	}
-	dir := t.TempDir()
-	l, mark := open(t, dir), overlaynet.Mark(dir)
-	seg := segment(mark+"b", "10.1.0.1/24", "fd01::1/64")
-	nettest.Must(t, l.SetSegment(ctx, seg))
+	l, mark, seg := onSegment(t, "10.1.0.1/24", "fd01::1/64")
 	plugs := []overlaynet.Plug{plug(seg, mark, 7)}
 	path, err := l.SetSandbox(ctx, "c7", plugs)
 	nettest.Must(t, err)
@@ -318,10 +326,7 @@ func TestOneThatStaysHoldsUpNobody(t *testing.T) {
 	if !nettest.InHost(t) {
 		return
 	}
-	dir := t.TempDir()
-	l, mark := open(t, dir), overlaynet.Mark(dir)
-	seg := segment(mark+"b", "10.1.0.1/24", "fd01::1/64")
-	nettest.Must(t, l.SetSegment(ctx, seg))
+	l, mark, seg := onSegment(t, "10.1.0.1/24", "fd01::1/64")
 	const many, bad = 20, 12
 	plugs := map[int][]overlaynet.Plug{}
 	for n := range many {

@@ -16,10 +16,7 @@ func TestInterfaceWithDots(t *testing.T) {
 	if !nettest.InHost(t) {
 		return
 	}
-	dir := t.TempDir()
-	l, mark := open(t, dir), overlaynet.Mark(dir)
-	seg := segment(mark+"b", "10.1.0.1/24", "fd01::1/64")
-	nettest.Must(t, l.SetSegment(ctx, seg))
+	l, mark, seg := onSegment(t, "10.1.0.1/24", "fd01::1/64")
 	p := plug(seg, mark, 7)
 	p.Interface = "web.1"
 	p.Sysctls = map[string]string{"net.ipv4.conf.web.1.arp_notify": "1"}
@@ -37,10 +34,7 @@ func TestHalfMadePlug(t *testing.T) {
 	if !nettest.InHost(t) {
 		return
 	}
-	dir := t.TempDir()
-	l, mark := open(t, dir), overlaynet.Mark(dir)
-	seg := segment(mark+"b", "10.1.0.1/24", "fd01::1/64")
-	nettest.Must(t, l.SetSegment(ctx, seg))
+	l, mark, seg := onSegment(t, "10.1.0.1/24", "fd01::1/64")
 	_, err := l.SetSandbox(ctx, "c7", nil) // it lives, and gets a network later
 	nettest.Must(t, err)
 	bad := plug(seg, mark, 7)
