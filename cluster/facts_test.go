@@ -186,6 +186,25 @@ func TestStrangersDoNotStandInTheWay(t *testing.T) {
 	}
 }
 
+// Whoever gives up does not wait for a command that the leader's disk holds up.
+func TestACommandThatIsGivenUpWaitsForNoOther(t *testing.T) {
+	m := openManager(t)
+	m.write.Lock() // the other one
+	defer m.write.Unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	given := make(chan error, 1)
+	go func() { given <- m.RemoveNetwork(ctx, "none") }()
+	cancel()
+	select {
+	case err := <-given:
+		if !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it still waits")
+	}
+}
+
 func TestWhatWorkersMayAsk(t *testing.T) {
 	m := openManager(t)
 	worker := machine()

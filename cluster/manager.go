@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/dhow-project/dhow/cluster/address"
@@ -30,7 +29,7 @@ type Manager struct {
 	// write is held from reading what a command builds on until it is applied,
 	// so that no two commands build on the same past: turn takes it. Reports do
 	// not need it: they write fields of their own.
-	write sync.Mutex
+	write gate
 	books *address.Books // guarded by write; nil: this manager does not lead
 }
 
@@ -52,7 +51,7 @@ func Open(cfg Config) (*Manager, error) {
 		}
 		cfg.Seal, cfg.SealKeys = ring, ring.Export
 	}
-	m := &Manager{cfg: cfg, log: cfg.Log, node: id.Node, store: state.New()}
+	m := &Manager{cfg: cfg, log: cfg.Log, node: id.Node, store: state.New(), write: make(gate, 1)}
 	if m.raft, err = consensus.Open(consensus.Config{Dir: dir, ID: id.Node, Store: m.store, Log: cfg.Log, Stream: cfg.Stream, Join: cfg.Join}); err != nil {
 		return nil, err
 	}
@@ -110,12 +109,22 @@ func (m *Manager) self(snap *state.Snapshot, now int64) *stack.Node {
 	return &n
 }
 
+// gate is a lock whose waiters may give up.
+type gate chan struct{}
+
+func (g gate) Lock()   { g <- struct{}{} }
+func (g gate) Unlock() { <-g }
+
 // turn takes write when the state here is all that a command may be built on:
 // a leader that has just been elected may not have applied yet what the one
 // before it has acknowledged, and a command whose client has gone may be on its
 // way still. Whoever got no error unlocks write.
 func (m *Manager) turn(ctx context.Context) error {
-	m.write.Lock()
+	select {
+	case m.write <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the command before this one: %w", ctx.Err())
+	}
 	if err := m.raft.Settle(ctx); err != nil {
 		m.write.Unlock()
 		return leadership(err)
