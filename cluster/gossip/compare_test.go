@@ -12,28 +12,30 @@ import (
 // TestMissedNewsAreCaughtUp: each node tells each news to one other and never
 // again, so that most news do not reach everybody by themselves.
 func TestMissedNewsAreCaughtUp(t *testing.T) {
-	n := newMemNet()
-	tuning := LAN
-	tuning.Repeat = 0
-	var all []*Gossip
-	for i := range 8 {
-		g := start(t, Config{Node: fmt.Sprint("n", i+1), Transport: n.host(), Tuning: tuning})
-		if all = append(all, g); i == 0 {
-			continue
+	simulated(t, func(t *testing.T) {
+		n := newMemNet()
+		tuning := LAN
+		tuning.Repeat = 0
+		var all []*Gossip
+		for i := range 8 {
+			g := start(t, Config{Node: fmt.Sprint("n", i+1), Transport: n.host(), Tuning: tuning})
+			if all = append(all, g); i == 0 {
+				continue
+			}
+			if err := g.Join(t.Context(), []string{all[0].Addr()}); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if err := g.Join(t.Context(), []string{all[0].Addr()}); err != nil {
+		for _, g := range all {
+			await(t, g, "eight nodes", func() bool { return count(g) == len(all) })
+		}
+		if err := all[3].SetMeta(Meta{Hostname: "four"}); err != nil {
 			t.Fatal(err)
 		}
-	}
-	for _, g := range all {
-		await(t, g, "eight nodes", func() bool { return count(g) == len(all) })
-	}
-	if err := all[3].SetMeta(Meta{Hostname: "four"}); err != nil {
-		t.Fatal(err)
-	}
-	for _, g := range all {
-		await(t, g, "n4's host name", func() bool { m, _ := g.Member("n4"); return m.Meta.Hostname == "four" })
-	}
+		for _, g := range all {
+			await(t, g, "n4's host name", func() bool { m, _ := g.Member("n4"); return m.Meta.Hostname == "four" })
+		}
+	})
 }
 
 func heard(node string, at byte, meta string) *memberlist.Node {

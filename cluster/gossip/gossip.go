@@ -60,7 +60,8 @@ type Gossip struct {
 	ring *memberlist.Keyring
 	tell *teller
 
-	differ chan string // addresses of nodes that know something else
+	differ chan string   // addresses of nodes that know something else
+	told   chan struct{} // Know was given addresses that are new
 
 	mu      sync.Mutex
 	known   []string // guarded by mu: addresses that Join was given
@@ -77,7 +78,7 @@ func Open(cfg Config) (*Gossip, error) {
 		cfg.Tuning = LAN
 	}
 	g := &Gossip{cfg: cfg, log: cfg.Log.With("part", "gossip"), meta: cfg.Meta}
-	g.tell, g.mlog, g.differ = newTeller(cfg.Node), &lines{log: g.log}, make(chan string, 1)
+	g.tell, g.mlog, g.differ, g.told = newTeller(cfg.Node), &lines{log: g.log}, make(chan string, 1), make(chan struct{}, 1)
 	mc, err := g.config()
 	if err != nil {
 		return nil, fmt.Errorf("open gossip: %w", err)
@@ -181,10 +182,17 @@ func (g *Gossip) others(addrs []string) []string {
 	return slices.DeleteFunc(slices.Clone(addrs), func(a string) bool { return a == self })
 }
 
-// Know replaces the addresses that are called when this node knows nobody.
+// Know replaces the addresses that are called when this node knows nobody; new
+// ones are called at once.
 func (g *Gossip) Know(addrs []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if slices.ContainsFunc(addrs, func(a string) bool { return !slices.Contains(g.known, a) }) {
+		select {
+		case g.told <- struct{}{}:
+		default: // Run has yet to look
+		}
+	}
 	g.known = slices.Clone(addrs)
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -131,6 +132,16 @@ func (t *memTransport) Shutdown() error {
 }
 
 var testKey = []byte("0123456789abcdef0123456789abcdef")
+
+// simulated runs a test whose clock jumps to whatever happens next, so that no
+// busy machine delays a packet or an answer.
+func simulated(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		t.Cleanup(func() { time.Sleep(time.Minute) }) // memberlist's last probes outlive its end
+		test(t)
+	})
+}
 
 // start opens a node and runs it until the test's end.
 func start(t *testing.T, cfg Config) *Gossip {

@@ -28,6 +28,10 @@ func (g *Gossip) Run(ctx context.Context) error {
 		case <-changed:
 		case addr := <-g.differ:
 			g.call([]string{addr})
+		case <-g.told:
+			if members := g.Members(); g.living(members) == 0 {
+				g.call(g.addresses(members))
+			}
 		case <-retry.C:
 			retry.Reset(jitter(g.retry()))
 		}
@@ -38,12 +42,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 // together try the dead about as often, however many they are.
 func (g *Gossip) retry() time.Duration {
 	members := g.Members()
-	live := 0
-	for _, m := range members {
-		if m.Alive && m.Node != g.cfg.Node {
-			live++
-		}
-	}
+	live := g.living(members)
 	if live == 0 {
 		g.call(g.addresses(members))
 		return again
@@ -52,6 +51,16 @@ func (g *Gossip) retry() time.Duration {
 		g.call([]string{all[rand.IntN(len(all))]})
 	}
 	return again * time.Duration(1+live/5)
+}
+
+// living counts the others.
+func (g *Gossip) living(members []Member) (n int) {
+	for _, m := range members {
+		if m.Alive && m.Node != g.cfg.Node {
+			n++
+		}
+	}
+	return n
 }
 
 // call exchanges all that is known with those at addrs. Nobody there is no error: Run comes again.
