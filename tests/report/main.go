@@ -162,24 +162,29 @@ func reason(lines []string) string {
 	return "no reason given"
 }
 
-// What is repeated at the end of what a failed test said: whole logs are not.
+// What is repeated at the end of what a failed test said.
 const (
 	lastMessages = 12
 	messageLines = 6
+	aLog         = 20 // lines: longer messages are logs, and left out
 )
 
 // messages are the last messages of a test, each with its first lines.
 func messages(lines []string) string {
-	var all []string
-	n := 0
+	var all [][]string
 	for _, line := range lines {
 		text := strings.TrimRight(line, "\n")
-		if said.MatchString(strings.TrimSpace(text)) {
-			all, n = append(all, "    "+strings.TrimSpace(text)+"\n"), 1
-		} else if len(all) > 0 && n < messageLines && strings.HasPrefix(text, "    ") {
-			all[len(all)-1] += "    " + text + "\n"
-			n++
+		switch {
+		case said.MatchString(strings.TrimSpace(text)):
+			all = append(all, []string{"    " + strings.TrimSpace(text) + "\n"})
+		case len(all) > 0 && strings.HasPrefix(text, "    "):
+			all[len(all)-1] = append(all[len(all)-1], "    "+text+"\n")
 		}
 	}
-	return strings.Join(all[max(0, len(all)-lastMessages):], "")
+	all = slices.DeleteFunc(all, func(m []string) bool { return len(m) > aLog })
+	var out strings.Builder
+	for _, m := range all[max(0, len(all)-lastMessages):] {
+		out.WriteString(strings.Join(m[:min(len(m), messageLines)], ""))
+	}
+	return out.String()
 }
