@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"bytes"
+	"errors"
 	"testing"
 
 	"github.com/dhow-project/dhow/cluster/state"
@@ -46,7 +48,16 @@ func TestTheDeathOfANodeIsNews(t *testing.T) {
 		seen = now
 	}
 	change(state.Change{Delete: &state.Key{Table: state.TableNode, Name: p.Node}})
-	if _, news, err := m.StackSince("shop", seen.Index); err != nil || !news {
-		t.Errorf("a node that is gone: news: %v, %v", news, err)
+	gone := func(what string) {
+		t.Helper()
+		if _, news, err := m.StackSince("shop", seen.Index); err != nil || !news {
+			t.Errorf("a node that is gone: %s: news: %v, %v", what, news, err)
+		}
 	}
+	gone("told by a command")
+	var whole bytes.Buffer
+	if err := errors.Join(m.store.Snapshot().Persist(&whole), m.store.Restore(&whole)); err != nil {
+		t.Fatal(err)
+	}
+	gone("part of a whole state, as one gets that was far behind")
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"testing"
 	"time"
 
@@ -163,8 +163,9 @@ func TestTroubleEndsWithALook(t *testing.T) {
 	k.failing("Check", errors.New("busy"))
 	src.remove("back")
 	k.until(t, "two looks that fail", func() bool { return k.asked["Check"] == 3 })
-	if said := strings.Join(m.Problems(), "\n"); !strings.Contains(said, "network: ") {
-		t.Errorf("problems: %s", said)
+	const whole = "look at the whole network: "
+	if said := m.Problems(); !slices.Equal(said, []string{whole + "busy", whole + "remove network back: busy", "network: remove network back: busy"}) {
+		t.Errorf("problems: %q", said)
 	}
 	k.failing("RemoveSegment", nil)
 	k.failing("Check", nil)
@@ -179,18 +180,28 @@ func TestTroubleEndsWithALook(t *testing.T) {
 // A health change costs the same, however many tasks other nodes have.
 func TestHealthChangesCostTheSame(t *testing.T) {
 	src, _, m := shop(t)
-	toggle := func() float64 {
+	toggle := func() (here, elsewhere float64) {
 		ready := false
-		return testing.AllocsPerRun(50, func() { m.SetReady("c1", ready); ready = !ready })
+		here = testing.AllocsPerRun(50, func() { m.SetReady("c1", ready); ready = !ready })
+		elsewhere = testing.AllocsPerRun(50, func() {
+			src.edit("", func(d *stack.Directory) { d.Endpoints[0].Ready = ready })
+			must(t, m.Round(t.Context()))
+			ready = !ready
+		})
+		return here, elsewhere
 	}
-	few := toggle()
+	few, fewElsewhere := toggle()
 	src.edit("", func(d *stack.Directory) {
 		for i := range 2000 {
 			d.Endpoints = append(d.Endpoints, far(fmt.Sprint("x", i), "n3", "front", "shop/other", fmt.Sprintf("10.70.%d.%d", 2+i/250, i%250)))
 		}
 	})
 	must(t, m.Round(t.Context()))
-	if many := toggle(); many > 1.2*few+10 {
+	many, manyElsewhere := toggle()
+	if many > 1.2*few+10 {
 		t.Errorf("%.0f allocations beside 2,000 tasks, %.0f beside one", many, few)
+	}
+	if manyElsewhere > 1.2*fewElsewhere+10 {
+		t.Errorf("of a task of another node: %.0f allocations beside 2,000 tasks, %.0f beside one", manyElsewhere, fewElsewhere)
 	}
 }

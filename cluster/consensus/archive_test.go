@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"bytes"
+	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"errors"
@@ -60,7 +61,9 @@ func TestSaveAndRestore(t *testing.T) {
 	v.equal()
 }
 
-// A manager joins, and the change is not committed yet: a restore waits for it.
+// A manager joins, and the change is not committed yet: a restore waits for it,
+// also when nobody else does any more. One that joins later waits for the
+// restore.
 func TestRestoreWaitsForMembers(t *testing.T) {
 	t.Parallel()
 	v := mustVoters(t, 3, nil)
@@ -68,24 +71,66 @@ func TestRestoreWaitsForMembers(t *testing.T) {
 	var file bytes.Buffer
 	_, err := v.leader().Save(&file, nil)
 	must(t, err)
-	v.net.slow(50 * time.Millisecond)
+	restore := func(lead *voter) error {
+		_, err := lead.Restore(v.within(30*time.Second), bytes.NewReader(file.Bytes()), nil)
+		return err
+	}
 	tries := 0
-	v.steady(func(lead *voter) error {
+	add := func(ctx context.Context, lead *voter) (id string, added chan error) {
 		tries++
-		id, added := fmt.Sprint("new", tries), make(chan error, 1)
-		go func() { added <- lead.AddNonvoter(v.within(20*time.Second), id) }()
+		id, added = fmt.Sprint("new", tries), make(chan error, 1)
+		go func() { added <- lead.AddNonvoter(ctx, id) }()
+		return id, added
+	}
+	begun := func(ctx context.Context, lead *voter) (chan error, error) {
+		id, added := add(ctx, lead)
 		for _, ok := lead.member(id); !ok; _, ok = lead.member(id) {
 			select {
 			case err := <-added:
 				if err != nil {
-					return err
+					return nil, err
 				}
 				added <- nil
 			case <-time.After(time.Millisecond):
 			}
 		}
-		_, err := lead.Restore(v.within(30*time.Second), bytes.NewReader(file.Bytes()), nil)
-		return errors.Join(err, <-added)
+		return added, nil
+	}
+	v.net.slow(50 * time.Millisecond)
+	v.steady(func(lead *voter) error {
+		added, err := begun(v.within(20*time.Second), lead)
+		if err != nil {
+			return err
+		}
+		return errors.Join(restore(lead), <-added)
+	})
+	v.steady(func(lead *voter) error {
+		ctx, cancel := context.WithCancel(v.within(20 * time.Second))
+		defer cancel()
+		added, err := begun(ctx, lead)
+		if err != nil {
+			return err
+		}
+		cancel()
+		<-added // whatever it says
+		return restore(lead)
+	})
+	v.steady(func(lead *voter) error {
+		last, restored := lead.raft.LastIndex(), make(chan error, 1)
+		go func() { restored <- restore(lead) }()
+		for lead.raft.LastIndex() == last {
+			select {
+			case err := <-restored:
+				if err != nil {
+					return err
+				}
+				restored <- nil
+			case <-time.After(time.Millisecond):
+			}
+		}
+		time.Sleep(20 * time.Millisecond) // what it waits for is on its way
+		_, added := add(v.within(20*time.Second), lead)
+		return errors.Join(<-restored, <-added)
 	})
 	v.net.slow(0)
 	v.equal()

@@ -98,6 +98,28 @@ func TestANewLeaderDecidesFromAllThatWasAcknowledged(t *testing.T) {
 	t.Logf("%d of 12 leaders began with a state older than what was acknowledged", early)
 }
 
+// Whoever has led, and does no more, decides nothing, although its term goes on.
+func TestWhoLeadsNoMoreDecidesNothing(t *testing.T) {
+	t.Parallel()
+	v := mustVoters(t, 3, nil)
+	v.steady(func(lead *voter) error {
+		if err := lead.Settle(v.within(5 * time.Second)); err != nil {
+			return err
+		}
+		term := lead.Indexes().Term
+		id := lead.cfg.ID
+		defer v.net.heal()
+		v.net.split([]string{id}, v.others(id))
+		for ctx := v.within(20 * time.Second); lead.Leading(); {
+			v.poll(ctx, id+" to lead no more")
+		}
+		if err := lead.Settle(v.within(5 * time.Second)); !errors.Is(err, ErrNotLeader) {
+			t.Errorf("settled: %v; term %d, before %d", err, lead.Indexes().Term, term)
+		}
+		return nil
+	})
+}
+
 // leadingOne is a node as soon as it leads.
 func leadingOne(v *voters) *voter {
 	for {

@@ -154,9 +154,12 @@ func TestAVirtualAddressIsOfOneService(t *testing.T) {
 		service("full", "tiny"))
 	w.rounds()
 	w.want("a 10.2.0.2", "full 10.4.0.2")
-	w.put(service("a", "tiny"))
+	w.put(service("a", "front", "tiny")) // it keeps what it has
 	w.rounds()
-	w.put(service("z", "front"))
+	w.want("a 10.2.0.2", "full 10.4.0.2")
+	w.put(service("a", "tiny"), service("z", "front"))
+	w.round() // at once
+	w.want("full 10.4.0.2", "z 10.2.0.2")
 	w.rounds()
 	w.want("full 10.4.0.2", "z 10.2.0.2")
 	w.put(service("full", "front"))
@@ -164,9 +167,34 @@ func TestAVirtualAddressIsOfOneService(t *testing.T) {
 	w.want("a 10.4.0.2", "z 10.2.0.2")
 }
 
-func service(name, network string) state.Change {
+// A virtual address in a network that a service has left is its own for as long
+// as a task of an older version is there.
+func TestAVirtualAddressStaysWithTheTasks(t *testing.T) {
+	w := newWorld(t, 1)
+	w.onNetwork("10.1.0.0/24", "10.2.0.0/30", stack.Service{Name: "a", Replicas: 1})
+	tiny := stack.Network{Name: "shop_tiny", Key: "tiny", Stack: "shop", ID: "tiny", VNI: 6, Subnets: []stack.Subnet{{CIDR: "10.3.0.0/24"}}, Virtual: []string{"10.4.0.0/30"}}
+	w.put(state.Change{Network: &state.Network{Network: tiny}},
+		state.Change{Stack: &state.Stack{Name: "shop", Spec: stack.Stack{Name: "shop", Networks: map[string]stack.Network{"front": {Name: "shop_front"}, "tiny": {Name: "shop_tiny"}}}}})
+	w.rounds()
+	w.want("a 10.2.0.2", "a.1 10.1.0.2")
+	old := w.store.Snapshot().ServiceTasks("shop", "a")[0]
+	w.put(service("a", "tiny"), service("z", "front"))
+	w.rounds()
+	if got := w.table(); !strings.Contains(got, "a 10.2.0.2") || !strings.Contains(got, "a 10.4.0.2") || strings.Contains(got, "z 10.2.0.2") {
+		t.Errorf("while its task is there: got\n%s", got)
+	}
+	w.put(drop(state.TableTask, old.ID))
+	w.rounds()
+	w.want("a 10.4.0.2", "z 10.2.0.2")
+}
+
+func service(name string, networks ...string) state.Change {
+	var in []stack.Attachment
+	for _, n := range networks {
+		in = append(in, stack.Attachment{Network: n})
+	}
 	return state.Change{Service: &state.ServiceChange{NewVersion: true, Service: state.Service{
-		Stack: "shop", Name: name, Desired: stack.DesiredRun, Spec: stack.Service{Name: name, Container: stack.ContainerSpec{Networks: []stack.Attachment{{Network: network}}}},
+		Stack: "shop", Name: name, Desired: stack.DesiredRun, Spec: stack.Service{Name: name, Container: stack.ContainerSpec{Networks: in}},
 	}}}
 }
 

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -194,18 +195,7 @@ func TestTheSameQuestionGoesOutOnce(t *testing.T) {
 			}
 		})
 	}
-	for { // until all wait for the one
-		s.upstream.mu.Lock()
-		all := 0
-		for _, f := range s.upstream.flights {
-			all += f.aboard
-		}
-		s.upstream.mu.Unlock()
-		if all == askers {
-			break
-		}
-		runtime.Gosched()
-	}
+	aboard(t, s, askers)
 	close(release)
 	wg.Wait()
 	if n := came.Load(); n != 1 {
@@ -215,6 +205,25 @@ func TestTheSameQuestionGoesOutOnce(t *testing.T) {
 	defer s.upstream.mu.Unlock()
 	if s.upstream.total+len(s.upstream.under)+len(s.upstream.flights) != 0 {
 		t.Errorf("left: %+v", s.upstream)
+	}
+}
+
+// aboard returns when all of so many askers wait for answers.
+func aboard(t *testing.T, s *Server, askers int) {
+	t.Helper()
+	for start := time.Now(); ; runtime.Gosched() {
+		s.upstream.mu.Lock()
+		all := 0
+		for _, f := range s.upstream.flights {
+			all += f.aboard
+		}
+		s.upstream.mu.Unlock()
+		if all == askers {
+			return
+		}
+		if time.Since(start) > 10*time.Second {
+			t.Fatalf("%d of %d askers wait for the same", all, askers)
+		}
 	}
 }
 
@@ -387,7 +396,14 @@ func FuzzUpstream(f *testing.F) {
 // When its network goes, nobody waits for what a container has asked the world,
 // and the server that had no time to answer is not taken for a bad one.
 func TestCloseWaitsForNobody(t *testing.T) {
-	silent := rawServer(t, func([]byte) [][]byte { return nil })
+	came := make(chan struct{}, 1)
+	silent := rawServer(t, func([]byte) [][]byte {
+		select {
+		case came <- struct{}{}:
+		default:
+		}
+		return nil
+	})
 	s, addr := served(t, 1, silent)
 	c, err := net.Dial("udp", addr)
 	if err != nil {
@@ -398,17 +414,25 @@ func TestCloseWaitsForNobody(t *testing.T) {
 	if _, err := c.Write(b); err != nil {
 		t.Fatal(err)
 	}
-	under := func() int {
-		s.upstream.mu.Lock()
-		defer s.upstream.mu.Unlock()
-		return s.upstream.total
+	<-came
+	start := time.Now()
+	s.upstream.mu.Lock() // no errand ends
+	closed := make(chan struct{})
+	go func() { s.Close(); close(closed) }()
+	select {
+	case <-closed:
+		t.Errorf("closed, but %d questions are under way", s.upstream.total)
+	case <-time.After(50 * time.Millisecond):
 	}
-	for under() == 0 {
-		runtime.Gosched()
+	s.upstream.mu.Unlock()
+	<-closed
+	if took := time.Since(start); took > askTime*9/10 {
+		t.Errorf("closing took %s: the world was waited for", took)
 	}
-	s.Close()
-	if n := under(); n != 0 {
-		t.Errorf("closed, but %d questions are under way", n)
+	s.upstream.mu.Lock()
+	defer s.upstream.mu.Unlock()
+	if s.upstream.total != 0 {
+		t.Errorf("closed, but %d questions are under way", s.upstream.total)
 	}
 	if len(s.upstream.bad) != 0 {
 		t.Errorf("blamed: %v", s.upstream.bad)
@@ -416,7 +440,8 @@ func TestCloseWaitsForNobody(t *testing.T) {
 }
 
 // A question that was put for one asker, who goes before it is answered, is put
-// again for the other who waits for the same.
+// again for the other who waits for the same. One who waits and goes is told at
+// once.
 func TestTheFirstAskerGoes(t *testing.T) {
 	var came atomic.Int32
 	truth := saying("192.0.2.1")
@@ -440,31 +465,42 @@ func TestTheFirstAskerGoes(t *testing.T) {
 		runtime.Gosched()
 	}
 	second := ask(t.Context(), "10.0.1.4")
+	short, leave := context.WithCancel(t.Context())
+	third := ask(short, "10.0.1.3")
+	aboard(t, s, 3)
+	leave()
+	if r := <-third; r[3]&15 != codeFailed || came.Load() != 1 {
+		t.Errorf("the third: %x", r)
+	}
+	select {
+	case r := <-first:
+		t.Errorf("the first was not asked to go: %x", r)
+		first <- r
+	default:
+	}
 	cancel()
 	if r := <-first; r[3]&15 != codeFailed {
 		t.Errorf("the first: %x", r)
 	}
-	if r := <-second; r[3]&15 != codeOK {
-		t.Errorf("the second: %x", r)
+	if r := <-second; r[3]&15 != codeOK || came.Load() != 2 {
+		t.Errorf("the second: %x; %d questions went out", r, came.Load())
 	}
 }
 
-// Bytes behind a question over UDP do not make it one over TCP.
+// A question over UDP is none over TCP, which may have a longer answer, and
+// bytes behind it do not make it one.
 func TestTheSameQuestionOverTCP(t *testing.T) {
 	b, _ := newQuestion("example.com", dns.TypeA).Pack()
-	seen := map[bool]string{}
-	for _, tcp := range []bool{false, true} {
-		p := slices.Clone(b)
-		if !tcp {
-			p = append(p, "\x00tcp"...)
-		}
-		q, code := readQuestion(p)
+	key := func(tcp bool, behind string) string {
+		q, code := readQuestion(append(slices.Clone(b), behind...))
 		if code != codeOK {
 			t.Fatal(code)
 		}
-		seen[tcp] = (&errand{question: q, tcp: tcp}).key([]string{"192.0.2.1:53"})
+		return (&errand{question: q, tcp: tcp}).key([]string{"192.0.2.1:53"})
 	}
-	if seen[true] == seen[false] {
-		t.Errorf("both are %q", seen[true])
+	for _, behind := range []string{"", "\x00tcp", "tcp", "tcp "} {
+		if key(true, "") == key(false, behind) {
+			t.Errorf("with %q behind it: both are %q", behind, key(true, ""))
+		}
 	}
 }
