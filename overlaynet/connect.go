@@ -106,6 +106,7 @@ func (m *Manager) planLocked(s *space, r Restored, given addresses) error {
 		}
 	}
 	s.route()
+	m.followPublishedLocked(m.opt.Source.Directory("")) // ports may have been chosen for this very sandbox
 	return m.claimLocked(s, r.Connected.Ports)
 }
 

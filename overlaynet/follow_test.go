@@ -332,6 +332,33 @@ func TestTakenPublishedPort(t *testing.T) {
 }
 
 // A port that a plain container has is published when it is free.
+// A container has the host ports that the cluster has chosen for its service,
+// in whatever order it names them and whatever ranges they are from, also when
+// both are news.
+func TestChosenPortsAreShared(t *testing.T) {
+	src, _, m := shop(t)
+	src.edit("", func(d *stack.Directory) {
+		d.Published[0].Ports = []stack.Port{
+			{HostPort: 30000, ContainerPort: 80}, {HostPort: 9104, ContainerPort: 80}, {HostPort: 9103, ContainerPort: 80}, {HostPort: 8080, ContainerPort: 80},
+		}
+	})
+	for i := range 20 { // nobody has looked at what is published since
+		sb := task(fmt.Sprint("x", i), fmt.Sprint("10.70.1.", 100+i))
+		sb.Ports = []stack.Port{{ContainerPort: 80}, {HostPort: 9103, HostPortEnd: 9108, ContainerPort: 80}, {HostPort: 9100, HostPortEnd: 9105, ContainerPort: 80}, {HostPort: 8080, ContainerPort: 80}}
+		c, err := m.Connect(t.Context(), sb)
+		must(t, err)
+		var got []int
+		for _, p := range c.Ports {
+			if p.HostIP == "0.0.0.0" {
+				got = append(got, int(p.HostPort))
+			}
+		}
+		if want := []int{30000, 9104, 9103, 8080}; !slices.Equal(got, want) {
+			t.Errorf("%s has %v, want %v", sb.ID, got, want)
+		}
+	}
+}
+
 func TestPublishedPortWaitsForAContainer(t *testing.T) {
 	src, k, m := shop(t)
 	src.set(bridgeNet("bridge", "10.70.9.0/24"))

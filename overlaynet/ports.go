@@ -3,6 +3,7 @@ package overlaynet
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -42,8 +43,8 @@ func (m *Manager) claimLocked(s *space, kept []runtime.PortBinding) error {
 		}
 		return nil
 	}
+	m.settleLocked(s.sb.PortGroup, wishes)
 	for _, w := range wishes {
-		m.settleLocked(s, &w)
 		if err := m.claimOneLocked(s, w, &kept); err != nil {
 			return err
 		}
@@ -112,6 +113,20 @@ func (m *Manager) takeLocked(s *space, w wish, port uint16, restoring bool) erro
 	}
 	s.claims = append(s.claims, c)
 	return nil
+}
+
+// wants reports whether a host port leads where the wish does and is one of those it is content with.
+func (w *wish) wants(f Frontend, port uint16) bool {
+	in := w.first == 0 || f.Port >= w.first && f.Port <= w.last
+	return in && !w.host && port == w.port && f.Protocol == w.proto && f.Addr == w.addrs[0]
+}
+
+// end is the last host port that the wish is content with.
+func (w *wish) end() uint16 {
+	if w.first == 0 {
+		return math.MaxUint16
+	}
+	return w.last
 }
 
 // wishes expands Ports and, with PublishAll, Exposed.

@@ -1,8 +1,10 @@
 package overlaynet
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -258,17 +260,25 @@ func (m *Manager) elsewhereLocked(o *front) (out []candidate) {
 	return out
 }
 
-// settleLocked gives a wish the host port that the cluster has chosen for it.
-func (m *Manager) settleLocked(s *space, w *wish) {
-	p := m.pubs[s.sb.PortGroup]
-	if p == nil || w.host || w.shared {
+// settleLocked gives wishes the host ports that the cluster has chosen for
+// them: from the lowest on, each to the wish that can wait least, so that none is
+// taken from who has no other.
+func (m *Manager) settleLocked(service string, wishes []wish) {
+	p := m.pubs[service]
+	if p == nil {
 		return
 	}
-	for f, port := range p.ports {
-		in := w.first == 0 || f.Port >= w.first && f.Port <= w.last
-		if in && port == w.port && f.Protocol == w.proto && f.Addr == w.addrs[0] && !s.claimed(f) {
-			w.first, w.last, w.shared = f.Port, f.Port, true
-			return
+	settled := make([]bool, len(wishes))
+	for _, f := range slices.SortedFunc(maps.Keys(p.ports), func(a, b Frontend) int { return cmp.Compare(a.Port, b.Port) }) {
+		best := -1
+		for i := range wishes {
+			if !settled[i] && wishes[i].wants(f, p.ports[f]) && (best < 0 || wishes[i].end() < wishes[best].end()) {
+				best = i
+			}
+		}
+		if best >= 0 {
+			w := &wishes[best]
+			w.first, w.last, w.shared, settled[best] = f.Port, f.Port, true, true
 		}
 	}
 }

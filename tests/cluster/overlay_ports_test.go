@@ -161,6 +161,9 @@ func TestPublishedPorts(t *testing.T) {
 				free = fmt.Sprint(p)
 			}
 		}
+		if free == "" {
+			t.Fatalf("no port from 30000 on is published: %s", list)
+		}
 		for _, h := range c.Hosts {
 			c.sees(client, h.Addr, ranged, client.Addr)
 			c.sees(client, h.Addr, free, client.Addr)
