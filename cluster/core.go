@@ -144,5 +144,8 @@ func add(set map[string]bool, key string) map[string]bool {
 	return set
 }
 
+// Index fits dispatch.Core.
+func (c core) Index() uint64 { return c.m.Index() }
+
 // Verify returns when everything that was acknowledged before the call can be read here.
 func (m *Manager) Verify(ctx context.Context) error { return leadership(m.raft.Verify(ctx)) }

@@ -114,6 +114,9 @@ func (s *server) lead(w http.ResponseWriter, r *http.Request, rep repeat, h hand
 		err := s.leadOnce(w, r, body, rep, h, maybe)
 		retry, unknown := undone(err, rep)
 		if err == nil || begun(w) || !retry || !body.whole || !wait(ctx, changed) {
+			if maybe && retry && !unknown && rep != read { // it was not done this time
+				err = say(cluster.ErrLeaderLost, "%v", err)
+			}
 			return toLookAt(err)
 		}
 		maybe = maybe || unknown

@@ -164,6 +164,19 @@ func TestTheLeaderIsOutOfReach(t *testing.T) {
 	}
 }
 
+// A command that the leader may have carried out is not said to be undone, as
+// nobody leads after it.
+func TestTheLeaderIsLostWithACommand(t *testing.T) {
+	f := newFleet(t, 3)
+	f.mark(f.silent, "node1")
+	f.lead("node1")
+	time.AfterFunc(100*time.Millisecond, func() { f.mark(f.down, "node1"); f.lead("") })
+	resp, body := f.nodes[2].ask(t, http.MethodPut, "/dhow/v1/stacks/shop", shop)
+	if resp.StatusCode != 503 || !strings.Contains(body, "as far as this node hears") || !strings.Contains(body, "look whether it has been done") {
+		t.Errorf("%s %s", resp.Status, body)
+	}
+}
+
 // What is forwarded is told by the way it comes in, and goes no further.
 func TestForwardedRequestsGoNoFurther(t *testing.T) {
 	f := newFleet(t, 3)

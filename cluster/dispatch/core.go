@@ -12,6 +12,8 @@ import (
 type Core interface {
 	// Changed is closed at the next change of the state.
 	Changed() <-chan struct{}
+	// Index is of the last change of the state: what was read before has no later one.
+	Index() uint64
 	// Touched says whom the changes after index since concern. What is read
 	// after it returned has at least these changes.
 	Touched(since uint64) Touched

@@ -48,6 +48,12 @@ func (c *fakeCore) Changed() <-chan struct{} {
 	return c.change
 }
 
+func (c *fakeCore) Index() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.index
+}
+
 func (c *fakeCore) Touched(since uint64) Touched {
 	c.mu.Lock()
 	defer c.mu.Unlock()

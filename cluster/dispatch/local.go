@@ -86,6 +86,7 @@ func (c *Client) look(core Core, t Touched, topics map[string]bool) bool {
 	_, touched := t.Nodes[c.cfg.Node]
 	if t.All || t.View || touched {
 		list := core.Assignments(c.cfg.Node)
+		t.readBy(core.Touched(t.Index)) // what the tasks need may be as new as they are
 		said.tasks = &list
 		said.topics = append([]string{}, core.Topics(c.cfg.Node)...)
 		maps.DeleteFunc(topics, func(topic string, _ bool) bool { return !slices.Contains(said.topics, topic) })
@@ -113,6 +114,24 @@ func (c *Client) look(core Core, t Touched, topics map[string]bool) bool {
 	}
 	c.mirror.set(said)
 	return true
+}
+
+// readBy adds what else has to be read, as later changes concern it.
+func (t *Touched) readBy(later Touched) {
+	t.All, t.View = t.All || later.All, t.View || later.View
+	topics := maps.Clone(later.Topics)
+	for topic, keys := range t.Topics {
+		if more, both := topics[topic]; both && keys != nil && more != nil {
+			keys = slices.Concat(keys, more)
+		} else if both {
+			keys = nil
+		}
+		if topics == nil {
+			topics = map[string][]string{}
+		}
+		topics[topic] = keys
+	}
+	t.Topics = topics
 }
 
 // hello stores what this node says of itself.

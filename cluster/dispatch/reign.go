@@ -15,6 +15,8 @@ type reign struct {
 
 	topics *topics
 
+	spreading sync.Mutex // held from asking what changed until that is posted: the older answer must not be posted last
+
 	beats chan struct{}  // capacity 1: there are heartbeats to acknowledge
 	work  sync.WaitGroup // sessions
 
@@ -79,11 +81,32 @@ func (r *reign) run(ctx context.Context) error {
 // tickEvery is how often leases are looked at.
 const tickEvery = 250 * time.Millisecond
 
-// spread wakes the sessions that changes concern, and only those.
+// spread posts what changed, and wakes the sessions that it concerns, and only those.
 func (r *reign) spread() error {
+	r.spreading.Lock()
+	defer r.spreading.Unlock()
+	return r.spreadSince(r.posted())
+}
+
+// catchUp posts changes that spread has not come to, up to an index: who was
+// given tasks of a state needs the networks and names of that state.
+func (r *reign) catchUp(index uint64) error {
+	r.spreading.Lock()
+	defer r.spreading.Unlock()
+	if since := r.posted(); since < index {
+		return r.spreadSince(since)
+	}
+	return nil
+}
+
+// posted is the index of the state that the boards are of, or older than they are.
+func (r *reign) posted() uint64 {
 	r.mu.Lock()
-	since := r.index
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	return r.index
+}
+
+func (r *reign) spreadSince(since uint64) error {
 	t := r.core.Touched(since)
 	// First, so that who is told of a task is told of the names that it knows too.
 	told, err := r.topics.spread(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -353,6 +354,7 @@ type reader struct {
 
 // news makes the parts of the next update; none when nothing changed.
 func (s *session) news(d *differ, seen *reader, subs *subscriptions) ([]update, error) {
+	index := s.reign.posted() // before asking what is touched: that is all up to here
 	s.mu.Lock()
 	dirty, all, touched, again, topics := s.dirty, s.all, s.touched, s.again, s.topics
 	s.dirty, s.all, s.again, s.touched, s.topics = false, false, false, map[string]bool{}, map[string]bool{}
@@ -361,7 +363,6 @@ func (s *session) news(d *differ, seen *reader, subs *subscriptions) ([]update, 
 		return nil, nil
 	}
 	first := !seen.read
-	index, posted := s.reign.news(seen)
 	list := []update{{}}
 	if all || len(touched) > 0 {
 		var err error
@@ -369,7 +370,18 @@ func (s *session) news(d *differ, seen *reader, subs *subscriptions) ([]update, 
 			return nil, err
 		}
 	}
-	directories, err := subs.next(again, topics) // after the tasks: what they need is there
+	if all { // not only the tasks of changes that are posted
+		if err := s.reign.catchUp(s.reign.core.Index()); err != nil {
+			return nil, err
+		}
+		s.mu.Lock()
+		again = again || s.again
+		maps.Copy(topics, s.topics)
+		s.again, s.topics = false, map[string]bool{}
+		s.mu.Unlock()
+	}
+	posted := s.reign.news(seen) // after the tasks, and so are directories: what they need is there
+	directories, err := subs.next(again, topics)
 	if err != nil {
 		return nil, err
 	}
@@ -441,15 +453,15 @@ func rough(n *news) int {
 	return size
 }
 
-// news of the board for one reader, and the index of the state they are of.
-func (r *reign) news(seen *reader) (uint64, *news) {
+// news of the board for one reader.
+func (r *reign) news(seen *reader) *news {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	number := seen.number
 	seen.number = r.board.number
 	if seen.read {
-		return r.index, r.board.since(number, buckets)
+		return r.board.since(number, buckets)
 	}
 	seen.read = true
-	return r.index, r.board.all(seen.sums, buckets)
+	return r.board.all(seen.sums, buckets)
 }

@@ -46,16 +46,32 @@ func (c *Conn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-// Close ends the connection.
+// Close ends the connection. What the other kernel has not taken although it was
+// sent again goes with it: delivered once the network is well, it would be a
+// request that everybody has given up.
 func (c *Conn) Close() error {
 	c.release()
+	if c.drop() {
+		return c.raw.Close()
+	}
 	return c.Conn.Close()
 }
 
 // abort ends the connection without a last word: TLS's could wait for a peer that is gone.
 func (c *Conn) abort() {
 	c.release()
+	c.drop()
 	c.raw.Close()
+}
+
+// drop has the kernel forget what it sends in vain; false: there is no such thing.
+func (c *Conn) drop() bool {
+	tcp, ok := c.raw.(*net.TCPConn)
+	if !ok {
+		return false
+	}
+	info := infoOf(tcp)
+	return info != nil && info.Retransmits > 0 && tcp.SetLinger(0) == nil
 }
 
 func (c *Conn) release() {

@@ -54,15 +54,8 @@ func (l look) dead() bool {
 
 // next looks again. What cannot be read is taken for alive.
 func (l look) next(c *net.TCPConn, now time.Time) look {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return look{}
-	}
-	var info *unix.TCPInfo
-	err = raw.Control(func(fd uintptr) {
-		info, _ = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-	})
-	if err != nil || info == nil {
+	info := infoOf(c)
+	if info == nil {
 		return look{}
 	}
 	n := look{
@@ -74,4 +67,19 @@ func (l look) next(c *net.TCPConn, now time.Time) look {
 	}
 	n.stuck = now.Sub(n.begin)
 	return n
+}
+
+// infoOf is what the kernel knows of a connection; nil: nothing.
+func infoOf(c *net.TCPConn) (info *unix.TCPInfo) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	err = raw.Control(func(fd uintptr) {
+		info, _ = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	})
+	if err != nil {
+		return nil
+	}
+	return info
 }
