@@ -47,11 +47,11 @@ func (c *Conn) CloseWrite() error {
 }
 
 // Close ends the connection. What the other kernel has not taken although it was
-// sent again goes with it: delivered once the network is well, it would be a
-// request that everybody has given up.
+// sent again goes with it, unless it is an answer: delivered once the network is
+// well, it would be a request that everybody has given up.
 func (c *Conn) Close() error {
 	c.release()
-	if c.drop() {
+	if !c.inbound && c.drop() {
 		return c.raw.Close()
 	}
 	return c.Conn.Close()
