@@ -38,6 +38,9 @@ type Observed struct {
 // Task.Status is what was reported last.
 func Step(t stack.Task, o Observed) (Action, stack.TaskStatus) {
 	st := status(t, o.Container)
+	if o.Container == nil && t.Status.State == stack.TaskRemoved && t.Desired != stack.DesiredRemove {
+		return None, t.Status // who has heard of it has another task in its place, or will
+	}
 	switch t.Desired {
 	case stack.DesiredRemove:
 		if o.Container == nil {

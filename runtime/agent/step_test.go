@@ -65,6 +65,9 @@ func TestStep(t *testing.T) {
 		{"paused", pause, 0, stack.TaskStatus{}, in(runtime.Paused), false, None, stack.TaskRunning, ""},
 		{"remove", remove, 0, stack.TaskStatus{}, in(runtime.Running), false, Remove, stack.TaskRunning, ""},
 		{"removed", remove, 0, stack.TaskStatus{State: stack.TaskRunning}, nil, false, None, stack.TaskRemoved, ""},
+		{"removed, then wanted again", run, 0, stack.TaskStatus{State: stack.TaskRemoved}, nil, false, None, stack.TaskRemoved, ""},
+		{"removed, then to be made only", stack.DesiredCreate, 0, stack.TaskStatus{State: stack.TaskRemoved}, nil, false, None, stack.TaskRemoved, ""},
+		{"removed, then to be stopped", stop, 0, stack.TaskStatus{State: stack.TaskRemoved}, nil, false, None, stack.TaskRemoved, ""},
 		{"removed before it was made", remove, 0, stack.TaskStatus{State: stack.TaskAssigned}, nil, false, None, stack.TaskRemoved, ""},
 		{"removed after it had failed", remove, 0, stack.TaskStatus{State: stack.TaskFailed, ContainerID: "c", Message: "exit code 1"}, nil, false, None, stack.TaskRemoved, ""},
 	}

@@ -71,6 +71,10 @@ func TestRandomFaultsKeepTheInvariants(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	var watch sync.WaitGroup
 	watch.Go(func() { t.Logf("looked %d times for two of once", c.neverTwice(ctx, "mix", "once")) })
+	defer func() { // also when a step fails
+		stop()
+		watch.Wait()
+	}()
 	for step := range 10 {
 		undo, hung := c.fault(rnd)
 		next := stackOf{replicas: 1 + rnd.IntN(8), version: want.version + rnd.IntN(2)}
@@ -88,8 +92,6 @@ func TestRandomFaultsKeepTheInvariants(t *testing.T) {
 		netlab.Eventually(t, 20*time.Second, "any node takes commands again", func() error { return c.apply(c.Hosts[step%len(c.Hosts)], want) })
 		netlab.Eventually(t, 40*time.Second, fmt.Sprintf("step %d: the stack is as it should be", step), func() error { return c.settled(want) })
 	}
-	stop()
-	watch.Wait()
 	c.SameState()
 }
 
