@@ -270,20 +270,31 @@ func (n *Node) NetworkView(ref string) (stack.NetworkView, error) {
 
 // Network finds a network on any node.
 func (n *Node) Network(ref string) (stack.Network, bool) {
-	e := n.now()
-	if m := e.managing(); m != nil {
+	m, v := n.now().networks()
+	if m != nil {
 		return m.Network(ref)
 	}
-	return find(e.client.View(), ref)
+	return find(v, ref)
 }
 
 // Networks returns all networks, on any node.
 func (n *Node) Networks() []stack.Network {
-	e := n.now()
-	if m := e.managing(); m != nil {
+	m, v := n.now().networks()
+	if m != nil {
 		return m.Networks()
 	}
-	return e.client.View().Networks
+	return v.Networks
+}
+
+// networks is who knows them: the manager that leads, and elsewhere what the
+// leader has told this node, with its tasks. A manager that follows may be behind
+// that: after a restart it would put a task into the network that was there before.
+func (e *epoch) networks() (*cluster.Manager, dispatch.View) {
+	v := e.client.View()
+	if m := e.managing(); m != nil && (m.Leading() || v.Cluster == "") {
+		return m, v
+	}
+	return nil, v
 }
 
 // find is the view's network of a name, an ID, or the unique beginning of one.

@@ -245,6 +245,40 @@ func TestDirectoriesAreThereWithoutManagers(t *testing.T) {
 	two.until("both containers", func() bool { return ids(two.node.Directory("front")) == "c1 c3" })
 }
 
+// A manager that is back knows the networks that it was told of with its tasks,
+// although its replica of the state has no leader yet to say what counts.
+func TestAManagerThatIsBehindKnowsItsNetworks(t *testing.T) {
+	one, two := newHost(t, "127.77.0.1"), newHost(t, "127.77.0.2")
+	if _, err := one.node.Init(t.Context(), cluster.InitOptions{Listen: one.listen()}); err != nil {
+		t.Skipf("SKIPPED: this machine cannot listen on %s: %v", one.listen(), err)
+	}
+	swarm, err := one.node.Swarm(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := two.node.Join(t.Context(), cluster.JoinOptions{Listen: two.listen(), Remotes: []string{one.listen()}, Token: swarm.ManagerToken}); err != nil {
+		t.Fatal(err)
+	}
+	front, err := one.node.CreateNetwork(t.Context(), stack.Network{Name: "front", Attachable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := func() bool {
+		v, member := two.node.View()
+		return member && slices.ContainsFunc(v.Networks, func(n stack.Network) bool { return n.ID == front.ID })
+	}
+	two.until("the network", told)
+	one.stop()
+	two.stop()
+	two.start()
+	if n, ok := two.node.Network("front"); !ok || n.ID != front.ID || n.VNI == 0 {
+		t.Errorf("after a restart without a leader: %+v, %v", n, ok)
+	}
+	if list := two.node.Networks(); !slices.ContainsFunc(list, func(n stack.Network) bool { return n.ID == front.ID }) {
+		t.Errorf("after a restart without a leader: %+v", list)
+	}
+}
+
 // TestNodesTellOfTheirLinks at the start and when they are others, and of the
 // ports of their processes when a manager asks.
 func TestNodesTellOfTheirLinks(t *testing.T) {
