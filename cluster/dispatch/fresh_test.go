@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"encoding/json"
 	"testing"
 
 	"github.com/dhow-project/dhow/stack"
@@ -66,14 +65,7 @@ func TestTasksComeWithWhatTheyNeed(t *testing.T) {
 		}
 		m := newMirror()
 		for _, p := range list {
-			data, err := json.Marshal(p)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var u update
-			if err := json.Unmarshal(data, &u); err != nil {
-				t.Fatal(err)
-			}
+			u := sent(t, p)
 			if err := m.take(&u); err != nil {
 				t.Fatal(err)
 			}

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -197,6 +198,22 @@ func (c *fakeCore) setView(v View) uint64 {
 // task makes an assignment of service web at a version.
 func task(id string, svc *stack.Service, st *stack.Stack) stack.Assignment {
 	return stack.Assignment{Task: stack.Task{ID: id, Stack: st.Name, Service: svc.Name, Slot: 1, Desired: stack.DesiredRun, Created: 1}, Service: svc, Stack: st, Hash: "h"}
+}
+
+// sent is a part of an update as it arrives.
+func sent(t interface {
+	Helper()
+	Fatal(args ...any)
+}, p update) (u update) {
+	t.Helper()
+	data, err := json.Marshal(p)
+	if err == nil {
+		err = json.Unmarshal(data, &u)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
 }
 
 // named is a connection that says who is at its other end.

@@ -59,14 +59,7 @@ func TestTheMirrorShowsTheState(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, p := range pin(parts, posted, nil) {
-				data, err := json.Marshal(p)
-				if err != nil {
-					t.Fatal(err)
-				}
-				var u update
-				if err := json.Unmarshal(data, &u); err != nil {
-					t.Fatal(err)
-				}
+				u := sent(t, p)
 				if err := m.take(&u); err != nil {
 					t.Fatal(err)
 				}

@@ -112,14 +112,7 @@ func TestDirectoriesShowTheState(t *testing.T) {
 			}
 			s.again, s.topics = false, map[string]bool{}
 			for _, p := range pin([]update{{}}, nil, list) {
-				data, err := json.Marshal(p)
-				if err != nil {
-					t.Fatal(err)
-				}
-				var u update
-				if err := json.Unmarshal(data, &u); err != nil {
-					t.Fatal(err)
-				}
+				u := sent(t, p)
 				if err := m.take(&u); err != nil {
 					t.Fatal(err)
 				}

@@ -122,21 +122,28 @@ func (h *host) until(what string, ok func() bool) {
 
 // two is a cluster of a manager and a worker.
 func two(t *testing.T) (manager, worker *host) {
-	manager, worker = newHost(t, "127.77.0.1"), newHost(t, "127.77.0.2")
-	if _, err := manager.node.Init(t.Context(), cluster.InitOptions{Listen: manager.listen()}); err != nil {
-		t.Skipf("SKIPPED: this machine cannot listen on %s: %v", manager.listen(), err)
-	}
-	swarm, err := manager.node.Swarm(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := worker.node.Join(t.Context(), cluster.JoinOptions{Listen: worker.listen(), Remotes: []string{manager.listen()}, Token: swarm.WorkerToken}); err != nil {
-		t.Fatal(err)
-	}
+	manager, worker = joined(t, func(s cluster.Swarm) string { return s.WorkerToken })
 	for _, h := range []*host{manager, worker} {
 		h.until("both nodes", func() bool { v, member := h.node.View(); return member && len(v.Nodes) == 2 })
 	}
 	return manager, worker
+}
+
+// joined is a cluster of a manager and another node, whose role the token decides.
+func joined(t *testing.T, token func(cluster.Swarm) string) (first, second *host) {
+	t.Helper()
+	first, second = newHost(t, "127.77.0.1"), newHost(t, "127.77.0.2")
+	if _, err := first.node.Init(t.Context(), cluster.InitOptions{Listen: first.listen()}); err != nil {
+		t.Skipf("SKIPPED: this machine cannot listen on %s: %v", first.listen(), err)
+	}
+	swarm, err := first.node.Swarm(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := second.node.Join(t.Context(), cluster.JoinOptions{Listen: second.listen(), Remotes: []string{first.listen()}, Token: token(swarm)}); err != nil {
+		t.Fatal(err)
+	}
+	return first, second
 }
 
 func ids(d *stack.Directory) string {
@@ -248,17 +255,7 @@ func TestDirectoriesAreThereWithoutManagers(t *testing.T) {
 // A manager that is back knows the networks that it was told of with its tasks,
 // although its replica of the state has no leader yet to say what counts.
 func TestAManagerThatIsBehindKnowsItsNetworks(t *testing.T) {
-	one, two := newHost(t, "127.77.0.1"), newHost(t, "127.77.0.2")
-	if _, err := one.node.Init(t.Context(), cluster.InitOptions{Listen: one.listen()}); err != nil {
-		t.Skipf("SKIPPED: this machine cannot listen on %s: %v", one.listen(), err)
-	}
-	swarm, err := one.node.Swarm(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := two.node.Join(t.Context(), cluster.JoinOptions{Listen: two.listen(), Remotes: []string{one.listen()}, Token: swarm.ManagerToken}); err != nil {
-		t.Fatal(err)
-	}
+	one, two := joined(t, func(s cluster.Swarm) string { return s.ManagerToken })
 	front, err := one.node.CreateNetwork(t.Context(), stack.Network{Name: "front", Attachable: true})
 	if err != nil {
 		t.Fatal(err)
