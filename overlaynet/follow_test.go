@@ -359,6 +359,18 @@ func TestChosenPortsAreShared(t *testing.T) {
 	}
 }
 
+// A port that a container names is not taken by its range that ends there.
+func TestNamedPortsComeBeforeRanges(t *testing.T) {
+	_, _, m := shop(t)
+	sb := task("x", "10.70.1.100")
+	sb.Ports = []stack.Port{{HostPort: 8079, HostPortEnd: 8080, ContainerPort: 80}, {HostPort: 8080, ContainerPort: 80}}
+	c, err := m.Connect(t.Context(), sb)
+	must(t, err)
+	if len(c.Ports) != 4 || c.Ports[0].HostPort != 8079 || c.Ports[2].HostPort != 8080 {
+		t.Errorf("it has %v", c.Ports)
+	}
+}
+
 func TestPublishedPortWaitsForAContainer(t *testing.T) {
 	src, k, m := shop(t)
 	src.set(bridgeNet("bridge", "10.70.9.0/24"))

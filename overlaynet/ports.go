@@ -1,6 +1,7 @@
 package overlaynet
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -121,12 +122,16 @@ func (w *wish) wants(f Frontend, port uint16) bool {
 	return in && !w.host && port == w.port && f.Protocol == w.proto && f.Addr == w.addrs[0]
 }
 
-// end is the last host port that the wish is content with.
-func (w *wish) end() uint16 {
-	if w.first == 0 {
-		return math.MaxUint16
+// before orders wishes by how long they can wait while ports are given from the
+// lowest on: a named port cannot, any free one can wait for ever.
+func (w *wish) before(o *wish) bool {
+	end := func(w *wish) uint16 {
+		if w.first == 0 {
+			return math.MaxUint16
+		}
+		return w.last
 	}
-	return w.last
+	return cmp.Or(cmp.Compare(end(w), end(o)), cmp.Compare(o.first, w.first)) < 0
 }
 
 // wishes expands Ports and, with PublishAll, Exposed.

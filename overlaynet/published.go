@@ -272,7 +272,7 @@ func (m *Manager) settleLocked(service string, wishes []wish) {
 	for _, f := range slices.SortedFunc(maps.Keys(p.ports), func(a, b Frontend) int { return cmp.Compare(a.Port, b.Port) }) {
 		best := -1
 		for i := range wishes {
-			if !settled[i] && wishes[i].wants(f, p.ports[f]) && (best < 0 || wishes[i].end() < wishes[best].end()) {
+			if !settled[i] && wishes[i].wants(f, p.ports[f]) && (best < 0 || wishes[i].before(&wishes[best])) {
 				best = i
 			}
 		}

@@ -106,6 +106,7 @@ func (r *reign) posted() uint64 {
 	return r.index
 }
 
+// spreadSince posts the changes after an index; spreading is held.
 func (r *reign) spreadSince(since uint64) error {
 	t := r.core.Touched(since)
 	// First, so that who is told of a task is told of the names that it knows too.
