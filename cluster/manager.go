@@ -123,7 +123,7 @@ func (m *Manager) turn(ctx context.Context) error {
 	select {
 	case m.write <- struct{}{}:
 	case <-ctx.Done():
-		return fmt.Errorf("wait for the command before this one: %w", ctx.Err())
+		return fmt.Errorf("the command before this one is not stored yet, as the leader's disk or the other managers are slow: %w", ctx.Err())
 	}
 	if err := m.raft.Settle(ctx); err != nil {
 		m.write.Unlock()
